@@ -1,0 +1,78 @@
+"""Prepare a cohort: simulated radiographs, or a folder of real ones and a CSV.
+
+Reads   --source folder: --from DIR with radiographs <id>.(png|jpg|webp|tif|dcm) and
+        --csv FILE in one of the forms of the RSNA and Kaggle files
+Writes  data/boneage-training-dataset/<id>.png, data/csv/train.csv (or test.csv);
+        --source phantom: data/truth/<id>_bin.png and <id>.json as well
+
+    python al_segmentation/step0_prepare_cohort.py --source phantom --count 300
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from boneage import cli, parallel, preparation
+from boneage.files import InputError
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """Where the cohort comes from."""
+
+    source: Literal["phantom", "folder"] = "phantom"
+    """Simulate radiographs, or import a folder."""
+    count: int = 300
+    """Phantoms to simulate."""
+    annotated: int = 0
+    """Phantoms whose exact mask is laid into gt/annotated, as a person's would be."""
+    size_px: int = 512
+    """Longer side of a phantom."""
+    seed: int = 0
+    """Seed of the phantoms."""
+    from_: Path | None = None
+    """Folder of the radiographs to import (--from)."""
+    csv: Path | None = None
+    """Their ids, bone ages and sexes; default: the one CSV file in the folder."""
+    official_test: bool = False
+    """Import as the cohort's official test set (test.csv)."""
+    jobs: int = -1
+    """Processes; -1 for one a core."""
+    overwrite: bool = False
+    """Do images again that exist."""
+
+
+def main(options: Options) -> None:
+    """Write the cohort in the form that all other steps read."""
+    if options.source == "phantom":
+        cohort, set_aside = preparation.simulate_cohort(
+            options.layout,
+            options.count,
+            options.annotated,
+            options.size_px,
+            options.seed,
+            options.jobs,
+            options.overwrite,
+        )
+    elif options.from_ is None:
+        raise InputError("--source folder needs --from DIR, the folder to import")
+    else:
+        cohort, set_aside = preparation.import_folder(
+            options.layout,
+            options.from_,
+            options.csv,
+            options.official_test,
+            options.jobs,
+            options.overwrite,
+        )
+    male = int(cohort.is_male.sum())
+    cli.summary(
+        *parallel.report(set_aside),
+        f"{len(cohort)} radiographs ({male} male, {len(cohort) - male} female), "
+        f"{len(set_aside)} set aside",
+        wrote=options.layout.radiographs,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,76 @@
+"""Cut coarse hand masks with Otsu's threshold and the giant component.
+
+Reads   data/boneage-training-dataset/<id>.png
+Writes  data/segmented_hand_al/<id>_bin.png (mask), <id>_seg.png (the radiograph under
+        it) and quality.csv (size of each mask, and what makes it suspicious)
+
+    python al_segmentation/step1_corase_segment.py
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boneage import cli, parallel, radiographs
+from boneage.layout import Layout
+from boneage.segmentation import coarse, overlap, quality
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """How to threshold."""
+
+    published: bool = False
+    """Brighten, Otsu x 0.9, dilate, largest component: the published method."""
+    truth: Path | None = None
+    """Folder of known masks <id>_bin.png: report the Dice against them."""
+    jobs: int = -1
+    """Processes; -1 for one a core."""
+    overwrite: bool = False
+    """Do radiographs again whose mask exists."""
+
+
+def segment(layout: Layout, published: bool, radiograph_id: int) -> quality.MaskQuality:
+    """Write the coarse mask and hand of one radiograph, and describe the mask."""
+    radiograph = radiographs.read(layout.radiograph(radiograph_id))
+    cut = coarse.published_coarse_mask if published else coarse.coarse_mask
+    mask = cut(radiograph)
+    hand = np.where(mask > 0, radiograph, 0).astype(radiograph.dtype)
+    radiographs.write(layout.coarse_hand(radiograph_id), hand)
+    radiographs.write(layout.coarse_mask(radiograph_id), mask)
+    return quality.assess(radiograph_id, "otsu", mask)
+
+
+def main(options: Options) -> None:
+    """Segment every radiograph that has no coarse mask yet."""
+    layout = options.layout
+    ids = layout.ids_on_disk()
+    table = quality.QualityTable(layout.coarse / "quality.csv", options.overwrite)
+    todo = [i for i in ids if not (table.has(i) and layout.coarse_mask(i).exists())]
+    set_aside = []
+    work = functools.partial(segment, layout, options.published)
+    for _, outcome in parallel.stream(work, todo, options.jobs, "coarse masks"):
+        if isinstance(outcome, parallel.SetAside):
+            set_aside.append(outcome)
+        else:
+            table.add(outcome)
+    suspicious = table.close()
+    lines = parallel.report(set_aside)
+    if options.truth is not None:
+        masks = {i: layout.coarse_mask(i) for i in ids}
+        lines += overlap.against_truth(masks, options.truth)
+    cli.summary(
+        *lines,
+        f"{len(table.rows)} of {len(ids)} coarse masks, {len(set_aside)} set aside, "
+        f"{len(suspicious)} suspicious",
+        f"suspicious: {cli.list_some([row.id for row in suspicious])}"
+        if suspicious
+        else "none suspicious",
+        wrote=layout.coarse,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,59 @@
+"""Pack radiographs and annotations for the committee: square, equalised, small.
+
+Reads   --pool annotated: data/gt/annotated/<id>_ori.png, <id>_bin.png
+        --pool unannotated: data/boneage-training-dataset/<id>.png
+        --pool new: data/gt/new/<id>.png, <id>_bin.png
+Writes  data/gt/annotated.h5 (new: the finished pairs are appended, each exactly once;
+        a bad pair is named and stays), data/gt/unannotated.h5
+
+    python al_segmentation/step2_image_2_h5.py --pool new
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from boneage import cli, parallel
+from boneage.segmentation import annotations
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """What to pack, and how."""
+
+    pool: Literal["annotated", "unannotated", "new"] = "new"
+    """Which radiographs to pack."""
+    size: int = 256
+    """Side of the packed images, px; new pairs take the size of annotated.h5."""
+    clip_limit: float = 0.03
+    """Contrast limit of the equalisation; 0 for none; new pairs as annotated.h5."""
+    jobs: int = -1
+    """Processes; -1 for one a core."""
+
+
+def main(options: Options) -> None:
+    """Pack one pool."""
+    layout = options.layout
+    if options.pool == "new":
+        taken = annotations.take_in_new(layout)
+        written = layout.annotated_h5
+    elif options.pool == "annotated":
+        taken = annotations.pack_annotated(
+            layout, options.size, options.clip_limit, options.jobs
+        )
+        written = layout.annotated_h5
+    else:
+        taken = annotations.pack_unannotated(
+            layout, options.size, options.clip_limit, options.jobs
+        )
+        written = layout.unannotated_h5
+    waiting = f"waiting for a mask: {cli.list_some(taken.waiting)}"
+    cli.summary(
+        *parallel.report(taken.set_aside),
+        *([waiting] if taken.waiting else []),
+        f"{len(taken.added)} packed, {len(taken.set_aside)} set aside",
+        wrote=written,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,65 @@
+"""Segment every radiograph with the trained committee.
+
+Reads   data/boneage-training-dataset/<id>.png, models/committee; where a person drew a
+        mask (data/gt) that mask is the result
+Writes  data/segmentation/<id>_bin.png, at the radiograph's own size, and quality.csv
+
+    python al_segmentation/step3_gen_segmentation_result.py
+
+A rerun goes on with the radiographs that have no mask yet.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from boneage import cli, parallel
+from boneage.segmentation import overlap, quality
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """What to segment."""
+
+    truth: Path | None = None
+    """Folder of known masks <id>_bin.png: report the Dice on those nobody annotated."""
+    batch_size: int = 16
+    """Radiographs the committee sees at once."""
+    jobs: int = -1
+    """Processes that read radiographs; -1 for one a core."""
+    overwrite: bool = False
+    """Do radiographs again whose mask exists."""
+
+
+def main(options: Options) -> None:
+    """Segment every radiograph that has no mask yet."""
+    layout = options.layout
+    ids = layout.ids_on_disk()
+
+    from boneage.segmentation import annotations
+    from boneage.segmentation.inference import segment_all
+
+    table = quality.QualityTable(layout.segmentation / "quality.csv", options.overwrite)
+    todo = [i for i in ids if not (table.has(i) and layout.mask(i).exists())]
+    set_aside = segment_all(layout, todo, table, options.batch_size, options.jobs)
+    suspicious = table.close()
+    lines = parallel.report(set_aside)
+    if options.truth is not None:
+        unseen = {
+            i: layout.mask(i)
+            for i in ids
+            if annotations.mask_of_person(layout, i) is None
+        }
+        lines += overlap.against_truth(unseen, options.truth)
+    cli.summary(
+        *lines,
+        f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside, "
+        f"{len(suspicious)} suspicious",
+        f"suspicious: {cli.list_some([row.id for row in suspicious])}"
+        if suspicious
+        else "none suspicious",
+        wrote=layout.segmentation,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,58 @@
+"""Cut out and enhance the final hands: black background, CLAHE, 512 x 512.
+
+Reads   data/boneage-training-dataset/<id>.png, data/segmentation/<id>_bin.png
+Writes  data/segment_all/<id>_seg.png, and all of them packed: data/segment_all.h5
+
+    python al_segmentation/step3_gen_segmentation_with_enhance.py
+
+A rerun goes on with the hands that do not exist yet; the packed file is written anew
+when any hand is.
+"""
+
+import functools
+from dataclasses import dataclass
+
+from boneage import cli, parallel
+from boneage.files import InputError
+from boneage.segmentation import hands
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """How to enhance."""
+
+    margin: float = 0.03
+    """Black around the hand, as a share of its longer side."""
+    clip_limit: float = 0.03
+    """Contrast limit of the equalisation; 0 for none."""
+    jobs: int = -1
+    """Processes; -1 for one a core."""
+    overwrite: bool = False
+    """Do hands again that exist."""
+
+
+def main(options: Options) -> None:
+    """Enhance every radiograph that has no final hand yet, and pack them all."""
+    layout = options.layout
+    ids = layout.ids_on_disk()
+    if not layout.segmentation.is_dir():
+        raise InputError(
+            f"{layout.segmentation}: not found; run "
+            "al_segmentation/step3_gen_segmentation_result.py first"
+        )
+    todo = [i for i in ids if options.overwrite or not layout.hand(i).exists()]
+    work = functools.partial(
+        hands.enhance_file, layout, options.margin, options.clip_limit
+    )
+    _, set_aside = parallel.map_images(work, todo, options.jobs, "enhancing")
+    packed, damaged = hands.pack(layout, ids, options.jobs)
+    set_aside += damaged
+    cli.summary(
+        *parallel.report(set_aside),
+        f"{packed} of {len(ids)} hands packed, {len(set_aside)} set aside",
+        wrote=layout.hands_h5,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,77 @@
+"""One entry for all scripts: typed options become flags and --help."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from boneage.files import InputError
+from boneage.layout import Layout
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a cohort and its models lie; every script's options begin with these."""
+
+    data: Path = Layout.data
+    """The cohort's folder."""
+    models: Path = Layout.models
+    """Where trained networks, tables and figures lie."""
+
+    @property
+    def layout(self) -> Layout:
+        """The paths below the two folders."""
+        return Layout(self.data, self.models)
+
+
+Options = TypeVar("Options", bound=Paths)
+
+
+def run(
+    main: Callable[[Options], int | None],
+    options: type[Options],
+    arguments: list[str] | None = None,
+) -> None:
+    """Parse the command line, call `main`, and exit with its status.
+
+    The help text is the docstring of main's module. Status 0 is success, 1 is for
+    a check that found something, 2 for input that cannot be used (one line on
+    stderr), 130 for Ctrl-C.
+    """
+    script = sys.modules[main.__module__]
+    parsed = tyro.cli(
+        options,
+        description=script.__doc__,
+        args=arguments,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.OmitSubcommandPrefixes),
+    )
+    try:
+        status = main(parsed)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except OSError as error:
+        # a full disk, a read-only folder: the user's to mend, not a defect to trace
+        print(f"error: {error.filename or ''} {error.strerror}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def summary(*lines: str, wrote: Path | None = None) -> None:
+    """Print a script's closing lines; the last one names what was written."""
+    for line in lines:
+        print(line)
+    if wrote is not None:
+        print(f"wrote {wrote}")
+
+
+def list_some(items: list, limit: int = 10) -> str:
+    """Join items with commas, the first `limit` of them."""
+    shown = ", ".join(str(item) for item in items[:limit])
+    return shown + (f" and {len(items) - limit} more" if len(items) > limit else "")

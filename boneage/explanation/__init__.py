@@ -1,0 +1,1 @@
+"""Where the networks look, and figures and pages that show it."""

@@ -1,0 +1,306 @@
+"""Exact activation maps: which regions make the predicted bone age higher or lower.
+
+All networks of `regressor.build` average `cam_features` over the image and weigh the
+channels linearly. The order can be swapped: weighed first, the channels give a map in
+months whose mean, plus an offset that no region owns, is the prediction. Nothing is
+approximated (unlike Grad-CAM). Zhou et al., CVPR 2016, for regression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from boneage import radiographs
+from boneage.cli import list_some
+from boneage.files import InputError, replacing
+from boneage.hdf5 import Packed
+
+if TYPE_CHECKING:
+    import keras
+
+DISPLAY_PX = 512
+"""Side of the enhanced hands, over which maps are shown."""
+
+
+class Explanation(NamedTuple):
+    """Maps of N hands; `maps.mean(axis=(1, 2)) + offsets == predicted_months`.
+
+    maps: (N, row, column) float32, months. offsets: (N,) float32, months.
+    predicted_months: (N,) float32.
+    """
+
+    maps: np.ndarray
+    offsets: np.ndarray
+    predicted_months: np.ndarray
+
+    def deviations(self) -> np.ndarray:
+        """Maps less their own mean: where a hand looks older (+) or younger (-).
+
+        Every cell of map + offset is the age that this region alone would give, and
+        the prediction is the mean of all. The deviation is how far the region pulls.
+        """
+        return self.maps - self.maps.mean(axis=(1, 2), keepdims=True)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the cells of a map lie on the network's image.
+
+    Convolutions without padding lose the border, so the cells are not an even
+    division of the image: stretching an Inception map of 299 px over the image would
+    show its outer cells 18 px, half a cell, from where they look.
+
+    first_px: centre of the first cell, both axes. step_px: from cell to cell.
+    image_px: side of the network's image.
+    """
+
+    first_px: float
+    step_px: float
+    image_px: int
+
+    def upsample(self, values: np.ndarray, size: int = DISPLAY_PX) -> np.ndarray:
+        """Interpolate a map (row, column) to (size, size) float32, cells in place.
+
+        Between centres linear, beyond the outer ones constant: no value that the
+        network did not give.
+        """
+        scale = self.image_px / size
+        # of pixel centres: display -> network's image -> cell
+        shift = (0.5 * scale - 0.5 - self.first_px) / self.step_px
+        rate = scale / self.step_px
+        to_cell = np.array([[rate, 0, shift], [0, rate, shift]])
+        return cv2.warpAffine(
+            values.astype(np.float32),
+            to_cell,
+            (size, size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+
+
+class Explainer:
+    """Activation maps and predictions of one network, by one forward pass."""
+
+    def __init__(self, model: keras.Model):
+        """Prepare `model`, a network of `regressor.build`, loaded or new.
+
+        The weights are read at every call: an explainer made before training shows
+        the network as it is now.
+        """
+        import keras
+
+        from boneage.regression import regressor
+
+        self._features = keras.Model(
+            model.inputs,
+            [model.get_layer(regressor.FEATURES).output, model.outputs[0]],
+        )
+        self._head = model.get_layer("standardised_age")
+        self._months = model.get_layer("bone_age_months")
+        self._takes_sex = regressor.takes_sex(model)
+        self._inputs = regressor.inputs
+        self.image_size: int = model.inputs[0].shape[1]
+        backbone = next(x for x in model.layers if isinstance(x, keras.Model))
+        self.grid = find_grid(backbone, self.image_size)
+
+    def __call__(
+        self, images: np.ndarray, is_male: np.ndarray, batch_size: int = 16
+    ) -> Explanation:
+        """Explain hands at the network's size.
+
+        images: (N, size, size) uint8. is_male: (N,) bool. The last batch is padded:
+        one compiled shape.
+        """
+        scale, mean_months = float(self._months.scale), float(self._months.offset)
+        weights, sex_weight, intercept = self._unit(is_male)
+        offsets = mean_months + scale * (intercept + sex_weight)
+        maps, predicted = [], []
+        for start in range(0, len(images), batch_size):
+            rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
+            fed = self._inputs(self._features, images[rows], is_male[rows])
+            features, months = self._features.predict_on_batch(fed)
+            maps.append(scale * np.einsum("nhwc,nc->nhw", features, weights[rows]))
+            predicted.append(months[:, 0])
+        count = len(images)
+        return Explanation(
+            np.concatenate(maps)[:count].astype(np.float32),
+            offsets.astype(np.float32),
+            np.concatenate(predicted)[:count],
+        )
+
+    def _unit(self, is_male: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Channel weights (N, C) and sex term (N,) for each sex, and the intercept."""
+        kernel, intercept = (np.asarray(w) for w in self._head.get_weights())
+        kernel, sex = kernel[:, 0], is_male.astype(np.float32) - 0.5
+        if not self._takes_sex:
+            weights = np.broadcast_to(kernel, (len(sex), len(kernel)))
+            return weights, np.zeros_like(sex), float(intercept[0])
+        # the unit sees pooled, pooled * sex and sex, one after the other
+        channels = len(kernel) // 2
+        alone, by_sex = kernel[:channels], kernel[channels:-1]
+        weights = alone + sex[:, np.newaxis] * by_sex
+        return weights, sex * kernel[-1], float(intercept[0])
+
+
+def explain_hands(
+    explainer: Explainer,
+    hands: Packed,
+    ids: np.ndarray,
+    is_male: np.ndarray,
+    batch_size: int = 16,
+    description: str = "",
+) -> Explanation:
+    """Explain hands of segment_all.h5, a batch in memory at a time.
+
+    Args:
+        explainer: of the network.
+        hands: the packed hands, of any size.
+        ids: (N,), which of them.
+        is_male: (N,) bool.
+        batch_size: hands a forward pass.
+        description: stands before the progress bar.
+
+    Raises:
+        InputError: an id has no hand in the file, or there are no ids.
+    """
+    absent = np.setdiff1d(ids, hands.ids)
+    if len(absent) or not len(ids):
+        raise InputError(
+            f"data/segment_all.h5: {len(absent)} of {len(ids)} hands are not in it "
+            f"(id {list_some(absent.tolist())}); run "
+            "al_segmentation/step3_gen_segmentation_with_enhance.py first"
+        )
+    rows = hands.rows_of(ids)
+    batches = []
+    for start in tqdm(range(0, len(rows), batch_size), description):
+        batch = rows[start : start + batch_size]
+        images = [
+            radiographs.resize(hands.images[i], explainer.image_size) for i in batch
+        ]
+        chosen = is_male[start : start + batch_size]
+        batches.append(explainer(np.stack(images), chosen, batch_size))
+    return Explanation(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+
+
+def find_grid(backbone: keras.Model, image_size: int) -> Grid:
+    """Follow the receptive field's centre from the image to the last maps.
+
+    Args:
+        backbone: a convolutional network whose branches agree on the geometry.
+        image_size: side of its images, px.
+    """
+    first, step = 0.0, 1.0
+    for layer in _trunk(backbone):
+        kernel = _side(layer, "kernel_size") or _side(layer, "pool_size")
+        if kernel is None:
+            continue
+        stride = _side(layer, "strides")
+        before = 0
+        if layer.padding == "same":
+            size = layer.input.shape[1]
+            before = max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
+        first += step * ((kernel - 1) / 2 - before)
+        step *= stride
+    return Grid(first, step, image_size)
+
+
+def _trunk(backbone: keras.Model) -> list:
+    """Layers on one path from the image to the maps, in this order."""
+    path = []
+    layer = backbone.outputs[0]._keras_history.operation
+    while layer.name != backbone.layers[0].name:
+        path.append(layer)
+        entering = layer.input
+        tensor = entering[0] if isinstance(entering, (list, tuple)) else entering
+        layer = tensor._keras_history.operation
+    return path[::-1]
+
+
+def _side(layer: object, attribute: str) -> int | None:
+    value = getattr(layer, attribute, None)
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
+# --- the panel: a few hands, explained after every epoch ---------------------------
+
+
+class Panel(NamedTuple):
+    """What cam_history.h5 holds, in the datasets epoch, id, map, predicted_months.
+
+    epochs: (epoch,) int64, ascending. ids: (hand,) int64. maps: (epoch, hand, row,
+    column) float32, months. predicted_months: (epoch, hand) float32.
+    """
+
+    epochs: np.ndarray
+    ids: np.ndarray
+    maps: np.ndarray
+    predicted_months: np.ndarray
+
+
+def append_panel(
+    path: Path,
+    epoch: int,
+    ids: np.ndarray,
+    maps: np.ndarray,
+    predicted_months: np.ndarray,
+) -> None:
+    """Add an epoch to the panel's file, which is replaced as a whole.
+
+    Stored epochs from `epoch` on are dropped: a run resumed from an older checkpoint
+    lives through them again.
+
+    Args:
+        path: cam_history.h5; made by the first call.
+        epoch: its number.
+        ids: (hand,), the same at every call.
+        maps: (hand, row, column), months.
+        predicted_months: (hand,).
+
+    Raises:
+        InputError: the file holds other hands, or maps of another size.
+    """
+    import h5py
+
+    before = read_panel(path) if path.is_file() else None
+    epochs, history, predictions = np.array([epoch]), maps[None], predicted_months[None]
+    if before is not None:
+        if not np.array_equal(before.ids, ids) or before.maps.shape[1:] != maps.shape:
+            raise InputError(
+                f"{path}: of another panel of hands, or of maps of another size; "
+                "remove it, or train under another run name"
+            )
+        kept = before.epochs < epoch
+        epochs = np.append(before.epochs[kept], epoch)
+        history = np.concatenate([before.maps[kept], history])
+        predictions = np.concatenate([before.predicted_months[kept], predictions])
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("epoch", data=epochs, dtype=np.int64)
+        file.create_dataset("id", data=ids, dtype=np.int64)
+        file.create_dataset("map", data=history, dtype=np.float32)
+        file.create_dataset("predicted_months", data=predictions, dtype=np.float32)
+
+
+def read_panel(path: Path) -> Panel:
+    """Read cam_history.h5.
+
+    Raises:
+        InputError: missing, not HDF5, or without the datasets.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise InputError(
+            f"{path}: not found; run al_segmentation/step4_regression_with_cam.py first"
+        )
+    try:
+        with h5py.File(path) as file:
+            names = ("epoch", "id", "map", "predicted_months")
+            return Panel(*(file[name][:] for name in names))
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({error}); remove it") from error

@@ -1,0 +1,55 @@
+"""Writing files so that what exists is whole."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+
+class InputError(Exception):
+    """What the user gave cannot be used; the message names it and says what to do."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends.
+
+    The temporary name depends on nothing but `path`: a process killed half-way
+    leaves one hidden file, and the next attempt at the same file overwrites it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write `content` as readable JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path, made_by: str) -> dict:
+    """Read a JSON object; InputError names `made_by`, the step that writes it."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run {made_by} first") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return content
+
+
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`; it vanishes with the process that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+        yield

@@ -1,0 +1,138 @@
+"""The HDF5 schema: images packed for training, mapped into memory.
+
+Datasets `image` (N, S, S) uint8, `mask` (N, S, S) uint8 in annotated.h5 only, `id`
+(N,) int64; contiguous and uncompressed, so that training maps them instead of
+loading them. Attributes `size`, `preprocessing`, `version`.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from boneage.files import InputError, replacing
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An open file: arrays mapped into memory, read-only.
+
+    images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray | None
+    ids: np.ndarray
+    size: int
+    preprocessing: str
+
+    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+        """Row of each id, (id,) int64; KeyError for one that is not in the file."""
+        row = {int(radiograph_id): row for row, radiograph_id in enumerate(self.ids)}
+        return np.array([row[int(radiograph_id)] for radiograph_id in ids], np.int64)
+
+
+class Writer:
+    """Fills a file row by row; rows never written are cut off in the end."""
+
+    def __init__(self, file: h5py.File) -> None:
+        """Start at row 0 of an open file."""
+        self.file = file
+        self.rows = 0
+
+    def add(
+        self, radiograph_id: int, image: np.ndarray, mask: np.ndarray | None = None
+    ) -> None:
+        """Write the next row; image and mask: (size, size) uint8."""
+        self.file["id"][self.rows] = radiograph_id
+        self.file["image"][self.rows] = image
+        if mask is not None:
+            self.file["mask"][self.rows] = mask
+        self.rows += 1
+
+    def cut(self) -> None:
+        """Shorten the datasets to the rows written (contiguous ones cannot shrink)."""
+        for name, dataset in list(self.file.items()):
+            if len(dataset) > self.rows:
+                shorter = self.file.create_dataset(
+                    "shorter", (self.rows, *dataset.shape[1:]), dataset.dtype
+                )
+                for start in range(0, self.rows, 1000):
+                    stop = min(start + 1000, self.rows)
+                    shorter[start:stop] = dataset[start:stop]
+                del self.file[name]
+                self.file.move("shorter", name)
+
+
+@contextlib.contextmanager
+def create(
+    path: Path, count: int, size: int, preprocessing: str, with_masks: bool = False
+) -> Iterator[Writer]:
+    """Yield a writer of at most `count` rows; the file appears when it is complete."""
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("image", (count, size, size), np.uint8)
+        if with_masks:
+            file.create_dataset("mask", (count, size, size), np.uint8)
+        file.create_dataset("id", (count,), np.int64)
+        file.attrs.update(size=size, preprocessing=preprocessing, version=VERSION)
+        writer = Writer(file)
+        yield writer
+        writer.cut()
+
+
+def read(path: Path, made_by: str) -> Packed:
+    """Map a packed file into memory.
+
+    Raises:
+        InputError: missing (names `made_by`, the step that writes it), not HDF5, of
+            another version, or with datasets of other shapes.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not found; run {made_by} first")
+    try:
+        with h5py.File(path) as file:
+            version = file.attrs.get("version")
+            if version != VERSION:
+                raise InputError(f"{path}: expected version {VERSION}, found {version}")
+            ids = file["id"][:]
+            shape = (len(ids), int(file.attrs["size"]), int(file.attrs["size"]))
+            images = _map(path, file["image"], shape)
+            masks = _map(path, file["mask"], shape) if "mask" in file else None
+            return Packed(images, masks, ids, shape[1], file.attrs["preprocessing"])
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f"{path}: damaged or not of this pipeline ({error}); remove it and run "
+            f"{made_by} again"
+        ) from error
+
+
+def _map(path: Path, dataset: h5py.Dataset, shape: tuple[int, int, int]) -> np.ndarray:
+    offset = dataset.id.get_offset()
+    if dataset.shape != shape or dataset.dtype != np.uint8:
+        raise InputError(f"{path}: expected {shape} uint8, found {dataset.shape}")
+    # an empty dataset, or one written by others in chunks, has no place to map
+    if offset is None:
+        return dataset[:]
+    return np.memmap(path, np.uint8, mode="r", offset=offset, shape=shape)
+
+
+def append(
+    path: Path, images: list[np.ndarray], masks: list[np.ndarray], ids: list[int]
+) -> None:
+    """Add pairs to an annotated file: a new file with all rows takes its place."""
+    before = read(path, "step2_image_2_h5.py --pool annotated")
+    if before.masks is None:
+        raise InputError(f"{path}: holds no masks; expected an annotated file")
+    count = len(before.ids) + len(ids)
+    with create(path, count, before.size, before.preprocessing, True) as writer:
+        for rows in (
+            zip(before.ids, before.images, before.masks, strict=True),
+            zip(ids, images, masks, strict=True),
+        ):
+            for radiograph_id, image, mask in rows:
+                writer.add(radiograph_id, image, mask)

@@ -1,0 +1,152 @@
+"""Every path under data/ and models/, with the step that writes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from boneage.files import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of one cohort (`data`) and what was trained on it (`models`)."""
+
+    data: Path = REPOSITORY / "data"
+    models: Path = REPOSITORY / "models"
+
+    # --- the cohort ------------------------------------------------------------
+
+    @property
+    def radiographs(self) -> Path:
+        """Radiographs `<id>.png`: the user, or step0_prepare_cohort.py."""
+        return self.data / "boneage-training-dataset"
+
+    def radiograph(self, radiograph_id: int) -> Path:
+        """One radiograph as acquired."""
+        return self.radiographs / f"{radiograph_id}.png"
+
+    @property
+    def train_csv(self) -> Path:
+        """Columns `id,boneage,male`: the user, or step0_prepare_cohort.py."""
+        return self.data / "csv" / "train.csv"
+
+    @property
+    def test_csv(self) -> Path:
+        """An official test set, optional: the user, or step0_prepare_cohort.py."""
+        return self.data / "csv" / "test.csv"
+
+    @property
+    def split_csv(self) -> Path:
+        """Columns `id,split`: whichever script needs it first."""
+        return self.data / "csv" / "split.csv"
+
+    @property
+    def truth(self) -> Path:
+        """Exact masks `<id>_bin.png`, facts `<id>.json`: step0, of phantoms only."""
+        return self.data / "truth"
+
+    # --- segmentation ----------------------------------------------------------
+
+    @property
+    def coarse(self) -> Path:
+        """Coarse masks and hands, `quality.csv`: step1_corase_segment.py."""
+        return self.data / "segmented_hand_al"
+
+    def coarse_mask(self, radiograph_id: int) -> Path:
+        """Otsu's mask of one radiograph."""
+        return self.coarse / f"{radiograph_id}_bin.png"
+
+    def coarse_hand(self, radiograph_id: int) -> Path:
+        """The radiograph under its coarse mask."""
+        return self.coarse / f"{radiograph_id}_seg.png"
+
+    @property
+    def annotated(self) -> Path:
+        """The first annotated pairs `<id>_ori.png`, `<id>_bin.png`: the oracle."""
+        return self.data / "gt" / "annotated"
+
+    @property
+    def new(self) -> Path:
+        """Pairs `<id>.png`, `<id>_bin.png`: step2 asks, the oracle answers."""
+        return self.data / "gt" / "new"
+
+    @property
+    def queries(self) -> Path:
+        """What was asked and when: step2_interactive_segmentation.py appends."""
+        return self.data / "gt" / "queries.jsonl"
+
+    @property
+    def annotated_h5(self) -> Path:
+        """All annotated pairs, packed: step2_image_2_h5.py."""
+        return self.data / "gt" / "annotated.h5"
+
+    @property
+    def unannotated_h5(self) -> Path:
+        """The pool, packed: step2_image_2_h5.py."""
+        return self.data / "gt" / "unannotated.h5"
+
+    @property
+    def committee(self) -> Path:
+        """Members, `state.json`, `history.csv`: step2_interactive_segmentation.py."""
+        return self.models / "committee"
+
+    @property
+    def segmentation(self) -> Path:
+        """Final masks and `quality.csv`: step3_gen_segmentation_result.py."""
+        return self.data / "segmentation"
+
+    def mask(self, radiograph_id: int) -> Path:
+        """The final mask of one radiograph, at its own size."""
+        return self.segmentation / f"{radiograph_id}_bin.png"
+
+    @property
+    def hands(self) -> Path:
+        """Enhanced hands, 512 x 512: step3_gen_segmentation_with_enhance.py."""
+        return self.data / "segment_all"
+
+    def hand(self, radiograph_id: int) -> Path:
+        """One enhanced hand."""
+        return self.hands / f"{radiograph_id}_seg.png"
+
+    @property
+    def hands_h5(self) -> Path:
+        """All enhanced hands, packed: step3_gen_segmentation_with_enhance.py."""
+        return self.data / "segment_all.h5"
+
+    # --- bone age --------------------------------------------------------------
+
+    @property
+    def regression(self) -> Path:
+        """One folder a training run: the step4 scripts."""
+        return self.models / "regression"
+
+    @property
+    def statistics(self) -> Path:
+        """Tables and figures of all runs: step5_statiscal_data.py."""
+        return self.models / "statistics"
+
+    # --- checks ----------------------------------------------------------------
+
+    def ids_on_disk(self) -> list[int]:
+        """Ids of the radiographs, ascending.
+
+        Raises:
+            InputError: the folder is missing or holds no `<id>.png`.
+        """
+        if not self.radiographs.is_dir():
+            raise InputError(
+                f"{self.radiographs}: no such folder; put the radiographs there, or "
+                "run al_segmentation/step0_prepare_cohort.py first"
+            )
+        ids = [
+            int(path.stem)
+            for path in self.radiographs.glob("*.png")
+            if path.stem.isdecimal()
+        ]
+        if not ids:
+            raise InputError(
+                f"{self.radiographs}: no radiographs named <id>.png; run "
+                "al_segmentation/step0_prepare_cohort.py --source folder first"
+            )
+        return sorted(ids)

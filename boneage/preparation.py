@@ -1,0 +1,167 @@
+"""Bring a cohort into the form that all steps read: simulated, or imported."""
+
+import functools
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from boneage import cohort as cohorts
+from boneage import parallel, phantom, radiographs
+from boneage.cohort import Cohort
+from boneage.files import InputError, write_json
+from boneage.layout import Layout
+from boneage.parallel import SetAside
+
+OLDEST_PHANTOM_MONTHS = 228
+
+
+def simulate_cohort(
+    layout: Layout,
+    count: int,
+    annotated: int = 0,
+    size_px: int = 512,
+    seed: int = 0,
+    jobs: int = -1,
+    overwrite: bool = False,
+) -> tuple[Cohort, list[SetAside]]:
+    """Write `count` phantoms with ages uniform in 1 to 228 months, ids from 1 on.
+
+    The first `annotated` exact masks are laid into gt/annotated, all of them into
+    truth/. Every phantom depends on `seed` and its id alone.
+    """
+    if count < 1 or not 0 <= annotated <= count:
+        raise InputError(f"{count} phantoms, {annotated} annotated: not possible")
+    ids = np.arange(1, count + 1)
+    drawn = [_draw(seed, i) for i in ids]
+    cohort = Cohort(
+        ids,
+        np.array([age for age, _ in drawn], float),
+        np.array([male for _, male in drawn]),
+    )
+    _claim(layout.train_csv, cohort, overwrite)
+    todo = [
+        int(i)
+        for i in ids
+        if overwrite
+        or not (layout.radiograph(i).exists() and _facts(layout, i).exists())
+    ]
+    simulate = functools.partial(_simulate_one, layout, size_px, seed)
+    _, set_aside = parallel.map_images(simulate, todo, jobs, "simulating")
+    for i in ids[:annotated]:
+        mask = layout.annotated / f"{i}_bin.png"
+        if not mask.exists():
+            layout.annotated.mkdir(parents=True, exist_ok=True)
+            shutil.copy(layout.radiograph(i), layout.annotated / f"{i}_ori.png")
+            shutil.copy(layout.truth / mask.name, mask)
+    return cohort, set_aside
+
+
+def _draw(seed: int, radiograph_id: int) -> tuple[int, bool]:
+    rng = np.random.default_rng([seed, radiograph_id])
+    return int(rng.integers(1, OLDEST_PHANTOM_MONTHS + 1)), bool(rng.random() < 0.5)
+
+
+def _facts(layout: Layout, radiograph_id: int) -> Path:
+    return layout.truth / f"{radiograph_id}.json"
+
+
+def _simulate_one(layout: Layout, size_px: int, seed: int, radiograph_id: int) -> None:
+    age, male = _draw(seed, radiograph_id)
+    rng = np.random.default_rng([seed, radiograph_id, 1])
+    simulated = phantom.simulate(rng, age, male, size_px)
+    radiographs.write(layout.radiograph(radiograph_id), simulated.radiograph)
+    radiographs.write(layout.truth / f"{radiograph_id}_bin.png", simulated.mask)
+    write_json(
+        _facts(layout, radiograph_id),
+        {
+            "bone_age_months": age,
+            "is_male": male,
+            "growth_plates": _rounded(simulated.growth_plates),
+            "carpals": _rounded(simulated.carpals),
+        },
+    )
+
+
+def _rounded(positions: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
+    return {
+        name: [round(float(row), 1), round(float(column), 1)]
+        for name, (row, column) in positions.items()
+    }
+
+
+def import_folder(
+    layout: Layout,
+    folder: Path,
+    csv_path: Path | None = None,
+    official_test: bool = False,
+    jobs: int = -1,
+    overwrite: bool = False,
+) -> tuple[Cohort, list[SetAside]]:
+    """Copy the radiographs named in a CSV as PNG, and the CSV in the RSNA form.
+
+    Files of the folder are found by their stem, the id. Radiographs that are missing
+    or cannot be read are set aside and left out of the CSV.
+
+    Raises:
+        InputError: no such folder, no CSV, nothing in common, or the target holds
+            another cohort.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder to import")
+    wanted = cohorts.read(csv_path or _only_csv(folder), "with --csv FILE")
+    found: dict[int, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in radiographs.SUFFIXES and path.stem.isdecimal():
+            radiograph_id = int(path.stem)
+            if radiograph_id in found:
+                raise InputError(
+                    f"{path}: {found[radiograph_id]} has the same id {radiograph_id}"
+                )
+            found[radiograph_id] = path
+    present = np.isin(wanted.ids, list(found))
+    if not present.any():
+        raise InputError(
+            f"{folder}: none of the {len(wanted)} ids of the CSV names a radiograph "
+            f"there; expected files such as {wanted.ids[0]}.png"
+        )
+    set_aside = [
+        SetAside(i, f"{folder}: no radiograph of id {i}") for i in wanted.ids[~present]
+    ]
+    target = layout.test_csv if official_test else layout.train_csv
+    _claim(target, wanted, overwrite, written=False)
+    todo = [
+        found[i]
+        for i in wanted.ids[present]
+        if overwrite or not layout.radiograph(i).exists()
+    ]
+    convert = functools.partial(_convert_one, layout)
+    _, unreadable = parallel.map_images(convert, todo, jobs, "importing")
+    bad = [int(entry.item.stem) for entry in unreadable]
+    cohort = wanted.select(present & ~np.isin(wanted.ids, bad))
+    cohorts.write(target, cohort)
+    return cohort, set_aside + unreadable
+
+
+def _only_csv(folder: Path) -> Path:
+    found = sorted(folder.glob("*.csv"))
+    if len(found) != 1:
+        raise InputError(f"{folder}: {len(found)} CSV files there; name one with --csv")
+    return found[0]
+
+
+def _convert_one(layout: Layout, path: Path) -> None:
+    radiographs.write(layout.radiograph(int(path.stem)), radiographs.read(path))
+
+
+def _claim(path: Path, cohort: Cohort, overwrite: bool, written: bool = True) -> None:
+    """Refuse to replace another cohort's CSV, the user's own data."""
+    if path.exists() and not overwrite:
+        others = np.setdiff1d(cohorts.read(path).ids, cohort.ids)
+        if len(others):
+            raise InputError(
+                f"{path}: holds another cohort (id {others[0]}); choose another "
+                "--data DIR, or --overwrite"
+            )
+    if written:
+        cohorts.write(path, cohort)

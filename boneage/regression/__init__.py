@@ -1,0 +1,1 @@
+"""From the enhanced hand to a bone age in months."""

@@ -1,0 +1,124 @@
+"""The bone-age network: a backbone, pooling, and one linear unit in months."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from boneage.regression import backbones
+
+FEATURES = "cam_features"
+"""The layer whose maps the linear unit averages, in every network."""
+
+
+def build(
+    backbone: str,
+    image_size: int,
+    weights: str = "imagenet",
+    sex_input: bool = False,
+    age_mean_months: float = 0.0,
+    age_deviation_months: float = 1.0,
+    batch_norm_momentum: float | None = None,
+) -> keras.Model:
+    """Build image (N, size, size, 1) in [0, 255] (and sex) -> (N, 1) months.
+
+    With `sex_input` there is a second input `is_male`, (N, 1), 0 or 1. It joins after
+    pooling, alone and multiplied with the pooled features: every sex has a linear unit
+    of its own, so that activation maps stay exact.
+
+    Args:
+        backbone: a key of `backbones.BACKBONES`.
+        image_size: side of the hands, px.
+        weights: see `backbones.build`.
+        sex_input: whether the sex is an input.
+        age_mean_months: mean of the training part; what the network says at first.
+        age_deviation_months: standard deviation of the training part.
+        batch_norm_momentum: of the moving statistics; None keeps Keras's 0.99, which
+            needs hundreds of steps when trained from random weights.
+    """
+    record = backbones.BACKBONES[backbone]
+    image = keras.Input((image_size, image_size, 1), name="image")
+    pixels = layers.Rescaling(
+        record.pixel_scale, record.pixel_offset, name="preprocessing"
+    )(image)
+    rgb = layers.Concatenate(name="grey_to_rgb")([pixels] * 3)
+    network = backbones.build(backbone, image_size, weights)
+    if batch_norm_momentum is not None:
+        for layer in network.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                layer.momentum = batch_norm_momentum
+    # float32 from here on, so that maps and months are exact in mixed precision too
+    features = layers.Activation("linear", dtype="float32", name=FEATURES)(network(rgb))
+    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(features)
+    inputs = [image]
+    if sex_input:
+        is_male = keras.Input((1,), name="is_male")
+        inputs.append(is_male)
+        sex = layers.Rescaling(1.0, -0.5, dtype="float32", name="sex")(is_male)
+        by_sex = layers.Multiply(dtype="float32", name="pooled_by_sex")([pooled, sex])
+        pooled = layers.Concatenate(dtype="float32", name="pooled_and_sex")(
+            [pooled, by_sex, sex]
+        )
+    standardised = layers.Dense(1, dtype="float32", name="standardised_age")(pooled)
+    months = layers.Rescaling(
+        age_deviation_months, age_mean_months, dtype="float32", name="bone_age_months"
+    )(standardised)
+    return keras.Model(inputs, months, name=f"bone_age_{backbone}")
+
+
+def takes_sex(model: keras.Model) -> bool:
+    """Whether the network has the input `is_male`."""
+    return len(model.inputs) == 2
+
+
+def inputs(
+    model: keras.Model, images: np.ndarray, is_male: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What the network wants to be fed, by name.
+
+    images: (N, size, size) uint8 or float32. is_male: (N,) bool.
+    """
+    fed = {"image": images[..., np.newaxis].astype(np.float32)}
+    if takes_sex(model):
+        fed["is_male"] = is_male.astype(np.float32)[:, np.newaxis]
+    return fed
+
+
+def freeze_and_compile(
+    model: keras.Model,
+    backbone: str,
+    fine_tune_from: str,
+    optimizer: keras.optimizers.Optimizer,
+    loss: str | keras.losses.Loss,
+) -> list[str]:
+    """Set which layers learn, and compile: the one without the other does nothing.
+
+    Args:
+        model: a network of `build`.
+        backbone: its key in `backbones.BACKBONES`.
+        fine_tune_from: "all", "head", or a block of the backbone.
+        optimizer: a new optimizer; the state of another set of weights does not fit.
+        loss: on months.
+
+    Returns:
+        Names of the layers with weights that learn, head included.
+
+    Raises:
+        ValueError: `fine_tune_from` is none of the backbone's blocks.
+    """
+    network = model.get_layer(backbone)
+    blocks = backbones.BACKBONES[backbone].blocks
+    if fine_tune_from in ("all", "head"):
+        frozen = set() if fine_tune_from == "all" else {x.name for x in network.layers}
+    elif fine_tune_from in blocks:
+        frozen = backbones.layers_before(network, fine_tune_from, backbone)
+    else:
+        raise ValueError(
+            f"{backbone}: fine-tuning starts at {', '.join(blocks)}, all or head, "
+            f"not at {fine_tune_from!r}"
+        )
+    network.trainable = True
+    for layer in network.layers:
+        layer.trainable = layer.name not in frozen
+    model.compile(optimizer=optimizer, loss=loss)
+    learning = [layer.name for layer in network.layers if layer.trainable_weights]
+    return [*learning, "standardised_age"]

@@ -1,0 +1,148 @@
+"""The run folder: what a training leaves, and reading it again."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from boneage.files import InputError, read_json, replacing, write_json
+from boneage.layout import REPOSITORY
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder: `model.keras`, `config.json`, `history.csv`, `predictions.csv`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def model(self) -> Path:
+        """The network at its best validation epoch."""
+        return self.folder / "model.keras"
+
+    @property
+    def config(self) -> Path:
+        """The trained network's facts: what it expects, how it was made."""
+        return self.folder / "config.json"
+
+    @property
+    def history(self) -> Path:
+        """A row an epoch: `epoch,learning_rate,loss,validation_mae,seconds`."""
+        return self.folder / "history.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """`id,split,is_male,bone_age_months,predicted_months`: validation and test."""
+        return self.folder / "predictions.csv"
+
+    @property
+    def cam_history(self) -> Path:
+        """Activation maps of the panel after each epoch (step4_regression_with_cam)."""
+        return self.folder / "cam_history.h5"
+
+    @property
+    def cam(self) -> Path:
+        """Overlays, contact sheet, page and video: step6_cam.py."""
+        return self.folder / "cam"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Logs: tensorboard --logdir models/regression."""
+        return self.folder / "tensorboard"
+
+    def read_config(self) -> dict:
+        """The run's facts; InputError when the run does not exist."""
+        return read_json(self.config, TRAINED_BY)
+
+    def load_model(self) -> keras.Model:
+        """Load the network in Keras's safe mode, without its optimizer."""
+        import keras
+
+        if not self.model.is_file():
+            raise InputError(f"{self.model}: not found; run {TRAINED_BY} first")
+        try:
+            return keras.saving.load_model(self.model, compile=False, safe_mode=True)
+        except (ValueError, OSError, KeyError) as error:
+            raise InputError(f"{self.model}: not a readable model ({error})") from error
+
+    def read_predictions(self, part: str | None = None) -> pd.DataFrame:
+        """The predictions of `part` (validation or test), or all of them."""
+        import pandas as pd
+
+        if not self.predictions.is_file():
+            raise InputError(f"{self.predictions}: not found; run {TRAINED_BY} first")
+        table = pd.read_csv(self.predictions)
+        return table if part is None else table[table.split == part]
+
+    def write_predictions(self, table: pd.DataFrame) -> None:
+        """Write predictions.csv atomically."""
+        with replacing(self.predictions) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.3f")
+
+    def write_config(self, facts: dict) -> None:
+        """Write config.json: `facts` and where they come from."""
+        write_json(self.config, facts | provenance())
+
+
+def finished(folder: Path) -> list[Run]:
+    """The runs below `folder` that have predictions, by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    runs = [Run(path.parent) for path in sorted(folder.glob("*/predictions.csv"))]
+    if not runs:
+        raise InputError(f"{folder}: no finished run; run {TRAINED_BY} first")
+    return runs
+
+
+def provenance() -> dict:
+    """Git commit and package versions, for config.json."""
+    command = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:  # no git on this machine
+        commit = ""
+    packages = ("keras", "tensorflow", "numpy", "opencv-python-headless", "h5py")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # another backend, another OpenCV
+            continue
+    return {"git_commit": commit or None, "versions": versions}
+
+
+def predict(
+    model: keras.Model, images: np.ndarray, is_male: np.ndarray, batch_size: int = 32
+) -> np.ndarray:
+    """Bone ages in months, (N,) float32, of hands already at the network's size.
+
+    images: (N, size, size) uint8. The last batch is padded to the others' size:
+    one compiled shape, and the same arithmetic for every image on any number of
+    devices.
+    """
+    from boneage.regression import regressor
+
+    months = []
+    for start in range(0, len(images), batch_size):
+        rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
+        fed = regressor.inputs(model, images[rows], is_male[rows])
+        months.append(model.predict_on_batch(fed)[: len(images) - start, 0])
+    return np.concatenate(months) if months else np.zeros(0, np.float32)

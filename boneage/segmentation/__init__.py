@@ -1,0 +1,1 @@
+"""Cutting the hand out of the radiograph, by a committee that asks for annotations."""

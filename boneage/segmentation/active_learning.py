@@ -1,0 +1,295 @@
+"""The loop: train, look at the pool, ask about what the members disagree on."""
+
+import datetime
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from boneage import hdf5, radiographs
+from boneage.files import InputError, only_one, replacing
+from boneage.layout import Layout
+from boneage.parallel import SetAside
+from boneage.segmentation import annotations, hands, overlap, queries
+from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
+from boneage.segmentation.oracle import FinishAsking, Leave, Oracle, Query, timed
+from boneage.segmentation.settings import CommitteeSettings
+
+HISTORY = ("epoch", "training_pairs", "pool", "asked", "loss", "test_dice", "seconds")
+
+
+class ActiveLearning:
+    """One committee's training on one cohort; everything it needs to go on is on disk.
+
+    An epoch is finished when `state.json` names it. Whatever was done of the next one
+    before a kill is done again, with the same random numbers.
+    """
+
+    def __init__(self, layout: Layout, settings: CommitteeSettings) -> None:
+        """Load the finished epochs, or begin.
+
+        Raises:
+            InputError: nothing packed, or a committee of other settings lies there.
+        """
+        self.layout = layout
+        self.settings = settings
+        made_by = f"{annotations.PACKED_BY} --pool"
+        self.annotated = hdf5.read(layout.annotated_h5, f"{made_by} annotated")
+        self.unannotated = hdf5.read(layout.unannotated_h5, f"{made_by} unannotated")
+        if self.annotated.size != self.unannotated.size:
+            raise InputError(
+                f"{layout.unannotated_h5}: {self.unannotated.size} px, annotated.h5 "
+                f"has {self.annotated.size}; pack both with one --size"
+            )
+        self.state = commit_epoch(layout.committee)
+        if self.state is None:
+            self._begin()
+        else:
+            self._go_on()
+
+    def _begin(self) -> None:
+        rng = np.random.default_rng([self.settings.seed, 0])
+        ids = self.annotated.ids
+        held_back = max(1, round(len(ids) * self.settings.test_fraction))
+        if len(ids) - held_back < 1:
+            raise InputError(
+                f"{self.layout.annotated_h5}: {len(ids)} annotated pairs; at least two "
+                "are needed, one of them for testing"
+            )
+        test_ids = rng.choice(ids, held_back, replace=False)
+        self.committee = Committee.new(
+            self.settings.members,
+            self.annotated.size,
+            self.settings.filters,
+            self.settings.seed,
+            annotations.clip_limit_of(self.annotated),
+            self.settings.optimizer,
+            self.settings.learning_rate,
+        )
+        self.state = {
+            "epoch": 0,
+            "members": self.settings.members,
+            "clip_limit": self.committee.clip_limit,
+            "settings": asdict(self.settings),
+            "test_ids": sorted(test_ids.tolist()),
+            "trained_ids": [],
+            "queries": [],
+            "history": [],
+        }
+
+    def _go_on(self) -> None:
+        self.committee = Committee.load(self.layout.committee)
+        then, now = self.state["settings"], asdict(self.settings)
+        for name in ("members", "filters", "seed", "optimizer"):
+            if then[name] != now[name]:
+                raise InputError(
+                    f"{self.layout.committee}: trained with {name} {then[name]}, now "
+                    f"{now[name]}; give the same, or another --models DIR"
+                )
+        if self.committee.size != self.annotated.size:
+            raise InputError(
+                f"{self.layout.annotated_h5}: {self.annotated.size} px, the committee "
+                f"sees {self.committee.size}; pack with that --size"
+            )
+
+    def run(self, oracle: Oracle, askable: set[int] | None = None) -> list[SetAside]:
+        """Train until the epochs are done, the pool is empty, or the oracle leaves.
+
+        Args:
+            oracle: who answers.
+            askable: ids that it can answer; None for all.
+
+        Returns:
+            The pairs that could not be taken in.
+        """
+        asking, set_aside = True, []
+        self._write_history()
+        try:
+            if self.state["queries"]:
+                self._ask(oracle)
+            while self.state["epoch"] < self.settings.epochs:
+                set_aside = self._take_in()
+                last = self.state["epoch"] + 1 == self.settings.epochs
+                pool = self._pool(askable) if asking else np.zeros(0, np.int64)
+                self._epoch(pool, ask=asking and not last)
+                if asking and not self.state["queries"] and not last:
+                    print("the pool is empty")
+                    break
+                try:
+                    self._ask(oracle)
+                except FinishAsking:
+                    asking = False
+        except Leave:
+            print("left; the same command goes on from here")
+        return set_aside
+
+    def save_copy(self) -> Path:
+        """Keep the committee as it is after this epoch in a folder of its own."""
+        folder = self.layout.committee / f"saved_epoch_{self.state['epoch']}"
+        folder.mkdir(exist_ok=True)
+        for path in self.layout.committee.glob("*.*"):
+            if path.is_file():
+                shutil.copy(path, folder)
+        return folder
+
+    def _take_in(self) -> list[SetAside]:
+        taken = annotations.take_in_new(self.layout)
+        if taken.added:
+            print(f"took in {len(taken.added)} new pairs")
+        self.annotated = hdf5.read(self.layout.annotated_h5, annotations.PACKED_BY)
+        return taken.set_aside
+
+    def _pool(self, askable: set[int] | None) -> np.ndarray:
+        """Rows of unannotated.h5 that may be asked about."""
+        ids = self.unannotated.ids
+        asked = [
+            int(path.stem)
+            for path in self.layout.new.glob("*.png")
+            if path.stem.isdecimal()
+        ]
+        free = ~np.isin(ids, self.annotated.ids) & ~np.isin(ids, asked)
+        if askable is not None:
+            free &= np.isin(ids, list(askable))
+        return np.flatnonzero(free)
+
+    def _epoch(self, pool: np.ndarray, ask: bool) -> None:
+        """Train, test, score the pool, and commit it all as one more epoch."""
+        start = time.monotonic()
+        epoch, settings = self.state["epoch"] + 1, self.settings
+        ids = self.annotated.ids
+        rows = np.flatnonzero(~np.isin(ids, self.state["test_ids"]))
+        seen = settings.images_per_epoch or len(rows)
+        plan = EpochPlan(
+            max(1, seen // settings.batch_size),
+            settings.batch_size,
+            settings.learning_rate,
+            settings.anneal,
+        )
+        losses = self._train(epoch, rows, plan)
+        test_dice = self.test_dice()
+        chosen = self._choose(pool, epoch) if ask else []
+        row = {
+            "epoch": epoch,
+            "training_pairs": len(rows),
+            "pool": len(pool),
+            "asked": len(chosen),
+            "loss": round(float(np.mean(losses)), 5),
+            "test_dice": round(float(np.mean(test_dice)), 5),
+            "seconds": round(time.monotonic() - start, 1),
+        }
+        self.committee.save_epoch(self.layout.committee, epoch)
+        self.state |= {
+            "epoch": epoch,
+            "trained_ids": sorted(ids[rows].tolist()),
+            "queries": [{"id": q.radiograph_id, "score": q.score} for q in chosen],
+            "history": [*self.state["history"], row],
+        }
+        commit_epoch(self.layout.committee, self.state)
+        self._write_history()
+        print(
+            f"epoch {epoch}: {len(rows)} training pairs, loss {row['loss']:.3f}, "
+            f"test Dice {row['test_dice']:.4f} on {len(test_dice)}, pool {len(pool)}"
+        )
+
+    def _train(self, epoch: int, rows: np.ndarray, plan: EpochPlan) -> list[float]:
+        losses = [0.0] * self.settings.members
+        steps = self.committee.train_epoch(
+            self.annotated.images,
+            self.annotated.masks,
+            rows,
+            [self.settings.seed, epoch],
+            plan,
+        )
+        total = self.settings.members * plan.steps
+        with tqdm(steps, f"epoch {epoch}", total=total, disable=None) as progress:
+            for member, loss in progress:
+                losses[member] = loss
+                progress.set_postfix(member=member, loss=f"{loss:.3f}")
+        return losses
+
+    def test_dice(self) -> list[float]:
+        """Dice of the committee's mean on each pair of the test part."""
+        rows = self.annotated.rows_of(np.array(self.state["test_ids"]))
+        mean = self.committee.probabilities(self.annotated.images[rows]).mean(axis=0)
+        return [
+            overlap.dice(found > 0.5, self.annotated.masks[row])
+            for found, row in zip(mean, rows, strict=True)
+        ]
+
+    def _choose(self, pool: np.ndarray, epoch: int) -> list[Query]:
+        """The most uncertain of the pool, or of a sample of it."""
+        settings = self.settings
+        rng = np.random.default_rng([settings.seed, epoch, 1])
+        if settings.score_at_most and len(pool) > settings.score_at_most:
+            pool = np.sort(rng.choice(pool, settings.score_at_most, replace=False))
+        if settings.measure == queries.RANDOM:
+            scores = rng.random(len(pool))
+        else:
+            batches = self.committee.scores(
+                self.unannotated.images, pool, settings.measure
+            )
+            progress = tqdm(batches, "scoring the pool", disable=None)
+            scores = np.concatenate([np.zeros(0), *progress])
+        best = queries.most_uncertain(scores, settings.queries, rng)
+        return [
+            Query(int(self.unannotated.ids[pool[i]]), round(float(scores[i]), 6), epoch)
+            for i in best
+        ]
+
+    def _ask(self, oracle: Oracle) -> None:
+        """Lay the epoch's open queries out, and wait for the oracle."""
+        asked = [
+            Query(entry["id"], entry["score"], self.state["epoch"])
+            for entry in self.state["queries"]
+        ]
+        open_queries = [
+            query
+            for query in asked
+            if annotations.mask_of_person(self.layout, query.radiograph_id) is None
+        ]
+        if not open_queries:
+            return
+        self._lay_out(open_queries)
+        for query in open_queries:
+            self._log(query, "asked")
+        count, seconds = timed(oracle, open_queries)
+        for query in open_queries:
+            if annotations.mask_of_person(self.layout, query.radiograph_id):
+                self._log(query, "annotated", seconds / max(count, 1))
+
+    def _lay_out(self, asked: list[Query]) -> None:
+        """Write each query's radiograph and the committee's proposal into gt/new."""
+        rows = self.unannotated.rows_of(np.array([q.radiograph_id for q in asked]))
+        mean = self.committee.probabilities(self.unannotated.images[rows]).mean(axis=0)
+        for query, probability in zip(asked, mean, strict=True):
+            source = self.layout.radiograph(query.radiograph_id)
+            radiograph = radiographs.read(source)
+            proposal = hands.mask_from_probability(probability, radiograph.shape)
+            name = self.layout.new / f"{query.radiograph_id}_proposal.png"
+            radiographs.write(name, proposal)
+            radiographs.write(self.layout.new / source.name, radiograph)
+
+    def _log(self, query: Query, action: str, seconds: float | None = None) -> None:
+        entry = {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "round": query.round,
+            "id": query.radiograph_id,
+            "measure": self.settings.measure,
+            "score": query.score,
+            "proposal": f"{query.radiograph_id}_proposal.png",
+            "action": action,
+            "seconds": None if seconds is None else round(seconds, 2),
+        }
+        with only_one(self.layout.queries), self.layout.queries.open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+
+    def _write_history(self) -> None:
+        path = self.layout.committee / "history.csv"
+        with replacing(path) as temporary, temporary.open("w") as file:
+            file.write(",".join(HISTORY) + "\n")
+            for row in self.state["history"]:
+                file.write(",".join(str(row[name]) for name in HISTORY) + "\n")

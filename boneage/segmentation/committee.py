@@ -1,0 +1,236 @@
+"""The committee: U-Nets that differ in seed, in order and augmentation of batches."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+
+from boneage.files import InputError, read_json, replacing, write_json
+from boneage.segmentation import queries, unet
+
+TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
+
+OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch of one member: how many steps, of how many images, at which rate."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    anneal: bool
+    """Whether the rate falls to a hundredth within the epoch, to rise for the next.
+
+    What is asked after an epoch, and what is kept when training stops, then comes from
+    settled members (Loshchilov & Hutter, SGDR, ICLR 2017).
+    """
+
+    def rate(self, step: int) -> float:
+        """Learning rate of one step."""
+        if not self.anneal:
+            return self.learning_rate
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * (0.01 + 0.99 * cosine)
+
+
+class Committee:
+    """Members that see the same annotations and disagree where these do not decide."""
+
+    def __init__(self, members: list[keras.Model], clip_limit: float) -> None:
+        """Take members of one input size; `clip_limit`: see `annotations.prepare`."""
+        self.members = members
+        self.clip_limit = clip_limit
+
+    @property
+    def size(self) -> int:
+        """Side of the images, px."""
+        return self.members[0].input_shape[1]
+
+    @classmethod
+    def new(
+        cls,
+        count: int,
+        size: int,
+        filters: int,
+        seed: int,
+        clip_limit: float,
+        optimizer: str = "adam",
+        learning_rate: float = 1e-3,
+    ) -> "Committee":
+        """Members with random weights, each from a seed of its own."""
+        members = []
+        for member in range(count):
+            keras.utils.set_random_seed(seed * 1000 + member)
+            network = unet.build(size, filters)
+            network.compile(
+                optimizer=OPTIMIZERS[optimizer](learning_rate),
+                loss=unet.dice_and_cross_entropy,
+            )
+            members.append(network)
+        return cls(members, clip_limit)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Committee":
+        """Load the members of a finished epoch.
+
+        Raises:
+            InputError: no committee there, or a damaged member.
+        """
+        state = read_json(folder / "state.json", TRAINED_BY)
+        members = []
+        for member in range(state["members"]):
+            path = folder / f"member_{member}.keras"
+            try:
+                members.append(keras.saving.load_model(path, safe_mode=True))
+            except (ValueError, OSError, KeyError) as error:
+                raise InputError(
+                    f"{path}: not a readable member ({error}); remove {folder} and run "
+                    f"{TRAINED_BY} again"
+                ) from error
+        return cls(members, state["clip_limit"])
+
+    def train_epoch(
+        self,
+        images: np.ndarray,
+        masks: np.ndarray,
+        rows: np.ndarray,
+        seeds: list[int],
+        plan: EpochPlan,
+    ) -> Iterator[tuple[int, float]]:
+        """Train one epoch; yields a member's number and mean loss after each batch.
+
+        Args:
+            images: (N, size, size) uint8, may be mapped from disk.
+            masks: the same shape, 0 or 255.
+            rows: which of them to train on.
+            seeds: determine, with the member's number, order and augmentation.
+            plan: how much and how fast.
+        """
+        for index, member in enumerate(self.members):
+            rng = np.random.default_rng([*seeds, index])
+            seen = plan.steps * plan.batch_size
+            passes = -(-seen // len(rows))
+            order = np.concatenate([rng.permutation(rows) for _ in range(passes)])
+            losses = []
+            for step in range(plan.steps):
+                member.optimizer.learning_rate.assign(plan.rate(step))
+                start = step * plan.batch_size
+                pairs = [
+                    augment(images[row], masks[row], rng)
+                    for row in order[start : start + plan.batch_size]
+                ]
+                x = np.stack([image for image, _ in pairs])[..., None]
+                y = np.stack([mask for _, mask in pairs])[..., None] > 127
+                loss = member.train_on_batch(x.astype(np.float32), y.astype(np.float32))
+                losses.append(float(loss))
+                yield index, float(np.mean(losses))
+
+    def probabilities(self, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
+        """(member, image, row, column) float32 in [0, 1] of (image, size, size) uint8.
+
+        The last partial batch is padded, predicted and cut: nothing goes unscored.
+        """
+        return np.stack(
+            [
+                _sigmoid(_predict(member, images, batch_size)[..., 0])
+                for member in self.members
+            ]
+        )
+
+    def scores(
+        self, images: np.ndarray, rows: np.ndarray, measure: str, batch_size: int = 16
+    ) -> Iterator[np.ndarray]:
+        """Yield the disagreement (image,) on one batch of `rows` after the other."""
+        if measure in queries.FEATURE_MEASURES:
+            compare, networks = queries.FEATURE_MEASURES[measure], self._features()
+        else:
+            compare, networks = queries.MEASURES[measure], self.members
+        for start in range(0, len(rows), batch_size):
+            batch = images[rows[start : start + batch_size]]
+            outputs = np.stack([_predict(n, batch, batch_size) for n in networks])
+            if measure in queries.MEASURES:
+                outputs = _sigmoid(outputs[..., 0])
+            yield compare(outputs)
+
+    def _features(self) -> list[keras.Model]:
+        return [
+            keras.Model(member.input, member.get_layer(unet.FEATURES).output)
+            for member in self.members
+        ]
+
+    def save_epoch(self, folder: Path, epoch: int) -> list[Path]:
+        """Write the members beside those of the last epoch, `member_<k>.<epoch>`."""
+        paths = []
+        for index, member in enumerate(self.members):
+            path = folder / f"member_{index}.epoch_{epoch}.keras"
+            with replacing(path) as temporary:
+                member.save(temporary)
+            paths.append(path)
+        return paths
+
+
+def commit_epoch(folder: Path, state: dict | None = None) -> dict | None:
+    """Make an epoch the committee's, or finish what a killed process began.
+
+    `state.json` alone decides which epoch is finished: members written for it take
+    their final names, members of any other epoch are removed.
+
+    Returns:
+        The state now valid, None when no epoch was ever finished.
+    """
+    path = folder / "state.json"
+    if state is not None:
+        write_json(path, state)
+    elif not path.exists():
+        for left_over in folder.glob("member_*.epoch_*.keras"):
+            left_over.unlink()
+        return None
+    state = read_json(path, TRAINED_BY)
+    for written in folder.glob("member_*.epoch_*.keras"):
+        name, epoch, _ = written.name.split(".")
+        if epoch == f"epoch_{state['epoch']}":
+            written.replace(folder / f"{name}.keras")
+        else:
+            written.unlink()
+    return state
+
+
+def _predict(network: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
+    outputs = []
+    for start in range(0, len(images), batch_size):
+        rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
+        batch = images[rows][..., None].astype(np.float32)
+        outputs.append(network.predict_on_batch(batch)[: len(images) - start])
+    return np.concatenate(outputs)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+def augment(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn, scale, shift, mirror a pair together; change the image's brightness.
+
+    image: (size, size) uint8; mask: the same, 0 or 255. Radiographs are taken with the
+    hand at any angle and under any exposure; the numbers cover what archives hold.
+    """
+    size = image.shape[0]
+    angle_degrees = rng.uniform(-25, 25)
+    scale = rng.uniform(0.8, 1.25)
+    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle_degrees, scale)
+    matrix[:, 2] += rng.uniform(-0.1, 0.1, 2) * size
+    image = cv2.warpAffine(image, matrix, (size, size))
+    mask = cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST)
+    if rng.random() < 0.5:
+        image, mask = cv2.flip(image, 1), cv2.flip(mask, 1)
+    gamma, gain = np.exp(rng.uniform(-0.4, 0.4)), rng.uniform(0.7, 1.3)
+    levels = np.linspace(0, 1, 256) ** gamma * gain * 255
+    return cv2.LUT(image, levels.clip(0, 255).astype(np.uint8)), mask

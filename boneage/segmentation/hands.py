@@ -1,0 +1,104 @@
+"""From the committee's probabilities to a mask, and from the mask to the final hand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from boneage import hdf5, parallel, radiographs
+from boneage.files import InputError
+from boneage.layout import Layout
+from boneage.parallel import SetAside
+from boneage.radiographs import Mask, equalise, from_square, resize, to_uint8
+from boneage.segmentation.coarse import largest_hand
+
+SEGMENTED_BY = "al_segmentation/step3_gen_segmentation_result.py"
+
+HAND_PX = 512
+"""Side of the enhanced hands, as published."""
+
+
+def mask_from_probability(probability: np.ndarray, shape: tuple[int, int]) -> Mask:
+    """Threshold, giant component, holes filled, at the radiograph's own size.
+
+    probability: (size, size) float32 in [0, 1] of the padded square, the members' mean.
+    shape: rows and columns of the radiograph.
+    """
+    inside = from_square(probability, shape) > 0.5
+    return largest_hand(inside.astype(np.uint8) * 255)
+
+
+def enhanced_hand(
+    radiograph: np.ndarray,
+    mask: Mask,
+    margin: float = 0.03,
+    clip_limit: float = 0.03,
+    size: int = HAND_PX,
+) -> np.ndarray:
+    """The hand alone on black, centred, equalised: (size, size) uint8.
+
+    Background to zero, crop to the hand and a margin (a share of its longer side), pad
+    to a square, shrink, CLAHE. Equalised at the final size, as published.
+
+    Raises:
+        ValueError: the mask is empty or of another shape than the radiograph.
+    """
+    if mask.shape != radiograph.shape:
+        raise ValueError(f"mask {mask.shape}, radiograph {radiograph.shape}")
+    left, top, width, height = cv2.boundingRect(mask)
+    if width == 0:
+        raise ValueError("the mask is empty")
+    inside = mask[top : top + height, left : left + width] > 0
+    crop = to_uint8(radiograph[top : top + height, left : left + width])
+    side = round(max(width, height) * (1 + 2 * margin))
+    row, column = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side), np.uint8)
+    square[row : row + height, column : column + width] = np.where(inside, crop, 0)
+    hand_mask = np.zeros((side, side), np.uint8)
+    hand_mask[row : row + height, column : column + width] = inside * np.uint8(255)
+    hand = equalise(resize(square, size), clip_limit)
+    # equalising lifts black, in tiles that hold little else
+    return np.where(resize(hand_mask, size) > 127, hand, 0).astype(np.uint8)
+
+
+def enhance_file(
+    layout: Layout, margin: float, clip_limit: float, radiograph_id: int
+) -> None:
+    """Write the final hand of one radiograph.
+
+    Raises:
+        InputError: its mask is missing, unreadable, empty, or of another size.
+    """
+    radiograph = radiographs.read(layout.radiograph(radiograph_id))
+    path = layout.mask(radiograph_id)
+    if not path.exists():
+        raise InputError(f"{path}: not found; run {SEGMENTED_BY} first")
+    mask = radiographs.read_mask(path, radiograph.shape)
+    hand = enhanced_hand(radiograph, mask, margin, clip_limit)
+    radiographs.write(layout.hand(radiograph_id), hand)
+
+
+def pack(
+    layout: Layout, ids: Sequence[int], jobs: int = -1
+) -> tuple[int, list[SetAside]]:
+    """Pack the final hands that exist into segment_all.h5; returns how many."""
+    paths = [layout.hand(i) for i in ids if layout.hand(i).exists()]
+    set_aside = []
+    with hdf5.create(layout.hands_h5, len(paths), HAND_PX, "enhanced hand") as writer:
+        for path, outcome in parallel.stream(_read_hand, paths, jobs, "packing"):
+            if isinstance(outcome, SetAside):
+                set_aside.append(outcome)
+            else:
+                writer.add(int(path.name.removesuffix("_seg.png")), outcome)
+        return writer.rows, set_aside
+
+
+def _read_hand(path: Path) -> np.ndarray:
+    hand = radiographs.read(path)
+    if hand.shape != (HAND_PX, HAND_PX) or hand.dtype != np.uint8:
+        raise InputError(
+            f"{path}: expected {HAND_PX} x {HAND_PX}, 8 bits, found {hand.shape}, "
+            f"{hand.dtype}; remove it and run the step again"
+        )
+    return hand

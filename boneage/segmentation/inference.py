@@ -1,0 +1,87 @@
+"""The committee on a whole cohort, in batches: from radiographs to final masks."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from boneage import parallel, radiographs
+from boneage.layout import Layout
+from boneage.parallel import SetAside
+from boneage.segmentation import annotations, hands, queries
+from boneage.segmentation.committee import Committee
+from boneage.segmentation.quality import QualityTable, assess
+
+
+def segment_all(
+    layout: Layout,
+    ids: Sequence[int],
+    table: QualityTable,
+    batch_size: int = 16,
+    jobs: int = -1,
+) -> list[SetAside]:
+    """Write the mask of each id and its row of `table`; returns what was set aside.
+
+    A person's mask is taken as it is. Memory holds one batch, whatever the cohort.
+    """
+    drawn = [i for i in ids if annotations.mask_of_person(layout, i) is not None]
+    work = functools.partial(_take_over, layout)
+    set_aside = _finish(table, parallel.stream(work, drawn, jobs, "annotated"))
+    rest = sorted(set(ids) - set(drawn))
+    if not rest:
+        return set_aside
+    committee = Committee.load(layout.committee)
+    prepare = functools.partial(_prepare, layout, committee.size, committee.clip_limit)
+    batch = []
+    for radiograph_id, outcome in parallel.stream(prepare, rest, jobs, "segmenting"):
+        if isinstance(outcome, SetAside):
+            set_aside.append(outcome)
+        else:
+            batch.append((radiograph_id, *outcome))
+        if len(batch) == batch_size:
+            _segment_batch(layout, committee, batch, table)
+            batch = []
+    if batch:
+        _segment_batch(layout, committee, batch, table)
+    return set_aside
+
+
+def _take_over(layout: Layout, radiograph_id: int) -> tuple:
+    """Copy a person's mask, checked against the radiograph."""
+    shape = radiographs.read(layout.radiograph(radiograph_id)).shape
+    path = annotations.mask_of_person(layout, radiograph_id)
+    mask = radiographs.read_mask(path, shape)
+    radiographs.write(layout.mask(radiograph_id), mask)
+    return assess(radiograph_id, "person", mask)
+
+
+def _finish(table: QualityTable, stream) -> list[SetAside]:
+    set_aside = []
+    for _, outcome in stream:
+        if isinstance(outcome, SetAside):
+            set_aside.append(outcome)
+        else:
+            table.add(outcome)
+    return set_aside
+
+
+def _prepare(
+    layout: Layout, size: int, clip_limit: float, radiograph_id: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    radiograph = radiographs.read(layout.radiograph(radiograph_id))
+    return annotations.prepare(radiograph, size, clip_limit), radiograph.shape
+
+
+def _segment_batch(
+    layout: Layout, committee: Committee, batch: list[tuple], table: QualityTable
+) -> None:
+    """Predict (id, image, shape) of a batch; write mask and row of each."""
+    images = np.stack([image for _, image, _ in batch])
+    probabilities = committee.probabilities(images, batch_size=len(images))
+    disagreements = queries.pairwise_dice(probabilities)
+    for (radiograph_id, _, shape), probability, disagreement in zip(
+        batch, probabilities.mean(axis=0), disagreements, strict=True
+    ):
+        mask = hands.mask_from_probability(probability, shape)
+        radiographs.write(layout.mask(radiograph_id), mask)
+        table.add(assess(radiograph_id, "committee", mask, float(disagreement)))

@@ -1,0 +1,118 @@
+"""Who answers the committee's queries."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from boneage import radiographs
+from boneage.files import InputError
+from boneage.layout import Layout
+
+
+@dataclass(frozen=True)
+class Query:
+    """One radiograph that the committee asks about."""
+
+    radiograph_id: int
+    score: float
+    round: int
+
+
+class FinishAsking(Exception):
+    """The oracle wants the remaining epochs trained without being asked again."""
+
+
+class Leave(Exception):
+    """The oracle wants to stop here and go on another day."""
+
+
+class Oracle(Protocol):
+    """Answers queries by laying masks `<id>_bin.png` into gt/new."""
+
+    def annotate(self, queries: list[Query]) -> int:
+        """Return how many of `queries` have a mask now.
+
+        Raises:
+            FinishAsking: train on without asking again.
+            Leave: stop; everything is saved.
+        """
+        ...
+
+
+class FolderOracle:
+    """A person who draws masks with any program into gt/new, asked at a prompt."""
+
+    PROMPT = "Enter goes on, s saves, f finishes without asking again, q leaves: "
+
+    def __init__(
+        self,
+        layout: Layout,
+        save: Callable[[], Path],
+        ask: Callable[[str], str] = input,
+    ) -> None:
+        """`save` keeps a copy of the committee as it is now; `ask` reads one line."""
+        self.layout = layout
+        self.save = save
+        self.ask = ask
+
+    def annotate(self, queries: list[Query]) -> int:
+        """Name the queries, wait for the person, count the masks."""
+        ids = ", ".join(str(query.radiograph_id) for query in queries)
+        print(f"please draw <id>_bin.png in {self.layout.new} for: {ids}")
+        print("(<id>_proposal.png there is the committee's own mask)")
+        while True:
+            try:
+                answer = self.ask(self.PROMPT).strip().lower()
+            except EOFError:
+                print("nobody at the prompt; leaving", file=sys.stderr)
+                raise Leave from None
+            if answer == "q":
+                raise Leave
+            if answer == "f":
+                raise FinishAsking
+            if answer == "s":
+                print(f"saved {self.save()}")
+            elif answer == "":
+                return sum(_has_mask(self.layout, query) for query in queries)
+            else:
+                print(f"{answer!r} is none of Enter, s, f, q")
+
+
+class SimulatedOracle:
+    """Answers from a folder of known masks, as a person would by drawing them."""
+
+    def __init__(self, layout: Layout, truth: Path) -> None:
+        """Raises InputError where `truth` holds no `<id>_bin.png`."""
+        self.layout = layout
+        self.truth = truth
+        if not any(truth.glob("*_bin.png")):
+            raise InputError(f"{truth}: no masks <id>_bin.png for the simulated oracle")
+
+    def known(self) -> set[int]:
+        """Ids that it can answer."""
+        return {
+            int(path.name.removesuffix("_bin.png"))
+            for path in self.truth.glob("*_bin.png")
+        }
+
+    def annotate(self, queries: list[Query]) -> int:
+        """Copy the masks of `queries` into gt/new."""
+        for query in queries:
+            name = f"{query.radiograph_id}_bin.png"
+            target = self.layout.new / name
+            if not target.exists():
+                radiographs.write(target, radiographs.read_mask(self.truth / name))
+        return len(queries)
+
+
+def _has_mask(layout: Layout, query: Query) -> bool:
+    return (layout.new / f"{query.radiograph_id}_bin.png").exists()
+
+
+def timed(oracle: Oracle, queries: list[Query]) -> tuple[int, float]:
+    """Ask, and say how many masks came and after how many seconds."""
+    start = time.monotonic()
+    return oracle.annotate(queries), time.monotonic() - start

@@ -1,0 +1,82 @@
+"""quality.csv: a row for every mask of a folder, written as the masks are."""
+
+import csv
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from boneage.files import replacing
+from boneage.radiographs import Mask
+from boneage.segmentation.coarse import suspicions
+
+
+@dataclass(frozen=True)
+class MaskQuality:
+    """What is known of one mask without anybody looking at it.
+
+    source: otsu, committee or person. area_fraction: of the radiograph. disagreement:
+    one minus the members' mean pairwise Dice, empty where no committee was asked.
+    flags: suspicions, separated by semicolons; empty where there is none.
+    """
+
+    id: int
+    source: str
+    area_fraction: str
+    disagreement: str
+    flags: str
+
+
+COLUMNS = tuple(field.name for field in fields(MaskQuality))
+
+
+def assess(
+    radiograph_id: int, source: str, mask: Mask, disagreement: float | None = None
+) -> MaskQuality:
+    """Describe a mask."""
+    return MaskQuality(
+        radiograph_id,
+        source,
+        f"{np.count_nonzero(mask) / mask.size:.4f}",
+        "" if disagreement is None else f"{disagreement:.4f}",
+        "; ".join(suspicions(mask)),
+    )
+
+
+class QualityTable:
+    """Rows by id; each is on disk as soon as it is added, sorted when closed."""
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        """Go on from the rows in `path`; with `overwrite`, begin anew."""
+        self.path = path
+        self.rows: dict[int, MaskQuality] = {}
+        if path.exists() and not overwrite:
+            with path.open(newline="") as file:
+                for row in list(csv.reader(file))[1:]:
+                    # a killed process may leave the last line torn: done again then
+                    if len(row) == len(COLUMNS) and row[0].isdecimal():
+                        self.rows[int(row[0])] = MaskQuality(int(row[0]), *row[1:])
+        self._rewrite()
+        self._file = path.open("a", newline="")
+
+    def has(self, radiograph_id: int) -> bool:
+        """Whether this mask is described already."""
+        return radiograph_id in self.rows
+
+    def add(self, row: MaskQuality) -> None:
+        """Append a row."""
+        self.rows[row.id] = row
+        csv.writer(self._file, lineterminator="\n").writerow(astuple(row))
+        self._file.flush()
+
+    def close(self) -> list[MaskQuality]:
+        """Rewrite the file in the order of ids; returns the suspicious rows."""
+        self._file.close()
+        self._rewrite()
+        return [row for _, row in sorted(self.rows.items()) if row.flags]
+
+    def _rewrite(self) -> None:
+        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(astuple(row) for _, row in sorted(self.rows.items()))

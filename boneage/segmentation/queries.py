@@ -1,0 +1,99 @@
+"""Which radiographs the committee should ask a person to annotate.
+
+A measure takes `probabilities: (member, image, row, column), float32 in [0, 1]` and
+gives `score: (image,) float32`, higher where the members disagree more. Pixelwise
+measures are summed over the image and divided by the hand's size, so that large hands
+are not favoured.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+SMALLEST_HAND = 0.01
+"""Share of the image below which a predicted hand no longer divides the score."""
+
+
+def _entropy(probability: np.ndarray) -> np.ndarray:
+    """Binary entropy in bits; 0 at 0 and 1."""
+    clipped = np.clip(probability, 1e-7, 1 - 1e-7)
+    return -clipped * np.log2(clipped) - (1 - clipped) * np.log2(1 - clipped)
+
+
+def _per_hand(pixel_scores: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Sum (image, row, column) over pixels, over the hand's expected pixels."""
+    hand = probabilities.mean(axis=0).mean(axis=(1, 2))
+    return pixel_scores.mean(axis=(1, 2)) / np.maximum(hand, SMALLEST_HAND)
+
+
+def vote_entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Entropy of the members' hard votes (Dagan & Engelson, ICML 1995)."""
+    votes = (probabilities > 0.5).mean(axis=0)
+    return _per_hand(_entropy(votes), probabilities)
+
+
+def consensus_entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Entropy of the members' mean probability (Settles 2009, section 3.2)."""
+    return _per_hand(_entropy(probabilities.mean(axis=0)), probabilities)
+
+
+def jensen_shannon(probabilities: np.ndarray) -> np.ndarray:
+    """Consensus entropy less the members' own (BALD: Houlsby et al. 2011)."""
+    own = _entropy(probabilities).mean(axis=0)
+    return _per_hand(_entropy(probabilities.mean(axis=0)) - own, probabilities)
+
+
+def pairwise_dice(probabilities: np.ndarray) -> np.ndarray:
+    """One minus the mean Dice of all pairs of members' masks; two empty ones agree."""
+    masks = probabilities > 0.5
+    sizes = masks.sum(axis=(2, 3))
+    distances = []
+    for first in range(len(masks)):
+        for second in range(first + 1, len(masks)):
+            overlap = (masks[first] & masks[second]).sum(axis=(1, 2))
+            total = sizes[first] + sizes[second]
+            distances.append(1 - np.where(total, 2 * overlap / np.maximum(total, 1), 1))
+    return np.mean(distances, axis=0)
+
+
+def feature_cosine(features: np.ndarray) -> np.ndarray:
+    """One minus the cosine of the members' last feature maps, mean over pairs.
+
+    The first implementation's measure. features: (member, image, row, column, channel).
+    """
+    flat = features.reshape(*features.shape[:2], -1).astype(np.float32)
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=2, keepdims=True), 1e-12)
+    members = len(unit)
+    cosines = [
+        (unit[first] * unit[second]).sum(axis=1)
+        for first in range(members)
+        for second in range(first + 1, members)
+    ]
+    return 1 - np.mean(cosines, axis=0)
+
+
+MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "vote_entropy": vote_entropy,
+    "consensus_entropy": consensus_entropy,
+    "jensen_shannon": jensen_shannon,
+    "pairwise_dice": pairwise_dice,
+}
+FEATURE_MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "feature_cosine": feature_cosine,
+}
+RANDOM = "random"
+"""Chance in place of a measure: the rival that is hard to beat."""
+
+NAMES = (*MEASURES, *FEATURE_MEASURES, RANDOM)
+
+
+def most_uncertain(
+    scores: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Indices of the `count` highest scores, highest first, ties by chance.
+
+    Each index once; all of them where there are fewer than `count`.
+    """
+    shuffled = rng.permutation(len(scores))
+    order = np.argsort(-scores[shuffled], kind="stable")
+    return shuffled[order[:count]]

@@ -1,0 +1,54 @@
+"""The committee's options, as flags of step2_interactive_segmentation.py."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+Measure = Literal[
+    "vote_entropy",
+    "consensus_entropy",
+    "jensen_shannon",
+    "pairwise_dice",
+    "feature_cosine",
+    "random",
+]
+
+
+@dataclass(frozen=True)
+class CommitteeSettings:
+    """How the committee is built, trained, and how it asks.
+
+    The published values: --filters 32 --optimizer rmsprop --learning-rate 1e-4
+    --no-anneal --batch-size 4 --images-per-epoch 0 --measure feature_cosine.
+    """
+
+    members: int = 2
+    """U-Nets in the committee."""
+    filters: int = 32
+    """Filters at full resolution; 16 is four times faster."""
+    epochs: int = 100
+    """Epochs in all; after each but the last the oracle is asked."""
+    images_per_epoch: int = 400
+    """Augmented images each member sees an epoch; 0 for every pair once."""
+    batch_size: int = 8
+    """Images a training step."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """How the weights are updated."""
+    learning_rate: float = 1e-3
+    """Of each epoch's first step."""
+    anneal: bool = True
+    """Let the rate fall within each epoch, to rise again for the next."""
+    measure: Measure = "vote_entropy"
+    """How the members' disagreement is measured."""
+    queries: int = 10
+    """Radiographs to ask about after each epoch."""
+    score_at_most: int = 0
+    """Score a random part of the pool each epoch; 0 for all of it."""
+    test_fraction: float = 0.2
+    """Share of the first annotated pairs kept for testing, drawn once."""
+    seed: int = 0
+    """Of weights, order, augmentation, and the test part."""
+
+    def committee_settings(self) -> "CommitteeSettings":
+        """These options alone, without those of the script that inherits them."""
+        names = [field.name for field in fields(CommitteeSettings)]
+        return CommitteeSettings(**{name: getattr(self, name) for name in names})
