@@ -10,7 +10,9 @@ Writes  data/boneage-training-dataset/<id>.png, data/csv/train.csv (or test.csv)
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from boneage import cli, parallel, preparation
 from boneage.files import InputError
@@ -30,8 +32,8 @@ class Options(cli.Paths):
     """Longer side of a phantom."""
     seed: int = 0
     """Seed of the phantoms."""
-    from_: Path | None = None
-    """Folder of the radiographs to import (--from)."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Folder of the radiographs to import."""
     csv: Path | None = None
     """Their ids, bone ages and sexes; default: the one CSV file in the folder."""
     official_test: bool = False

@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 
 from boneage import cli, hdf5
-from boneage.cohort import Cohort
 from boneage.files import InputError
 from boneage.regression import runs
 
@@ -38,13 +37,52 @@ class Options(cli.Paths):
 
 
 def main(options: Options) -> None:
-    """Explain each run and write its gallery."""
+    """Write the gallery of each run."""
+    found = runs.finished(options.layout.regression)
+    wanted = [run for run in found if options.run in (None, run.name)]
+    if not wanted:
+        raise InputError(
+            f"{options.layout.regression / str(options.run)}: no finished run; there "
+            f"are {cli.list_some([run.name for run in found])}"
+        )
     hands = hdf5.read(options.layout.hands_h5, HANDS_BY)
-    for run in runs.chosen(options.layout.regression, options.run):
-        explain(run, hands, options)
+
+    # Keras and Matplotlib: seconds, once everything named is there
+    from boneage.explanation import report
+
+    for run in wanted:
+        ids = choose(run, options)
+        notes = report.write_run(run, hands, ids, options.batch_size)
+        cli.summary(f"{run.name}: {len(ids)} hands", *notes, wrote=run.cam)
 
 
-def explain(run: runs.Run, hands: hdf5.Packed, options: Options) -> None:
-    """Write the gallery of one run."""
-    from boneage.explanation import activation_maps, report
+def choose(run: runs.Run, options: Options) -> np.ndarray:
+    """Ids to show, (hand,) int64.
 
+    Raises:
+        InputError: the run has not predicted an id, or nothing of the part.
+    """
+    from boneage.regression import agreement
+
+    if options.ids:
+        predicted = run.read_predictions().id.to_numpy()
+        unknown = np.setdiff1d(options.ids, predicted)
+        if len(unknown):
+            raise InputError(
+                f"{run.predictions}: no prediction of id "
+                f"{cli.list_some(unknown.tolist())}; it holds the validation and test "
+                "parts only"
+            )
+        return np.unique(options.ids)
+    rows = run.read_predictions(options.part)
+    if rows.empty or options.limit < 1:
+        raise InputError(
+            f"{run.predictions}: {len(rows)} {options.part} hands, --limit "
+            f"{options.limit}: nothing to show"
+        )
+    errors = (rows.predicted_months - rows.bone_age_months).to_numpy()
+    return rows.id.to_numpy()[agreement.spanning(errors, options.limit)]
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

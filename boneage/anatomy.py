@@ -5,9 +5,10 @@ thumb and y towards the fingertips, as a left hand lies in the dorsopalmar view.
 
 Sources: adult lengths, Buryanov & Kotiuk 2010 (Int J Morphol 28:755); growth of the
 hand, rounded from Feingold & Bossert 1974 (Birth Defects 10 Suppl 13); appearance of
-ossific centres, rounded from Garn, Rohmann & Silverman 1967 (Med Radiogr Photogr 43:45);
-width and fusion of epiphyses, read from the standards of Greulich & Pyle 1959 and
-Gilsanz & Ratib 2012. Widths, positions and shapes are drawn after average radiographs.
+ossific centres, rounded from Garn, Rohmann & Silverman 1967 (Med Radiogr Photogr
+43:45); width and fusion of epiphyses, after the standards of Greulich & Pyle 1959 and
+of Gilsanz & Ratib 2012. Widths, positions and shapes are drawn after average
+radiographs.
 """
 
 from dataclasses import dataclass, field
@@ -76,8 +77,8 @@ LONG_BONES = {
         fused=(218, 204),
         height=0.27,
         flare=0.053,
-        depth=0.55,
-        cortex=0.75,
+        depth=0.62,
+        cortex=0.85,
         spongy=0.14,
         shear=-0.2,
     ),
@@ -89,12 +90,12 @@ LONG_BONES = {
         fused=(212, 196),
         height=0.36,
         flare=0.053,
-        depth=0.55,
-        cortex=0.75,
+        depth=0.62,
+        cortex=0.85,
         spongy=0.14,
     ),
 }
-FUSION_MONTHS = 20
+FUSION_MONTHS = 26  # from the first bridge to the closed plate
 DIGIT_WIDTH = (1.12, 1.02, 1.0, 0.93, 0.82)
 
 # name -> appears (boys, girls), centre mm, semi-axes mm, angle degrees, lobes.
@@ -121,7 +122,7 @@ TIP_MM = 3.4  # soft tissue beyond the tuft
 # parts relative to their half widths (digits) or in mm.
 FOREARM_MM = (14.0, 23.0, 25.5, 26.0, 29.0, 34.0, 50.0)
 FOREARM_AT_MM = (-26, -12, 0, 14, 45, 90, 450)
-DIGIT_DEPTH, PALM_DEPTH_MM, FOREARM_DEPTH_MM = 0.9, 12.0, 15.5
+DIGIT_DEPTH, PALM_DEPTH_MM, FOREARM_DEPTH_MM = 0.9, 12.0, 16.5
 
 # Hand length as a fraction of the adult's, at bone ages in months.
 GROWTH_MONTHS = (0, 12, 24, 48, 72, 96, 120, 144, 168, 192, 228)
@@ -133,7 +134,7 @@ ADULT_SIZE = {True: 1.05, False: 0.96}  # relative to the tables above
 
 # Where the metacarpals begin, and the angles of the rays from the y axis towards the
 # thumb with the fingers closed and spread, in degrees.
-BASES_MM = ((26.5, 26.5), (13.0, 34.5), (3.0, 36.0), (-6.0, 34.5), (-14.0, 31.5))
+BASES_MM = ((26.0, 25.8), (12.8, 33.5), (3.0, 35.0), (-6.0, 33.6), (-14.0, 30.8))
 METACARPAL_DEG = ((30, 6, 0, -6, -13), (42, 11, 1, -10, -23))
 FINGER_DEG = ((16, 3, 0, -4, -9), (48, 20, 3, -15, -34))
 RADIUS_MM, ULNA_MM = (8.5, 1.8), (-15.5, -2.5)

@@ -41,10 +41,11 @@ def run(
     a check that found something, 2 for input that cannot be used (one line on
     stderr), 130 for Ctrl-C.
     """
-    script = sys.modules[main.__module__]
+    text = sys.modules[main.__module__].__doc__ or ""
     parsed = tyro.cli(
         options,
-        description=script.__doc__,
+        # tyro joins lines that no blank line parts
+        description=text.replace("\nWrites", "\n\nWrites"),
         args=arguments,
         config=(tyro.conf.AvoidSubcommands, tyro.conf.OmitSubcommandPrefixes),
     )

@@ -122,7 +122,7 @@ def _add_bone(hand, maturity, name, bone, digit, start, direction) -> None:
     domed = bone.domed and digit > 1
     height = plate_width * (0.22 if bone.domed and not domed else bone.height)
     joint = 0.55 * hand.width
-    gap = (0.7 * hand.width + 0.7 * (1 - size)) * (1 - fusion)
+    gap = (0.55 * hand.width + 0.8 * (1 - size)) * (1 - fusion)
     hand.growth_plates[name] = start + (joint + height + gap / 2) * direction
     fused = fusion >= 1
     near = joint if fused else joint + height + gap
@@ -173,7 +173,7 @@ def _profile(length, widths, caps, flare, cortex, spongy) -> np.ndarray:
 
 
 def _add_carpal(hand, size, centre, semi_axes, angle_deg, lobes) -> None:
-    semi = 0.53 * size * np.array(semi_axes) * (hand.width + hand.length)
+    semi = 0.52 * size * np.array(semi_axes) * (hand.width + hand.length)
     # A young centre is round; its facets come with growth.
     mean = semi.mean()
     semi = mean + (semi - mean) * size

@@ -17,6 +17,9 @@ from boneage.files import InputError, replacing
 
 VERSION = 1
 
+HAND_PX = 512
+"""Side of the enhanced hands, as published."""
+
 
 @dataclass(frozen=True)
 class Packed:

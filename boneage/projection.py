@@ -5,7 +5,7 @@ import numpy as np
 
 from boneage.anatomy import Hand, Nodule, Tube
 
-SPONGY_FRACTION = 0.18
+SPONGY_FRACTION = 0.18  # of bone inside carpals and epiphyses
 
 
 def project(
@@ -28,7 +28,7 @@ def project(
     for nodule in hand.nodules:
         _project_nodule(bone, nodule, to_px)
     soft = _project_outlines(hand, to_px, shape)
-    # The outline is a little tighter than a splayed bone now and then.
+    # A splayed bone may stick out of the outline by a pixel.
     bone[soft == 0] = 0
     return soft, bone
 
@@ -66,10 +66,9 @@ def _project_tube(bone: np.ndarray, tube: Tube, to_px: np.ndarray) -> None:
     station = (s * ((len(tube.profile) - 1) / length) + 0.5).astype(np.int32)
     inside = (s >= 0) & (s <= length)
     table = tube.profile[np.where(inside, station, 0)]
-    t2 = t**2
     half, wall, canal = table[..., 1], table[..., 2], table[..., 3]
-    outer = np.sqrt(np.maximum(half**2 - t2, 0))
-    inner = np.sqrt(np.maximum(np.maximum(half - wall, 0) ** 2 - t2, 0))
+    outer = np.sqrt(np.maximum(half**2 - t**2, 0))
+    inner = np.sqrt(np.maximum(np.maximum(half - wall, 0) ** 2 - t**2, 0))
     view += np.where(inside, 2 * tube.depth * (outer - (1 - canal) * inner), 0)
 
 
@@ -110,25 +109,25 @@ def _project_outlines(hand: Hand, to_px: np.ndarray, shape) -> np.ndarray:
     # A border keeps the frame's own edge from rounding off the forearm.
     border = int(6 * hand.girth * scale) + 2
     silhouette = np.zeros((shape[0] + 2 * border, shape[1] + 2 * border), np.uint8)
-    quarter = np.zeros((2, shape[0] // 4 + 2, shape[1] // 4 + 2), np.float32)
+    # The half depth changes slowly: a quarter of the resolution will do.
+    quarter = np.zeros((2, -(-shape[0] // 4), -(-shape[1] // 4)), np.float32)
     for polygon, half_depth in hand.outlines.values():
         points = polygon @ to_px[:, :2].T + to_px[:, 2]
         _fill(silhouette, points + border, 1)
         _fill(quarter[0], points / 4, half_depth)
         _fill(quarter[1], points / 4, 1)
     # Closing by distance rounds the webs without touching the fingertips.
-    away = cv2.distanceTransform(1 - silhouette, cv2.DIST_L2, 5)
     web = 1.6 * hand.girth * scale
-    closed = (away < web).astype(np.uint8)
-    depth = cv2.distanceTransform(closed, cv2.DIST_L2, 5) - web
+    precise = cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    closed = cv2.distanceTransform(1 - silhouette, *precise) < web
+    depth = cv2.distanceTransform(closed.astype(np.uint8), *precise) - web
     depth = np.maximum(depth[border:-border, border:-border], 0)
     # Smooth the steps of the pixel grid, within the silhouette.
     depth = np.where(depth > 0, cv2.GaussianBlur(depth, (0, 0), 0.8), 0)
-    sigma = 5.0 * hand.girth * scale / 4
-    blurred = [cv2.GaussianBlur(plane, (0, 0), max(sigma, 0.5)) for plane in quarter]
-    half = cv2.resize(
-        blurred[0] / (blurred[1] + 1e-3), shape[::-1], interpolation=cv2.INTER_LINEAR
-    )
-    half = np.maximum(half, 2.0 * hand.girth)
-    d = np.minimum(1.7 * depth / scale, half)
-    return 2 * np.sqrt(d * (2 * half - d))
+    sigma = max(1.25 * hand.girth * scale, 0.5)
+    weighted, weight = (cv2.GaussianBlur(plane, (0, 0), sigma) for plane in quarter)
+    half = cv2.resize(weighted / (weight + 1e-3), None, fx=4, fy=4)
+    half = np.maximum(half[: shape[0], : shape[1]], 2.0 * hand.girth)
+    # Elliptic edges, steeper than a circle's, and a flat palm.
+    reach = np.minimum(1.7 * depth / scale, half)
+    return 2 * np.sqrt(reach * (2 * half - reach))

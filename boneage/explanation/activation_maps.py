@@ -16,13 +16,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from boneage import radiographs
-from boneage.cli import list_some
 from boneage.files import InputError, replacing
-from boneage.hdf5 import Packed
 
 if TYPE_CHECKING:
     import keras
+
+    from boneage.regression.batches import Hands
 
 DISPLAY_PX = 512
 """Side of the enhanced hands, over which maps are shown."""
@@ -149,42 +148,22 @@ class Explainer:
 
 
 def explain_hands(
-    explainer: Explainer,
-    hands: Packed,
-    ids: np.ndarray,
-    is_male: np.ndarray,
-    batch_size: int = 16,
-    description: str = "",
+    explainer: Explainer, hands: Hands, batch_size: int = 16, description: str = ""
 ) -> Explanation:
-    """Explain hands of segment_all.h5, a batch in memory at a time.
+    """Explain at least one hand of segment_all.h5, a batch in memory at a time.
 
     Args:
         explainer: of the network.
-        hands: the packed hands, of any size.
-        ids: (N,), which of them.
-        is_male: (N,) bool.
+        hands: which.
         batch_size: hands a forward pass.
         description: stands before the progress bar.
-
-    Raises:
-        InputError: an id has no hand in the file, or there are no ids.
     """
-    absent = np.setdiff1d(ids, hands.ids)
-    if len(absent) or not len(ids):
-        raise InputError(
-            f"data/segment_all.h5: {len(absent)} of {len(ids)} hands are not in it "
-            f"(id {list_some(absent.tolist())}); run "
-            "al_segmentation/step3_gen_segmentation_with_enhance.py first"
-        )
-    rows = hands.rows_of(ids)
     batches = []
-    for start in tqdm(range(0, len(rows), batch_size), description):
-        batch = rows[start : start + batch_size]
-        images = [
-            radiographs.resize(hands.images[i], explainer.image_size) for i in batch
-        ]
-        chosen = is_male[start : start + batch_size]
-        batches.append(explainer(np.stack(images), chosen, batch_size))
+    for start in tqdm(range(0, len(hands), batch_size), description):
+        rows = range(start, min(start + batch_size, len(hands)))
+        images = np.stack([hands.image(i, explainer.image_size) for i in rows])
+        is_male = hands.cohort.is_male[rows.start : rows.stop]
+        batches.append(explainer(images, is_male, batch_size))
     return Explanation(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from boneage.files import replacing
 from boneage.regression import agreement
+from boneage.regression.comparison import Answers
+from boneage.regression.runs import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,7 @@ STYLE = {
 
 OLDER_RGB, YOUNGER_RGB = (255, 140, 0), (64, 160, 255)
 """Of equal lightness on a dark radiograph; orange and blue differ to every eye."""
-MOST_OPAQUE = 0.65
+MOST_OPAQUE = 0.7
 """Bone structure still shows through the strongest colour."""
 
 
@@ -49,6 +51,28 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, atomically."""
     with replacing(path) as temporary:
         figure.savefig(temporary)
+
+
+def write_agreement(folder: Path, answers: Answers) -> None:
+    """Write the three figures of a run's test part into `folder`."""
+    true, predicted, is_male = answers.arrays
+    mean = answers.age_mean_months
+    name = answers.name
+    drawn = {
+        "scatter": scatter(true, predicted, is_male, name),
+        "bland_altman": bland_altman(true, predicted, is_male, name),
+        "error_by_age": error_by_age(true, predicted, is_male, mean, name),
+    }
+    for figure_name, figure in drawn.items():
+        save(figure, folder / f"{figure_name}_{name}.png")
+
+
+def write_training(folder: Path, run: Run) -> None:
+    """Write a run's training curve into `folder`."""
+    import pandas as pd
+
+    history = pd.read_csv(run.history)
+    save(training_curve(history, run.name), folder / f"training_{run.name}.png")
 
 
 def scatter(
@@ -73,7 +97,7 @@ def scatter(
             axis.set_major_locator(matplotlib.ticker.MultipleLocator(24))
         mae = agreement.mae(true_months, predicted_months)
         concordance = agreement.concordance_correlation(true_months, predicted_months)
-        axes.set_title(f"{name}: MAE {mae:.1f} months, CCC {concordance:.3f}")
+        axes.set_title(f"{name}\nMAE {mae:.1f} months, CCC {concordance:.3f}")
         axes.legend(loc="upper left", **_legend_of(true_months))
     return figure
 
@@ -118,7 +142,10 @@ def bland_altman(
         axes.xaxis.set_major_locator(matplotlib.ticker.MultipleLocator(24))
         axes.set_title(f"{name}: agreement of {len(errors)} radiographs")
         figure.legend(
-            *axes.get_legend_handles_labels(), loc="outside lower left", ncol=2
+            *axes.get_legend_handles_labels(),
+            loc="outside lower left",
+            ncol=2,
+            **_legend_of(errors),
         )
     return figure
 
@@ -161,7 +188,7 @@ def error_by_age(
                 axes.plot(middle, value, **style, markersize=5, linestyle="none")
                 highest = np.nanmax([highest, value, high])
             axes.plot([], [], **style, linestyle="none", label=label)
-        ages = np.linspace(0, edges[-1], 200)
+        ages = np.array([0, age_mean_months / 12, edges[-1]])
         axes.plot(
             ages,
             np.abs(ages * 12 - age_mean_months),
@@ -177,12 +204,13 @@ def error_by_age(
             xlim=(0, edges[-1]),
         )
         # the mean's error leaves the axes at the ends, else it would flatten the rest
-        axes.set_ylim(0, 2.2 * highest)
+        farthest = max(np.abs(ages * 12 - age_mean_months).max(), 1.1 * highest)
+        axes.set_ylim(0, min(2.2 * highest, farthest))
         labels = [
             f"{left:g}\N{EN DASH}{left + bin_years:g}\n{male}/{female}"
             for left, (male, female) in zip(edges, counts.T, strict=False)
         ]
-        axes.set_xticks(edges[:-1] + bin_years / 2, labels, fontsize=8)
+        axes.set_xticks(edges[:-1] + bin_years / 2, labels, fontsize=7)
         axes.tick_params(axis="x", length=0)
         axes.set_title(f"{name}: error by age")
         figure.legend(
@@ -204,8 +232,13 @@ def training_curve(history: pd.DataFrame, name: str) -> Figure:
         color = SEXES["male"]["color"]
         above.plot(history.epoch, history.validation_mae, color=color, **one)
         above.set(ylabel="validation MAE (months)")
-        above.set_ylim(bottom=0)
         if history.validation_mae.notna().any():
+            # one wild epoch leaves the axes, else it would flatten the rest
+            highest, usual = (
+                history.validation_mae.max(),
+                history.validation_mae.median(),
+            )
+            above.set_ylim(0, max(1.05 * min(highest, 4 * usual), 1))
             best = history.loc[history.validation_mae.idxmin()]
             above.axvline(best.epoch, color=FAINT, linewidth=0.8, linestyle=":")
             above.set_title(
@@ -276,13 +309,14 @@ def overlay(hand: np.ndarray, deviation: np.ndarray, limit_months: float) -> np.
 
 
 def limit_of(deviations: np.ndarray) -> float:
-    """A round number of months that 99 % of the cells stay below.
+    """A round number of months, at least 0.1, that 98 % of the cells stay below.
 
-    deviations: (N, row, column). 1, 2 or 5 times a power of ten, at least 0.1.
+    deviations: (N, row, column), months.
     """
-    reach = max(float(np.quantile(np.abs(deviations), 0.99)), 0.1)
-    power = 10.0 ** np.floor(np.log10(reach))
-    return float(next(n * power for n in (1, 2, 5, 10) if n * power >= reach * 0.999))
+    reach = max(float(np.quantile(np.abs(deviations), 0.98)), 0.1)
+    power = 10.0 ** np.floor(np.log10(reach) + 1e-9)
+    steps = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+    return float(next(step * power for step in steps if step * power >= reach * 0.999))
 
 
 def colour_bar(width: int, height: int) -> np.ndarray:

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
 
 import cv2
+import matplotlib
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from boneage import radiographs
+from boneage.cli import list_some
 from boneage.cohort import Cohort
-from boneage.explanation import figures
+from boneage.explanation import activation_maps, figures
 from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid, Panel
 from boneage.files import InputError, replacing
 from boneage.hdf5 import Packed
+from boneage.regression import agreement
+from boneage.regression.batches import Hands
+from boneage.regression.runs import Run
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLERANCE_MONTHS = 1.0
+"""Half-precision arithmetic moves a prediction by less."""
 PAPER_RGB, INK_RGB, FAINT_RGB = (255, 255, 255), (34, 34, 34), (110, 110, 110)
 CAPTION_PX, TILE_PX, TILE_CAPTION_PX, HEADER_PX = 92, 200, 44, 64
+CONTROLS_PX = 56
+"""Free space under a video, where browsers lay their buttons."""
 MOST_TILES = 120
 """On one contact sheet; more would be a poster."""
 CODECS = {".webm": "VP80", ".mp4": "mp4v"}
@@ -28,30 +49,83 @@ CODECS = {".webm": "VP80", ".mp4": "mp4v"}
 class Gallery:
     """Hands with their maps, shown on one scale.
 
-    hands: where the images are. cohort: the N hands shown, with ages known.
-    explanation: of the same N. grid: where the maps' cells lie.
+    hands: the N hands, their ages known. explanation: of the same N. grid: where the
+    maps' cells lie.
     """
 
-    hands: Packed
-    cohort: Cohort
+    hands: Hands
     explanation: Explanation
     grid: Grid
 
     @property
     def errors_months(self) -> np.ndarray:
         """Predicted less true, (N,)."""
-        return self.explanation.predicted_months - self.cohort.bone_age_months
+        return self.explanation.predicted_months - self.hands.cohort.bone_age_months
 
 
-def spanning(errors: np.ndarray, limit: int) -> np.ndarray:
-    """Rows from the least to the greatest absolute error, at most `limit`, (n,) int.
+def write_run(run: Run, packed: Packed, ids: np.ndarray, batch_size: int) -> list[str]:
+    """Explain hands of a run and write its whole `cam` folder.
 
-    Evenly spaced among the sorted ones, best and worst included; NaN counts as worst.
+    Args:
+        run: a finished run: model.keras and predictions.csv; cam_history.h5 becomes
+            a video.
+        packed: segment_all.h5.
+        ids: (N,), among the run's predictions, N > 0.
+        batch_size: hands a forward pass.
+
+    Returns:
+        Notes for the user: what to know before trusting the pictures.
+
+    Raises:
+        InputError: a hand or its prediction is missing, or the network.
     """
-    order = np.argsort(np.abs(errors), kind="stable")
-    if len(order) <= limit:
-        return order
-    return order[np.linspace(0, len(order) - 1, limit).round().astype(int)]
+    predictions = run.read_predictions().set_index("id")
+    hands = _hands_of(run, predictions, packed, ids)
+    explainer = activation_maps.Explainer(run.load_model())
+    explanation = activation_maps.explain_hands(explainer, hands, batch_size, run.name)
+    video = None
+    if run.cam_history.is_file():
+        panel = activation_maps.read_panel(run.cam_history)
+        shown = _hands_of(run, predictions, packed, panel.ids)
+        video = write_evolution(run.cam, run.name, shown, panel, explainer.grid)
+    write(run.cam, run.name, Gallery(hands, explanation, explainer.grid), video)
+    notes = []
+    said = predictions.predicted_months.loc[ids].to_numpy()
+    changed = int(
+        (np.abs(explanation.predicted_months - said) > TOLERANCE_MONTHS).sum()
+    )
+    if changed:
+        notes.append(
+            f"{run.predictions}: {changed} of {len(ids)} predictions are others now: "
+            "the hands or the network changed since; train the run again"
+        )
+    cells = explanation.maps.shape[1]
+    if cells < 3:
+        notes.append(
+            f"{run.name}: the maps have {cells} x {cells} cells at "
+            f"{explainer.image_size} px and show little; train on larger images"
+        )
+    return notes
+
+
+def _hands_of(
+    run: Run, predictions: pd.DataFrame, packed: Packed, ids: np.ndarray
+) -> Hands:
+    absent = np.setdiff1d(ids, predictions.index)
+    if len(absent):
+        raise InputError(
+            f"{run.predictions}: no prediction of id {list_some(absent.tolist())}"
+        )
+    absent = np.setdiff1d(ids, packed.ids)
+    if len(absent):
+        raise InputError(
+            f"segment_all.h5: {len(absent)} of {len(ids)} hands are not in it (id "
+            f"{list_some(absent.tolist())}); run "
+            "al_segmentation/step3_gen_segmentation_with_enhance.py first"
+        )
+    rows = predictions.loc[ids]
+    ages, is_male = rows.bone_age_months.to_numpy(), rows.is_male.to_numpy(bool)
+    return Hands(packed, packed.rows_of(ids), Cohort(np.asarray(ids), ages, is_male))
 
 
 def write(
@@ -69,16 +143,16 @@ def write(
         evolution: the video in the same folder, when there is one.
     """
     for stale in folder.glob("*.png"):
-        if stale.stem.isdecimal() and int(stale.stem) not in gallery.cohort.ids:
+        if stale.stem.isdecimal() and int(stale.stem) not in gallery.hands.cohort.ids:
             stale.unlink()
     deviations = gallery.explanation.deviations()
     limit_months = figures.limit_of(deviations)
-    on_sheet = set(spanning(gallery.errors_months, MOST_TILES).tolist())
+    on_sheet = set(agreement.spanning(gallery.errors_months, MOST_TILES).tolist())
     tiles = []
-    for number in tqdm(np.argsort(gallery.cohort.bone_age_months), "drawing"):
+    for number in tqdm(np.argsort(gallery.hands.cohort.bone_age_months), "drawing"):
         facts = _facts(gallery, number)
         overlay = figures.overlay(
-            _hand(gallery.hands, facts["id"], DISPLAY_PX),
+            gallery.hands.image(number, DISPLAY_PX),
             gallery.grid.upsample(deviations[number]),
             limit_months,
         )
@@ -90,7 +164,7 @@ def write(
             )
             line = f"{facts['true']} \N{RIGHTWARDS ARROW} {facts['predicted']}"
             tiles.append(_tile(small, f"{facts['id']}  {facts['sex']}", line))
-    count = len(gallery.cohort)
+    count = len(gallery.hands)
     shown = f"{len(tiles)} of {count}" if len(tiles) < count else str(count)
     header = f"{title}: {shown} hands by true age; true \N{RIGHTWARDS ARROW} predicted"
     sheet = _mosaic(tiles, header, limit_months)
@@ -104,8 +178,7 @@ def write(
 def write_evolution(
     folder: Path,
     title: str,
-    hands: Packed,
-    cohort: Cohort,
+    hands: Hands,
     panel: Panel,
     grid: Grid,
     frames_per_second: int = 4,
@@ -117,8 +190,7 @@ def write_evolution(
     Args:
         folder: where to.
         title: names the network.
-        hands: where the images are.
-        cohort: the panel's hands, in the panel's order.
+        hands: those of the panel, in its order.
         panel: what `activation_maps.read_panel` gives.
         grid: where the maps' cells lie.
         frames_per_second: epochs a second.
@@ -130,7 +202,8 @@ def write_evolution(
         InputError: OpenCV can write neither.
     """
     limit_months = figures.limit_of(_deviations(panel.maps[-1]))
-    images = [_hand(hands, i, TILE_PX) for i in panel.ids]
+    cohort = hands.cohort
+    images = [hands.image(index, TILE_PX) for index in range(len(hands))]
 
     def frame(number: int) -> np.ndarray:
         tiles = []
@@ -145,7 +218,9 @@ def write_evolution(
             sex = "male" if cohort.is_male[hand] else "female"
             tiles.append(_tile(overlay, f"{panel.ids[hand]}  {sex}", line))
         header = f"{title}: epoch {panel.epochs[number]}; true \N{RIGHTWARDS ARROW} "
-        return _mosaic(tiles, header + "predicted", limit_months)
+        picture = _mosaic(tiles, header + "predicted", limit_months)
+        below = ((0, CONTROLS_PX), (0, 0), (0, 0))
+        return np.pad(picture, below, constant_values=255)
 
     suffix, codec = _video_format()
     path = folder / f"evolution{suffix}"
@@ -169,15 +244,16 @@ def years_and_months(months: float) -> str:
 
 def signed(months: float) -> str:
     """Write an error with its sign, the true minus of typography."""
-    return f"{months:+.0f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(float(months)):+d}".replace("-", "\N{MINUS SIGN}")
 
 
 def _facts(gallery: Gallery, number: int) -> dict:
-    true = float(gallery.cohort.bone_age_months[number])
+    cohort = gallery.hands.cohort
+    true = float(cohort.bone_age_months[number])
     predicted = float(gallery.explanation.predicted_months[number])
     return {
-        "id": int(gallery.cohort.ids[number]),
-        "sex": "male" if gallery.cohort.is_male[number] else "female",
+        "id": int(cohort.ids[number]),
+        "sex": "male" if cohort.is_male[number] else "female",
         "true": years_and_months(true),
         "predicted": years_and_months(predicted),
         "true_months": true,
@@ -185,10 +261,6 @@ def _facts(gallery: Gallery, number: int) -> dict:
         "error_months": predicted - true,
         "error": signed(predicted - true),
     }
-
-
-def _hand(hands: Packed, radiograph_id: int, size: int) -> np.ndarray:
-    return radiographs.resize(hands.images[hands.rows_of([radiograph_id])[0]], size)
 
 
 def _deviations(maps: np.ndarray) -> np.ndarray:
@@ -319,7 +391,9 @@ def _page(
     film = Template(FILM).substitute(source=evolution.name) if evolution else ""
     cards = [
         Template(CARD).substitute(_facts(gallery, number))
-        for number in spanning(gallery.errors_months, len(gallery.cohort))[::-1]
+        for number in agreement.spanning(gallery.errors_months, len(gallery.hands))[
+            ::-1
+        ]
     ]
     return Template(PAGE).substitute(
         title=html.escape(title),
@@ -328,6 +402,7 @@ def _page(
         gradient=", ".join("rgb({}, {}, {})".format(*colour) for colour in ends),
         least=signed_limit(-limit_months),
         greatest=signed_limit(limit_months),
+        link=LINK if evolution else "",
         evolution=film,
         cards="".join(cards),
     )
@@ -342,9 +417,12 @@ CARD = """
     true $true, predicted $predicted</figcaption>
 </figure>"""
 
+LINK = """
+<a href="#training">How the maps formed during training.</a>"""
+
 FILM = """
 <section>
-  <h2>During training</h2>
+  <h2 id="training">During training</h2>
   <p>The same hands after each epoch, on the scale of the last.</p>
   <video src="$source" controls loop muted playsinline></video>
 </section>"""
@@ -353,20 +431,21 @@ PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>$title</title>
+<title>Activation maps: $title</title>
 <style>
   body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff;
          margin: 1.5rem auto; max-width: 90rem; padding: 0 1.5rem }
   h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.15rem; margin-top: 2rem }
   p { max-width: 46rem; margin: .4rem 0 }
-  .scale { display: flex; gap: .6rem; align-items: center; margin: .8rem 0 }
+  .scale { display: flex; flex-wrap: wrap; gap: .2rem .6rem; margin: .8rem 0;
+           align-items: center }
   .scale i { width: 14rem; height: .8rem;
              background: linear-gradient(to right, $gradient) }
-  form { display: flex; flex-wrap: wrap; gap: .6rem 1.4rem; align-items: center;
-         position: sticky; top: 0; background: #fff; padding: .7rem 0; z-index: 1;
-         border-bottom: 1px solid #ccc }
+  form { display: flex; flex-wrap: wrap; gap: .6rem .7rem; align-items: center;
+         background: #fff; padding: .7rem 0; border-bottom: 1px solid #ccc }
+  @media (min-width: 50rem) { form { position: sticky; top: 0; z-index: 1 } }
   select, input, button { font: inherit; padding: .15rem .35rem }
-  input { width: 4.2rem }
+  input { width: 3rem }
   #hands { display: grid; gap: 1.1rem; margin-top: 1.1rem;
            grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)) }
   figure { margin: 0 } figure[hidden] { display: none }
@@ -377,11 +456,11 @@ PAGE = """<!doctype html>
     { outline: 3px solid #0072b2; outline-offset: 2px }
   video { max-width: 100%; border: 1px solid #ccc }
 </style>
-<h1>$title</h1>
-<p>$count hands, mean absolute error among them $mae months. Every region of the map
-is an age that it alone would give; their mean is the prediction. Orange regions give
-a higher age than the whole hand, blue ones a lower; grey ones agree with it. A hand
-opens in full by a click.</p>
+<h1>Activation maps: $title</h1>
+<p>$count hands, mean absolute error among them $mae months. Each region gives an age of
+its own, and the prediction is their mean. Orange: the region says older than the whole
+hand; blue: younger; uncoloured: the same. What a region says also depends on its
+surroundings. A click on a hand enlarges it.$link</p>
 <div class="scale">looks younger $least <i></i> $greatest months looks older</div>
 <form id="controls">
   <label>Sort by <select name="order">

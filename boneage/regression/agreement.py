@@ -5,15 +5,9 @@ gives one float for each leading index: a plain float for two vectors, and all r
 of a bootstrap in one call. An error is predicted less true. NaN where undefined.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -103,18 +97,6 @@ METRICS: dict[str, Metric] = {
     "upper_limit_of_agreement": upper_limit_of_agreement,
 }
 
-GROUPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "all": lambda months, is_male: np.ones(len(months), bool),
-    "male": lambda months, is_male: is_male,
-    "female": lambda months, is_male: ~is_male,
-    # a birthday begins the next group; the last one is open, the oldest are 19
-    "0-5 years": lambda months, is_male: months < 60,
-    "5-10 years": lambda months, is_male: (months >= 60) & (months < 120),
-    "10-15 years": lambda months, is_male: (months >= 120) & (months < 180),
-    "15-19 years": lambda months, is_male: months >= 180,
-}
-"""(bone_age_months (N,), is_male (N,) bool) -> (N,) bool."""
-
 
 def _variance_or_nan(months: np.ndarray) -> np.ndarray:
     # the range decides: a variance of equal numbers may come out as 1e-30
@@ -166,47 +148,15 @@ def with_interval(
     return value, float(lower), float(upper)
 
 
-def tabulate(
-    name: str,
-    predictions: pd.DataFrame,
-    age_mean_months: float,
-    seed: int = 0,
-    resamples: int = 2000,
-) -> pd.DataFrame:
-    """All metrics of one run in all groups that have radiographs.
+def spanning(errors: np.ndarray, limit: int) -> np.ndarray:
+    """Rows from the least to the greatest absolute error, at most `limit`, (n,) int.
 
-    Args:
-        name: the run's.
-        predictions: `is_male,bone_age_months,predicted_months`, a row a radiograph.
-        age_mean_months: mean of the training part, the answer to compare with.
-        seed: of the bootstrap; equal for all runs, so that they share resamples.
-        resamples: of the bootstrap.
-
-    Returns:
-        `run,group,radiographs,metric,value,lower,upper,mean_predictor`.
+    Evenly spaced among the sorted ones, best and worst included; NaN counts as worst.
     """
-    import pandas as pd
-
-    true = predictions.bone_age_months.to_numpy(float)
-    predicted = predictions.predicted_months.to_numpy(float)
-    is_male = predictions.is_male.to_numpy(bool)
-    rows = []
-    for group, belongs in GROUPS.items():
-        chosen = belongs(true, is_male)
-        if not chosen.any():
-            continue
-        mean = np.full(chosen.sum(), age_mean_months)
-        for metric_name, metric in METRICS.items():
-            rng = np.random.default_rng(seed)
-            values = with_interval(
-                metric, true[chosen], predicted[chosen], rng, resamples
-            )
-            without_network = float(metric(true[chosen], mean))
-            rows.append(
-                (name, group, chosen.sum(), metric_name, *values, without_network)
-            )
-    columns = "run group radiographs metric value lower upper mean_predictor"
-    return pd.DataFrame(rows, columns=columns.split())
+    order = np.argsort(np.abs(errors), kind="stable")
+    if len(order) <= limit:
+        return order
+    return order[np.linspace(0, len(order) - 1, limit).round().astype(int)]
 
 
 def flags(predicted_months: np.ndarray, age_range_months: list[float]) -> list[str]:

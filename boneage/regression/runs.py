@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from boneage.regression.batches import Hands
+
 TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
 
 
@@ -130,19 +132,19 @@ def provenance() -> dict:
 
 
 def predict(
-    model: keras.Model, images: np.ndarray, is_male: np.ndarray, batch_size: int = 32
+    model: keras.Model, hands: Hands, size: int, batch_size: int = 32
 ) -> np.ndarray:
-    """Bone ages in months, (N,) float32, of hands already at the network's size.
+    """Bone ages in months, (hand,) float32.
 
-    images: (N, size, size) uint8. The last batch is padded to the others' size:
-    one compiled shape, and the same arithmetic for every image on any number of
-    devices.
+    The last batch is padded to the others' size: one compiled shape, and the same
+    arithmetic for every hand on any number of devices.
     """
     from boneage.regression import regressor
 
     months = []
-    for start in range(0, len(images), batch_size):
-        rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
-        fed = regressor.inputs(model, images[rows], is_male[rows])
-        months.append(model.predict_on_batch(fed)[: len(images) - start, 0])
+    for start in range(0, len(hands), batch_size):
+        chosen = np.arange(start, start + batch_size).clip(max=len(hands) - 1)
+        images = np.stack([hands.image(index, size) for index in chosen])
+        fed = regressor.inputs(model, images, hands.cohort.is_male[chosen])
+        months.append(model.predict_on_batch(fed)[: len(hands) - start, 0])
     return np.concatenate(months) if months else np.zeros(0, np.float32)

@@ -11,20 +11,21 @@ import numpy as np
 from boneage.radiographs import Mask, to_uint8
 
 WORKING_SIZE_PX = 256
-
+DISK = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 # of Otsu's threshold, found on the root of the excess: skin is fainter than bone
 SKIN_SHARE = 0.55
 
 # What checked masks of 329 RSNA radiographs measure, and the cost of a unit outside.
 # area: log share of the image; solidity: share of the convex hull; compactness: log of
-# 4 pi area / outline^2, low for ragged shapes; forearm: share covered of the side that
-# is covered most; contact: of the other three sides, summed.
+# 4 pi area / outline^2, low for ragged shapes; forearm: share covered of the image side
+# that is covered most; contact: of the others, summed; enclosure: of the least covered.
 PLAUSIBLE = {
     "area": (np.log(0.10), np.log(0.42), 1.0),
     "solidity": (0.54, 0.82, 8.0),
     "compactness": (np.log(0.145), np.log(0.45), 1.0),
     "forearm": (0.0, 0.45, 2.0),
     "contact": (0.0, 0.0, 3.0),
+    "enclosure": (0.0, 0.0, 3.0),
 }
 
 
@@ -43,8 +44,8 @@ def coarse_mask(radiograph: np.ndarray) -> Mask:
         # half a unit: bone is bright unless the shape says clearly otherwise
         if negative_score > score + 0.5 and not suspicions(negative):
             hand = negative
-    size = radiograph.shape[::-1]
-    return _binary(cv2.resize(hand, size, interpolation=cv2.INTER_LINEAR))
+    large = cv2.resize(hand, radiograph.shape[::-1])
+    return cv2.threshold(large, 127, 255, cv2.THRESH_BINARY)[1]
 
 
 def published_coarse_mask(radiograph: np.ndarray) -> Mask:
@@ -61,7 +62,7 @@ def published_coarse_mask(radiograph: np.ndarray) -> Mask:
 
 def largest_hand(mask: Mask) -> Mask:
     """Keep the largest component and fill its holes; an empty mask stays empty."""
-    giant = _giant((np.asarray(mask) > 0).astype(np.uint8) * 255)
+    giant = _giant((mask > 0).astype(np.uint8))
     return cv2.drawContours(giant, _outlines(giant), -1, 255, cv2.FILLED)
 
 
@@ -71,10 +72,9 @@ def suspicions(mask: Mask) -> list[str]:
     All 329 checked masks lie within these limits: area 0.09 to 0.46 of the image,
     solidity 0.49 to 0.88, compactness above 0.139, contact with further sides to 0.05.
     """
-    inside = (np.asarray(mask) > 0).astype(np.uint8) * 255
-    if not inside.any():
+    if not mask.any():
         return ["empty"]
-    hand = largest_hand(_binary(_shrunk(inside)))
+    hand = largest_hand(_shrunk((mask > 0).astype(np.uint8) * 255) > 127)
     if not hand.any():
         return ["too small"]
     shape = _measures(hand)
@@ -83,8 +83,8 @@ def suspicions(mask: Mask) -> list[str]:
         "too large": shape["area"] > np.log(0.50),
         "no fingers": shape["solidity"] > 0.90,
         "scattered": shape["solidity"] < 0.48,
-        "ragged": shape["compactness"] < np.log(0.13),
-        "touches all borders": min(_sides(hand)) > 0,
+        "ragged": shape["compactness"] < np.log(0.12),
+        "touches all borders": shape["enclosure"] > 0,
         "touches several borders": shape["contact"] > 0.08,
     }
     return [flag for flag, found in flags.items() if found]
@@ -93,40 +93,36 @@ def suspicions(mask: Mask) -> list[str]:
 def _best_hand(small: np.ndarray) -> tuple[Mask, float]:
     """The most plausible hand over the guesses at the field, and its score."""
     grey = cv2.GaussianBlur(np.sqrt(small), (0, 0), 1.5)
-    along_x, along_y = cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1)
-    steepness = cv2.magnitude(along_x, along_y)
-    best, best_score = np.zeros(small.shape, np.uint8), -np.inf
-    for field in _fields(small):
-        hand = _hand_within(small, field)
-        score = _plausibility(hand, field, steepness)
-        if score > best_score:
-            best, best_score = hand, score
-    return best, best_score
+    steepness = cv2.magnitude(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1))
+    tried = [(_hand_within(small, field), field) for field in _fields(small)]
+    scores = [_plausibility(hand, field, steepness) for hand, field in tried]
+    best = int(np.argmax(scores))
+    return tried[best][0], scores[best]
 
 
 def _hand_within(small: np.ndarray, field: np.ndarray) -> Mask:
     """Otsu's threshold above the background, and the giant component."""
-    excess = np.clip(small - _background(small, field), 0, 1)
-    excess = cv2.medianBlur((excess * 255).astype(np.uint8), 3)
-    root = np.sqrt(excess[field] * 255.0).astype(np.uint8)
-    otsu, _ = cv2.threshold(root.reshape(1, -1), 0, 255, cv2.THRESH_OTSU)
+    excess = np.clip(small - _background(small, field), 0, 1) * 255
+    excess = cv2.medianBlur(excess.astype(np.uint8), 3)
+    root = np.sqrt(excess[field] * 255.0).astype(np.uint8)[None]
+    otsu, _ = cv2.threshold(root, 0, 255, cv2.THRESH_OTSU)
     above = ((excess > SKIN_SHARE * otsu**2 / 255) & field).astype(np.uint8)
-    return largest_hand(cv2.morphologyEx(above, cv2.MORPH_OPEN, _disk(5)))
+    return largest_hand(cv2.morphologyEx(above, cv2.MORPH_OPEN, DISK))
 
 
 def _plausibility(hand: Mask, field: np.ndarray, steepness: np.ndarray) -> float:
     """Score a hand: its measures, how steep and how cut off its outline is."""
     if not hand.any():
         return -np.inf
-    column, row = np.concatenate(_outlines(hand))[:, 0].T
-    height, width = hand.shape
-    free = (column > 1) & (row > 1) & (column < width - 2) & (row < height - 2)
+    points = np.concatenate(_outlines(hand))[:, 0]
+    column, row = points.T
+    free = np.all((points > 1) & (points < np.subtract(hand.shape[::-1], 2)), axis=1)
     if not free.any():
         return -np.inf
     # a tenth of the outline may be faint, but not along a hand
     faint = np.percentile(steepness[row[free], column[free]], 10)
     # the forearm ends at the edge of the field, the fingers do not
-    outside = cv2.dilate((~field).astype(np.uint8), _disk(5))
+    outside = cv2.dilate((~field).astype(np.uint8), DISK)
     cut_off = np.mean(free & (outside[row, column] > 0))
     score = 0.3 * np.log(np.clip(faint, 0.003, 0.5)) - 2.5 * max(0.0, cut_off - 0.05)
     for name, value in _measures(hand).items():
@@ -138,15 +134,16 @@ def _plausibility(hand: Mask, field: np.ndarray, steepness: np.ndarray) -> float
 def _measures(hand: Mask) -> dict[str, float]:
     """The measures named in PLAUSIBLE, of one component at the working size."""
     outline = max(_outlines(hand), key=cv2.contourArea)
-    area, sides = cv2.countNonZero(hand), _sides(hand)
-    hull_area = cv2.contourArea(cv2.convexHull(outline))
-    length_px = cv2.arcLength(outline, True)
+    hull_area = max(1.0, cv2.contourArea(cv2.convexHull(outline)))
+    length_px = max(1.0, cv2.arcLength(outline, True))
+    sides = np.sort([side.mean() / 255 for side in (*hand[[0, -1]], *hand.T[[0, -1]])])
     return {
-        "area": np.log(area / hand.size),
-        "solidity": cv2.contourArea(outline) / max(hull_area, 1.0),
-        "compactness": np.log(4 * np.pi * area / max(length_px, 1.0) ** 2),
-        "forearm": max(sides),
-        "contact": sum(sides) - max(sides),
+        "area": np.log(cv2.countNonZero(hand) / hand.size),
+        "solidity": cv2.contourArea(outline) / hull_area,
+        "compactness": np.log(4 * np.pi * cv2.countNonZero(hand) / length_px**2),
+        "forearm": sides[3],
+        "contact": sides[:3].sum(),
+        "enclosure": sides[0],
     }
 
 
@@ -159,10 +156,9 @@ def _fields(small: np.ndarray) -> list[np.ndarray]:
     for part in (grey > 0.7 * otsu, grey <= otsu):
         for outline in _outlines(_giant(part.astype(np.uint8))):
             hull = cv2.convexHull(outline)
-            _, sides_px, _ = cv2.minAreaRect(hull)
-            if cv2.contourArea(hull) > 0.85 * np.prod(sides_px):
+            if cv2.contourArea(hull) > 0.85 * np.prod(cv2.minAreaRect(hull)[1]):
                 filled = cv2.fillConvexPoly(np.zeros_like(grey), hull, 255)
-                guesses.append(cv2.erode(filled, _disk(7)) > 0)
+                guesses.append(cv2.erode(filled, DISK) > 0)
     return list({guess.tobytes(): guess for guess in guesses if guess.any()}.values())
 
 
@@ -179,7 +175,7 @@ def _cut_at_lines(small: np.ndarray) -> list[np.ndarray]:
     lines = cv2.HoughLines(edges, 1.5, np.pi / 180, max(2, min(small.shape) // 5))
     if lines is None:
         return []
-    rho, theta = np.reshape(lines, (-1, 2))[:600].T
+    rho, theta = np.reshape(lines, (-1, 2))[:300].T
     c, s = np.cos(theta), np.sin(theta)
     # 0 through the centre, 1 or -1 at the last corner
     offset = c * width + s * height - 2 * rho
@@ -192,8 +188,7 @@ def _cut_at_lines(small: np.ndarray) -> list[np.ndarray]:
     # (point, line): one pixel apart, around the point nearest to the centre
     along = np.arange(-max(small.shape) // 1.5, max(small.shape) // 1.5)[:, None]
     along = along + s * width / 2 - c * height / 2
-    x = np.rint(rho * c + along * s).astype(int)
-    y = np.rint(rho * s - along * c).astype(int)
+    x, y = np.rint([rho * c + along * s, rho * s - along * c]).astype(int)
     visible = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     hit = cv2.dilate(edges, np.ones((3, 3), np.uint8)) > 0
     hit = hit[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
@@ -216,7 +211,7 @@ def _cut_at_lines(small: np.ndarray) -> list[np.ndarray]:
 
 def _background(small: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Fit a quadratic surface to the background, leaving the brighter hand out."""
-    step = max(1, max(small.shape) // 48)
+    step = max(1, max(small.shape) // 32)
     shape = small[::step, ::step].shape
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].reshape(2, -1)
     surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
@@ -224,18 +219,15 @@ def _background(small: np.ndarray, field: np.ndarray) -> np.ndarray:
     known = field[::step, ::step].ravel()
     if known.sum() < 50:
         return np.zeros_like(small)
-    fitted = known & (grey <= np.median(grey[known]))
+    fitted = known & (grey <= np.quantile(grey[known], 0.4))
     for terms in (1, 1, 6, 6, 6, 6):
         basis = surface[:, :terms]
         weights = np.linalg.lstsq(basis[fitted], grey[fitted], rcond=None)[0]
-        level = basis @ weights
-        rest = grey - level
+        rest = grey - basis @ weights
         spread = 1.4826 * np.median(abs(rest[fitted])) + 0.01
-        fitted = known & (rest < 2 * spread) & (rest > -4 * spread)
-        if fitted.sum() < 30:
-            break
-    level = level.reshape(shape).astype(np.float32)
-    return cv2.resize(level, small.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        fitted = known & (rest < 1.5 * spread) & (rest > -4 * spread)
+    level = (grey - rest).reshape(shape).astype(np.float32)
+    return cv2.resize(level, small.shape[::-1])
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
@@ -244,29 +236,15 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
     size = [max(1, round(side * scale)) for side in image.shape[::-1]]
     # a mean of 9 pixels is smooth enough, so most of a large radiograph is skipped
     step = max(1, max(image.shape) // (3 * WORKING_SIZE_PX))
-    sparse = np.ascontiguousarray(image[::step, ::step])
-    return cv2.resize(sparse, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image[::step, ::step].copy(), size, interpolation=cv2.INTER_AREA)
 
 
 def _giant(mask: Mask) -> Mask:
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, None, 4)
-    if count < 2:
-        return np.zeros_like(mask)
-    largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
-    return (labels == largest).astype(np.uint8) * 255
-
-
-def _sides(hand: Mask) -> list[float]:
-    return [np.mean(s > 0) for s in (hand[0], hand[-1], hand[:, 0], hand[:, -1])]
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, None, 4)
+    areas = statistics[:, cv2.CC_STAT_AREA]
+    areas[0] = 0  # the background
+    return ((labels == np.argmax(areas)) & (mask > 0)).astype(np.uint8) * 255
 
 
 def _outlines(mask: Mask) -> tuple[np.ndarray, ...]:
     return cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-
-
-def _binary(mask: Mask) -> Mask:
-    return cv2.threshold(mask, 127, 255, cv2.THRESH_BINARY)[1]
-
-
-def _disk(size_px: int) -> np.ndarray:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size_px, size_px))

@@ -8,15 +8,13 @@ import numpy as np
 
 from boneage import hdf5, parallel, radiographs
 from boneage.files import InputError
+from boneage.hdf5 import HAND_PX
 from boneage.layout import Layout
 from boneage.parallel import SetAside
 from boneage.radiographs import Mask, equalise, from_square, resize, to_uint8
 from boneage.segmentation.coarse import largest_hand
 
 SEGMENTED_BY = "al_segmentation/step3_gen_segmentation_result.py"
-
-HAND_PX = 512
-"""Side of the enhanced hands, as published."""
 
 
 def mask_from_probability(probability: np.ndarray, shape: tuple[int, int]) -> Mask:

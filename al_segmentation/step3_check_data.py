@@ -1,0 +1,56 @@
+"""Check that every radiograph of the cohort has come through every stage begun.
+
+Reads   data/csv/train.csv (and test.csv), and the images and masks of every stage
+Writes  nothing; with --report FILE, a CSV with a row for every problem
+
+    python al_segmentation/step3_check_data.py
+
+Exit code 1 when a stage that has begun is incomplete. The full RSNA set has 12611.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from boneage import checks, cli, cohort
+from boneage.files import replacing
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """What to report."""
+
+    report: Path | None = None
+    """CSV to write, `id,stage,problem`."""
+    jobs: int = -1
+    """Processes; -1 for one a core."""
+
+
+def main(options: Options) -> int:
+    """Print the table; 1 where something that has begun is incomplete."""
+    layout = options.layout
+    ids = cohort.read(layout.train_csv).ids.tolist()
+    if layout.test_csv.exists():
+        ids = sorted({*ids, *cohort.read(layout.test_csv).ids.tolist()})
+    stages = checks.check_all(layout, ids, options.jobs)
+    for stage in stages:
+        count = f"{stage.complete} of {stage.expected}" if stage.begun else "not begun"
+        print(f"{stage.name:<16}{count:>16}   {stage.folder}")
+    incomplete = [stage for stage in stages if stage.begun and stage.problems]
+    for stage in incomplete:
+        first = next(iter(stage.problems.values()))
+        print(f"{stage.name}: {len(stage.problems)} ids: ", end="")
+        print(f"{cli.list_some(list(stage.problems), 20)} (first: {first})")
+    if options.report is not None:
+        with replacing(options.report) as path, path.open("w", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(["id", "stage", "problem"])
+            for stage in incomplete:
+                rows.writerows((i, stage.name, p) for i, p in stage.problems.items())
+    verdict = "incomplete" if incomplete else "complete as far as begun"
+    cli.summary(f"{len(ids)} radiographs, {verdict}", wrote=options.report)
+    return 1 if incomplete else 0
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

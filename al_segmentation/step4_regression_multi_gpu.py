@@ -1,0 +1,33 @@
+"""Fine-tune a network to predict bone age in months, on one GPU, many, or none.
+
+Reads   data/segment_all.h5, data/csv/train.csv (test.csv), data/csv/split.csv (drawn
+        here if it does not exist)
+Writes  models/regression/<run>/model.keras (the best validation epoch), config.json,
+        history.csv, predictions.csv (validation and test), tensorboard/
+
+    python al_segmentation/step4_regression_multi_gpu.py --model xception --devices all
+
+Interrupted, the same command goes on from the last checkpoint.
+"""
+
+from dataclasses import dataclass
+
+from boneage import cli
+from boneage.regression.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths, TrainingSettings):
+    """What is trained, on whom, and how."""
+
+
+def main(options: Options) -> None:
+    """Train one run, unless it is finished."""
+    from boneage.regression import training
+
+    run = training.train_run(options.layout, options.training_settings())
+    cli.summary(*training.summary(run), wrote=run.folder)
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

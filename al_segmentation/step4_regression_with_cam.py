@@ -1,0 +1,36 @@
+"""Fine-tune a network, and keep its activation maps of a few hands after each epoch.
+
+Reads   as step4_regression_multi_gpu.py
+Writes  the same, and models/regression/<run>/cam_history.h5: the maps of a fixed panel
+        of validation hands spread over the ages, which step6_cam.py turns into a video
+
+    python al_segmentation/step4_regression_with_cam.py --model inception_v3
+"""
+
+import functools
+from dataclasses import dataclass
+
+from boneage import cli
+from boneage.regression.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths, TrainingSettings):
+    """What is trained, on whom, and how."""
+
+    panel: int = 9
+    """Hands whose maps are kept."""
+
+
+def main(options: Options) -> None:
+    """Train one run, unless it is finished; keep the panel's maps."""
+    from boneage.explanation.recorder import PanelRecorder
+    from boneage.regression import training
+
+    recorder = functools.partial(PanelRecorder, count=options.panel)
+    run = training.train_run(options.layout, options.training_settings(), recorder)
+    cli.summary(*training.summary(run), wrote=run.folder)
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,66 @@
+"""Compare all runs on the test part: table, intervals, figures, and their average.
+
+Reads   models/regression/<run>/ of every finished run: config.json, predictions.csv,
+        history.csv
+Writes  models/statistics/: table.csv (a row a run, group and metric), table.md, and
+        for each run scatter_<run>.png, bland_altman_<run>.png, error_by_age_<run>.png
+        and training_<run>.png
+
+    python al_segmentation/step5_statiscal_data.py
+"""
+
+from dataclasses import dataclass
+
+from boneage import cli
+from boneage.files import replacing
+from boneage.regression import comparison, runs
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """How the intervals are drawn."""
+
+    resamples: int = 2000
+    """Bootstrap resamples behind each 95 % interval."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+
+def main(options: Options) -> None:
+    """Write the table and the figures, and show the main table."""
+    finished = runs.finished(options.layout.regression)
+    answers = [comparison.read(run) for run in finished]
+    notes = [flag for one in answers for flag in one.flags()]
+    average, averaged = comparison.average(answers)
+    if average:
+        notes.append(f"{average.name}: mean of {cli.list_some(averaged)}")
+        answers.append(average)
+    if len(averaged) < len(finished) > 1:
+        notes.append(
+            "not all runs were tested on the same radiographs: compare with care"
+        )
+
+    # Pandas and Matplotlib: a second, once everything named is there
+    import pandas as pd
+    from tqdm import tqdm
+
+    from boneage.explanation import figures
+
+    folder = options.layout.statistics
+    tables = []
+    for one in tqdm(answers, "comparing"):
+        tables.append(comparison.tabulate(one, options.seed, options.resamples))
+        figures.write_agreement(folder, one)
+    for run in finished:
+        if run.history.is_file():
+            figures.write_training(folder, run)
+    table = pd.concat(tables)
+    with replacing(folder / "table.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4f")
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text(comparison.markdown(table, notes))
+    cli.summary(*comparison.on_screen(table), *notes, wrote=folder)
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

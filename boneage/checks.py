@@ -1,0 +1,115 @@
+"""What is on disk of every stage, id by id."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from boneage import hdf5, parallel, radiographs
+from boneage.files import InputError
+from boneage.layout import Layout
+from boneage.parallel import SetAside
+
+SMALLEST_PX = 64
+"""A radiograph with a shorter side shows no bones."""
+
+LEAST_CONTRAST = 8
+"""Grey levels (of 256) between darkest and brightest pixel of a plausible image."""
+
+
+@dataclass
+class Stage:
+    """One row of the table: what should be there and what is.
+
+    problems: id -> what is wrong. begun: whether anything of the stage exists; a stage
+    that nobody started is not incomplete.
+    """
+
+    name: str
+    folder: Path
+    expected: int
+    begun: bool
+    problems: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> int:
+        """Ids with nothing wrong."""
+        return self.expected - len(self.problems)
+
+
+def check_all(layout: Layout, ids: Sequence[int], jobs: int = -1) -> list[Stage]:
+    """Check every stage of the pipeline for every id of the cohort."""
+    radiograph = functools.partial(_check_radiograph, layout)
+    coarse = functools.partial(_check_mask, layout, Layout.coarse_mask)
+    final = functools.partial(_check_mask, layout, Layout.mask)
+    hand = functools.partial(_check_hand, layout)
+    return [
+        _check("radiographs", layout.radiographs, ids, radiograph, jobs),
+        _check("coarse masks", layout.coarse, ids, coarse, jobs),
+        _check("final masks", layout.segmentation, ids, final, jobs),
+        _check("enhanced hands", layout.hands, ids, hand, jobs),
+        _check_packed(layout, ids),
+    ]
+
+
+def _check(
+    name: str,
+    folder: Path,
+    ids: Sequence[int],
+    check: Callable[[int], None],
+    jobs: int,
+) -> Stage:
+    begun = folder.is_dir() and any(folder.glob("*.png"))
+    stage = Stage(name, folder, len(ids), begun)
+    if not begun:
+        stage.problems = dict.fromkeys(ids, "missing")
+        return stage
+    for radiograph_id, outcome in parallel.stream(check, ids, jobs, name):
+        if isinstance(outcome, SetAside):
+            stage.problems[radiograph_id] = outcome.reason
+    return stage
+
+
+def _plausible(path: Path) -> np.ndarray:
+    image = radiographs.to_uint8(radiographs.read(path))
+    if min(image.shape) < SMALLEST_PX:
+        raise InputError(f"{path}: {image.shape} px, too small")
+    if int(image.max()) - int(image.min()) < LEAST_CONTRAST:
+        raise InputError(f"{path}: nearly one grey level, nothing to see")
+    return image
+
+
+def _check_radiograph(layout: Layout, radiograph_id: int) -> None:
+    _plausible(layout.radiograph(radiograph_id))
+
+
+def _check_mask(
+    layout: Layout, place: Callable[[Layout, int], Path], radiograph_id: int
+) -> None:
+    shape = radiographs.read(layout.radiograph(radiograph_id)).shape
+    radiographs.read_mask(place(layout, radiograph_id), shape)
+
+
+def _check_hand(layout: Layout, radiograph_id: int) -> None:
+    path = layout.hand(radiograph_id)
+    hand = _plausible(path)
+    if hand.shape != (hdf5.HAND_PX, hdf5.HAND_PX):
+        raise InputError(f"{path}: expected {hdf5.HAND_PX} px square, is {hand.shape}")
+
+
+def _check_packed(layout: Layout, ids: Sequence[int]) -> Stage:
+    path = layout.hands_h5
+    stage = Stage("packed hands", path, len(ids), path.exists())
+    if not stage.begun:
+        stage.problems = dict.fromkeys(ids, "missing")
+        return stage
+    try:
+        packed = hdf5.read(path, "step3_gen_segmentation_with_enhance.py")
+    except InputError as error:
+        stage.problems = dict.fromkeys(ids, str(error))
+        return stage
+    there = set(packed.ids.tolist())
+    stage.problems = {i: f"{path}: id {i} is missing" for i in ids if i not in there}
+    return stage

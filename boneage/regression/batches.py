@@ -1,0 +1,160 @@
+"""Batches of hands from the packed file, never more than a few in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import keras
+import numpy as np
+
+from boneage import cohort as cohorts
+from boneage import hdf5, radiographs
+from boneage.cohort import Cohort
+from boneage.files import InputError
+from boneage.hdf5 import Packed
+from boneage.layout import Layout
+from boneage.regression.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Hands:
+    """A part of the cohort with its rows of the packed file.
+
+    rows: (hand,) int64, row of each radiograph of `cohort` in `packed.images`.
+    """
+
+    packed: Packed
+    rows: np.ndarray
+    cohort: Cohort
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, chosen: np.ndarray) -> "Hands":
+        """Keep the hands where `chosen`, (hand,) bool, holds."""
+        return Hands(self.packed, self.rows[chosen], self.cohort.select(chosen))
+
+    def image(self, index: int, size: int) -> np.ndarray:
+        """One hand, (size, size) uint8."""
+        return radiographs.resize(
+            np.asarray(self.packed.images[self.rows[index]]), size
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The hands to train on, to choose the best epoch with, and to report."""
+
+    train: Hands
+    validation: Hands
+    test: Hands
+    split_hash: str
+
+    @classmethod
+    def read(cls, layout: Layout, settings: TrainingSettings) -> "Parts":
+        """Read the packed hands and the split.
+
+        Raises:
+            InputError: a file is missing, a part is empty, or hands lack an age.
+        """
+        packed = hdf5.read(
+            layout.hands_h5, "al_segmentation/step3_gen_segmentation_with_enhance.py"
+        )
+        cohort, parts = cohorts.split(
+            layout, settings.seed, settings.validation_fraction, settings.test_fraction
+        )
+        split_hash = cohorts.split_hash(cohort.ids, parts)
+        chosen = np.isin(cohort.ids, packed.ids)
+        if settings.sex != "all":
+            chosen &= cohort.is_male == (settings.sex == "male")
+        cohort, parts = cohort.select(chosen), parts[chosen]
+        hands = Hands(packed, packed.rows_of(cohort.ids), cohort)
+        for part in cohorts.PARTS:
+            if not np.any(parts == part):
+                raise InputError(
+                    f"{layout.split_csv}: no hand of the {part} part (sex "
+                    f"{settings.sex}) in {layout.hands_h5.name}"
+                )
+        return cls(*(hands.select(parts == p) for p in cohorts.PARTS), split_hash)
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """Shuffled, augmented batches; the same for the same seed, epoch and number.
+
+    Every batch is full: what does not fill one waits for another epoch's order, so
+    that devices always share a batch evenly.
+    """
+
+    def __init__(
+        self,
+        hands: Hands,
+        feed: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]],
+        size: int,
+        batch_size: int,
+        augmentation: float,
+        seed: int,
+        workers: int = 1,
+    ) -> None:
+        """Batches of `hands`.
+
+        Args:
+            hands: the training part.
+            feed: makes the network's inputs of images and sexes.
+            size: side of the images, px.
+            batch_size: hands a step, of all devices together.
+            augmentation: strength, see `augment`.
+            seed: of order and augmentation.
+            workers: threads.
+        """
+        super().__init__(workers=workers, max_queue_size=8)
+        self.hands, self.feed, self.size = hands, feed, size
+        self.batch_size = min(batch_size, len(hands))
+        self.augmentation, self.seed = augmentation, seed
+        self.start_epoch(0)
+
+    def __len__(self) -> int:
+        return len(self.hands) // self.batch_size
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw the order of an epoch, counted from 0."""
+        self.epoch = epoch
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(
+            len(self.hands)
+        )
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """One batch: the network's inputs, and (batch, 1) months."""
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        images = np.stack(
+            [
+                augment(self.hands.image(i, self.size), self.augmentation, rng)
+                for i in chosen
+            ]
+        )
+        cohort = self.hands.cohort
+        months = cohort.bone_age_months[chosen].astype(np.float32)[:, np.newaxis]
+        return self.feed(images, cohort.is_male[chosen]), months
+
+
+def augment(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Turn, scale, shift, mirror, and change brightness of a hand.
+
+    image: (size, size) uint8. strength 1: 15 degrees, 10 per cent of size, 10 per cent
+    of gamma and gain, half of the hands mirrored; 0 leaves the hand as it is. Scale
+    stays small, for the size of the crop says little but that of bones says much.
+    """
+    if strength == 0:
+        return image
+    size = image.shape[0]
+    angle_degrees = rng.uniform(-15, 15) * strength
+    scale = 1 + rng.uniform(-0.1, 0.1) * strength
+    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle_degrees, scale)
+    matrix[:, 2] += rng.uniform(-0.1, 0.1, 2) * strength * size
+    image = cv2.warpAffine(image, matrix, (size, size))
+    if rng.random() < 0.5:
+        image = cv2.flip(image, 1)
+    gamma = np.exp(rng.uniform(-0.1, 0.1) * strength)
+    gain = 1 + rng.uniform(-0.1, 0.1) * strength
+    levels = np.linspace(0, 1, 256) ** gamma * gain * 255
+    return cv2.LUT(image, levels.clip(0, 255).astype(np.uint8))

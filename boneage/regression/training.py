@@ -1,0 +1,314 @@
+"""Fine-tuning one network: from the packed hands to a finished run folder."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from boneage.files import InputError, replacing
+from boneage.layout import Layout
+from boneage.regression import backbones, regressor, runs
+from boneage.regression.batches import Hands, Parts, TrainingBatches
+from boneage.regression.devices import distribution
+from boneage.regression.schedule import RateByStep, learning_rate
+from boneage.regression.settings import TrainingSettings
+
+HUBER_MONTHS = 12.0
+
+LOSSES: dict[str, Callable[[], str | keras.losses.Loss]] = {
+    "mae": lambda: "mean_absolute_error",
+    "mse": lambda: "mean_squared_error",
+    "huber": lambda: keras.losses.Huber(HUBER_MONTHS),
+}
+
+MAY_CHANGE = ("patience", "devices", "workers", "checkpoint_minutes")
+"""Settings with which an interrupted run may go on differently."""
+
+AfterEpoch = Callable[[keras.Model, int], None]
+Recorder = Callable[[runs.Run, Hands], AfterEpoch]
+
+
+def train_run(
+    layout: Layout, settings: TrainingSettings, recorder: Recorder | None = None
+) -> runs.Run:
+    """Train a run to its end, or find it finished.
+
+    recorder: makes, of the run and its validation hands, what is called after each
+        epoch with the network and the epoch's number.
+
+    Raises:
+        InputError: what the settings name is missing or does not fit, or the run
+            folder holds a training with other settings.
+    """
+    parts = Parts.read(layout, settings)
+    run = runs.Run(layout.regression / settings.run_name)
+    check_settings(run, settings, parts.split_hash)
+    if run.predictions.exists():
+        print(f"{run.name} is trained already")
+        return run
+    training = Training(run, settings, parts)
+    training.train(recorder(run, parts.validation) if recorder else None)
+    return run
+
+
+def check_settings(run: runs.Run, settings: TrainingSettings, split_hash: str) -> None:
+    """Raise InputError where the run folder holds another training."""
+    blocks = ("all", "head", *backbones.BACKBONES[settings.model].blocks)
+    if settings.fine_tune_from not in blocks:
+        raise InputError(
+            f"--fine-tune-from {settings.fine_tune_from}: {settings.model} can start "
+            f"at {', '.join(blocks)}"
+        )
+    if not run.config.exists():
+        return
+    config = run.read_config()
+    for name, now in asdict(settings).items():
+        then = config["settings"].get(name)
+        if name not in MAY_CHANGE and then != now:
+            raise InputError(
+                f"{run.folder}: trained with {name} {then}, now {now}; name another "
+                "run with --run, or remove this one"
+            )
+    if config["split_hash"] != split_hash:
+        raise InputError(
+            f"{run.folder}: trained on another split; name another run with --run, or "
+            "remove this one"
+        )
+
+
+class Training:
+    """One run: builds or reloads the network, trains, keeps the best epoch.
+
+    `last_<epoch>.keras` is the whole state of training after that epoch, written every
+    few minutes; `history.csv` has a row an epoch. A killed run goes on from the newest
+    `last`, with the rows up to it.
+    """
+
+    def __init__(self, run: runs.Run, settings: TrainingSettings, parts: Parts) -> None:
+        """Build the network of epoch 0, or reload the last checkpoint."""
+        self.run, self.settings, self.parts = run, settings, parts
+        self.size = settings.image_size or backbones.BACKBONES[settings.model].size
+        self.run.folder.mkdir(parents=True, exist_ok=True)
+        keras.utils.set_random_seed(settings.seed)
+        self.scope = distribution(settings.devices)
+        self.history: list[dict] = []
+        with self.scope:
+            self.model = self._go_on() or self._begin()
+        self.batches = TrainingBatches(
+            self.parts.train,
+            functools.partial(regressor.inputs, self.model),
+            self.size,
+            settings.batch_size * self.scope.replicas,
+            settings.augmentation,
+            settings.seed,
+            settings.workers,
+        )
+
+    @property
+    def ages(self) -> np.ndarray:
+        """Bone ages of the training part, months."""
+        return self.parts.train.cohort.bone_age_months
+
+    def _begin(self) -> keras.Model:
+        """Build and compile the network of epoch 0."""
+        settings = self.settings
+        keras.config.set_dtype_policy(
+            "mixed_float16" if settings.mixed_precision else "float32"
+        )
+        momentum = settings.batch_norm_momentum or (
+            0.9 if settings.weights == "none" else None
+        )
+        model = regressor.build(
+            settings.model,
+            self.size,
+            settings.weights,
+            settings.uses_sex,
+            float(np.mean(self.ages)),
+            float(max(np.std(self.ages), 1)),
+            momentum,
+        )
+        keras.config.set_dtype_policy("float32")
+        regressor.freeze_and_compile(
+            model,
+            settings.model,
+            settings.fine_tune_from,
+            keras.optimizers.Adam(settings.learning_rate),
+            LOSSES[settings.loss](),
+        )
+        self._write_config()
+        return model
+
+    def _go_on(self) -> keras.Model | None:
+        """Reload the newest checkpoint and the history up to it, if there is one."""
+        saved = {
+            int(path.stem.removeprefix("last_")): path
+            for path in self.run.folder.glob("last_*.keras")
+        }
+        if not saved:
+            return None
+        epoch = max(saved)
+        rows = pd.read_csv(self.run.history).to_dict("records")
+        self.history = [row for row in rows if row["epoch"] <= epoch]
+        print(f"going on after epoch {epoch}")
+        return keras.saving.load_model(saved[epoch], safe_mode=True)
+
+    @property
+    def best(self) -> dict | None:
+        """The row of the epoch with the lowest validation MAE so far."""
+        return min(self.history, key=lambda row: row["validation_mae"], default=None)
+
+    def train(self, after_epoch: AfterEpoch | None = None) -> None:
+        """Train the remaining epochs; `after_epoch(model, epoch)` follows each.
+
+        Ends early after `patience` epochs without a lower validation MAE, and leaves
+        the run folder complete.
+        """
+        settings, saved_at = self.settings, time.monotonic()
+        best_weights = None
+        for epoch in range(len(self.history), settings.epochs):
+            if self.best and epoch - self.best["epoch"] >= settings.patience:
+                print(f"no better epoch for {settings.patience}: stopping")
+                break
+            row = self._epoch(epoch)
+            self.history.append(row)
+            if row is self.best:
+                best_weights = self.model.get_weights()
+            self._log(row)
+            if after_epoch is not None:
+                after_epoch(self.model, row["epoch"])
+            if time.monotonic() - saved_at > settings.checkpoint_minutes * 60:
+                self._save_best(best_weights)
+                self._checkpoint()
+                best_weights, saved_at = None, time.monotonic()
+        self._save_best(best_weights)
+        self._finish()
+
+    def _epoch(self, epoch: int) -> dict:
+        """Train one epoch, counted from 0, and validate; its row of the history."""
+        start, steps = time.monotonic(), len(self.batches)
+        self.batches.start_epoch(epoch)
+        rate = functools.partial(learning_rate, self.settings, steps)
+        fitted = self.model.fit(
+            self.batches,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,  # the batches are in this epoch's order already
+            callbacks=[RateByStep(rate, epoch * steps)],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        validation = self.parts.validation
+        predicted = self.predict(self.model, validation)
+        mae = np.abs(predicted - validation.cohort.bone_age_months).mean()
+        seconds = time.monotonic() - start
+        print(f"validation MAE {mae:.2f} months, {seconds:.0f} s")
+        return {
+            "epoch": epoch + 1,
+            "learning_rate": rate(epoch * steps),
+            "loss": float(fitted.history["loss"][0]),
+            "validation_mae": float(mae),
+            "seconds": round(seconds, 1),
+        }
+
+    def predict(self, model: keras.Model, hands: Hands) -> np.ndarray:
+        """Bone ages in months, (hand,) float32."""
+        return runs.predict(model, hands, self.size, 2 * self.settings.batch_size)
+
+    def _log(self, row: dict) -> None:
+        """Add a row to history.csv and to TensorBoard."""
+        with replacing(self.run.history) as temporary:
+            pd.DataFrame(self.history).to_csv(temporary, index=False)
+        writer = tf.summary.create_file_writer(str(self.run.tensorboard))
+        with writer.as_default(step=row["epoch"]):
+            for name in ("learning_rate", "loss", "validation_mae"):
+                tf.summary.scalar(name, row[name])
+        writer.close()
+
+    def _checkpoint(self) -> None:
+        """Write the whole state after this epoch, and remove the one before."""
+        name = f"last_{self.history[-1]['epoch']}.keras"
+        with replacing(self.run.folder / name) as temporary:
+            self.model.save(temporary)
+        for path in self.run.folder.glob("last_*.keras"):
+            if path.name != name:
+                path.unlink()
+
+    def _save_best(self, weights: list[np.ndarray] | None) -> None:
+        """Write the network with `weights`, the best epoch's, where they are new."""
+        if weights is None:
+            return
+        current = self.model.get_weights()
+        self.model.set_weights(weights)
+        # the same layers in a model that was never compiled: saved without optimizer
+        network = keras.Model(self.model.inputs, self.model.outputs, name="bone_age")
+        with replacing(self.run.model) as temporary:
+            network.save(temporary)
+        self.model.set_weights(current)
+
+    def _write_config(self) -> None:
+        """Write the run's facts; the best epoch's once there is one."""
+        settings, best = self.settings, self.best or {}
+        self.run.write_config(
+            {
+                "backbone": settings.model,
+                "image_size": self.size,
+                "preprocessing": "enhanced hand, 0 to 255, (N, size, size, 1)",
+                "sex": settings.sex,
+                "sex_input": settings.uses_sex,
+                "age_mean_months": float(np.mean(self.ages)),
+                "age_deviation_months": float(np.std(self.ages)),
+                "age_range_months": [float(self.ages.min()), float(self.ages.max())],
+                "training_hands": len(self.ages),
+                "split_hash": self.parts.split_hash,
+                "weights": settings.weights,
+                "fine_tune_from": settings.fine_tune_from,
+                "seed": settings.seed,
+                "epochs": settings.epochs,
+                "batch_size": settings.batch_size,
+                "learning_rate": settings.learning_rate,
+                "loss": settings.loss,
+                "best_epoch": best.get("epoch"),
+                "best_validation_mae": best.get("validation_mae"),
+                "settings": asdict(settings),
+            }
+        )
+
+    def _finish(self) -> None:
+        """Predict validation and test with the best epoch; remove the checkpoint."""
+        model = self.run.load_model()
+        tables = []
+        for part in ("validation", "test"):
+            hands: Hands = getattr(self.parts, part)
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "id": hands.cohort.ids,
+                        "split": part,
+                        "is_male": hands.cohort.is_male,
+                        "bone_age_months": hands.cohort.bone_age_months,
+                        "predicted_months": self.predict(model, hands),
+                    }
+                )
+            )
+        self._write_config()
+        self.run.write_predictions(pd.concat(tables))
+        for path in self.run.folder.glob("last_*.keras"):
+            path.unlink()
+
+
+def summary(run: runs.Run) -> list[str]:
+    """Closing lines of a finished run: its error beside that of the training mean."""
+    config, test = run.read_config(), run.read_predictions("test")
+    error = (test.predicted_months - test.bone_age_months).abs().mean()
+    constant = (config["age_mean_months"] - test.bone_age_months).abs().mean()
+    return [
+        f"best epoch {config['best_epoch']} of {config['epochs']}, validation MAE "
+        f"{config['best_validation_mae']:.2f} months",
+        f"test MAE {error:.2f} months on {len(test)} hands; always answering the "
+        f"training mean: {constant:.2f}",
+    ]

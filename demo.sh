@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The whole pipeline on 300 simulated radiographs, in the order a user runs it.
+# Small networks and images: a quarter of an hour on two cores, no GPU, no download.
+# Everything lands in demo/; remove that folder to begin anew.
+set -euo pipefail
+cd "$(dirname "$0")"
+python=${PYTHON:-.venv/bin/python}
+
+step() {
+    printf '\n\033[1m$ python %s\033[0m\n' "$*"
+    "$python" "$@" --data demo/data --models demo/models
+}
+
+step al_segmentation/step0_prepare_cohort.py --source phantom --count 300 --annotated 24
+step al_segmentation/step1_corase_segment.py --truth demo/data/truth
+
+# the simulated oracle answers the committee's queries from the exact masks
+step al_segmentation/step2_image_2_h5.py --pool annotated --size 128
+step al_segmentation/step2_image_2_h5.py --pool unannotated --size 128
+step al_segmentation/step2_interactive_segmentation.py --oracle simulated \
+    --truth demo/data/truth --epochs 4 --filters 16 --images-per-epoch 320
+step al_segmentation/step3_gen_segmentation_result.py --truth demo/data/truth
+step al_segmentation/step3_gen_segmentation_with_enhance.py
+step al_segmentation/step3_check_data.py
+
+# from random weights: nothing is downloaded here; real cohorts start from ImageNet
+for model in "inception_v3 --epochs 20" "xception --epochs 14"; do
+    # shellcheck disable=SC2086
+    step al_segmentation/step4_regression_with_cam.py --model $model --weights none \
+        --image-size 80 --batch-size 8 --test-fraction 0.2
+done
+step al_segmentation/step4_regression_multi_gpu.py --model inception_resnet_v2 \
+    --epochs 10 --weights none --image-size 80 --batch-size 8 --test-fraction 0.2
+
+step al_segmentation/step5_statiscal_data.py
+step al_segmentation/step6_cam.py
+
+cat <<'TEXT'
+
+Look at
+  demo/models/statistics/table.md                             errors with intervals
+  demo/models/statistics/*.png                                agreement, error by age
+  demo/models/regression/*/cam/index.html                     where the networks look
+  demo/models/regression/*/cam/contact_sheet.png
+TEXT
