@@ -51,12 +51,10 @@ def run(
     )
     try:
         status = main(parsed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
-    except OSError as error:
-        # a full disk, a read-only folder: the user's to mend, not a defect to trace
-        print(f"error: {error.filename or ''} {error.strerror}", file=sys.stderr)
+    # OSError: a full disk, a read-only folder: the user's to mend, not a defect to
+    # trace. What a library says inside may have several lines.
+    except (InputError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)

@@ -16,6 +16,8 @@ from boneage.layout import Layout
 OLDEST_MONTHS = 300
 """No skeleton grows after 25 years; above this the column is not in months."""
 
+LARGEST_ID = np.iinfo(np.int64).max
+
 ID_COLUMNS = ("id", "caseid", "imageid")
 AGE_COLUMNS = ("boneage", "boneagemonths", "groundtruthboneagemonths")
 MALE_VALUES = {"true": True, "1": True, "m": True, "male": True}
@@ -62,16 +64,21 @@ def read(path: Path, made_by: str = "step0_prepare_cohort.py") -> Cohort:
         raise InputError(f"{path}: not found; run {made_by} first") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected a CSV file in UTF-8") from None
-    header = text.partition("\n")[0]
-    delimiter = ";" if ";" in header and "," not in header else ","
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    first = text.partition("\n")[0]
+    delimiter = ";" if ";" in first and "," not in first else ","
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    try:
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from None
     if len(rows) < 2:
         raise InputError(f"{path}: expected a header and rows, found {len(rows)} lines")
-    columns = _find_columns(path, rows[0])
+    header = rows[0][1]
+    columns = _find_columns(path, header)
     values, problems = {}, []
-    for line, row in enumerate(rows[1:], start=2):
+    for line, row in rows[1:]:
         try:
-            radiograph_id, age, male = _parse_row(row, columns, len(rows[0]))
+            radiograph_id, age, male = _parse_row(row, columns, len(header))
             if radiograph_id in values:
                 raise ValueError(f"id {radiograph_id} for the second time")
             values[radiograph_id] = (age, male)
@@ -111,6 +118,8 @@ def _parse_row(
     # isdecimal alone admits digits of other scripts, which int() turns into doubles
     if not (id_text.isascii() and id_text.isdecimal()):
         raise ValueError(f"expected an integer id, found {id_text!r}")
+    if int(id_text) > LARGEST_ID:
+        raise ValueError(f"expected an id of at most 18 digits, found {id_text!r}")
     if sex_text.casefold() not in SEX_VALUES:
         raise ValueError(f"expected True/False or M/F as sex, found {sex_text!r}")
     age_text = row[columns["age"]].strip() if columns["age"] >= 0 else ""
@@ -140,9 +149,9 @@ def write(path: Path, cohort: Cohort) -> None:
         for radiograph_id, age, male in zip(
             cohort.ids, cohort.bone_age_months, cohort.is_male, strict=True
         ):
-            writer.writerow(
-                [radiograph_id, "" if np.isnan(age) else f"{age:g}", bool(male)]
-            )
+            # every digit, and 132 as the RSNA file has it, not 132.0
+            months = "" if np.isnan(age) else np.format_float_positional(age, trim="-")
+            writer.writerow([radiograph_id, months, bool(male)])
 
 
 def draw_split(
@@ -188,8 +197,16 @@ def split(
         The cohort (train.csv and test.csv together) and (radiograph,) of PARTS.
 
     Raises:
-        InputError: a CSV is wrong, or split.csv and the cohort name different ids.
+        InputError: a CSV is wrong, split.csv and the cohort name different ids, or
+            the fractions leave nothing to train on.
     """
+    if min(validation_fraction, test_fraction) < 0 or (
+        validation_fraction + test_fraction >= 1
+    ):
+        raise InputError(
+            f"validation fraction {validation_fraction:g}, test fraction "
+            f"{test_fraction:g}: nothing would be left to train on"
+        )
     cohort, official_test = _with_official_test(layout)
     with only_one(layout.split_csv):
         if not layout.split_csv.exists():

@@ -14,6 +14,7 @@ from boneage.layout import Layout
 from boneage.parallel import SetAside
 
 OLDEST_PHANTOM_MONTHS = 228
+SMALLEST_PHANTOM_PX = 64
 
 
 def simulate_cohort(
@@ -29,9 +30,14 @@ def simulate_cohort(
 
     The first `annotated` exact masks are laid into gt/annotated, all of them into
     truth/. Every phantom depends on `seed` and its id alone.
+
+    Raises:
+        InputError: impossible numbers, or somebody else's radiographs lie there.
     """
     if count < 1 or not 0 <= annotated <= count:
         raise InputError(f"{count} phantoms, {annotated} annotated: not possible")
+    if size_px < SMALLEST_PHANTOM_PX:
+        raise InputError(f"{size_px} px: expected at least {SMALLEST_PHANTOM_PX}")
     ids = np.arange(1, count + 1)
     drawn = [_draw(seed, i) for i in ids]
     cohort = Cohort(
@@ -39,7 +45,14 @@ def simulate_cohort(
         np.array([age for age, _ in drawn], float),
         np.array([male for _, male in drawn]),
     )
+    for i in ids:
+        if layout.radiograph(i).exists() and not _facts(layout, i).exists():
+            raise InputError(
+                f"{layout.radiograph(i)}: was not simulated here; choose another "
+                "--data DIR for phantoms"
+            )
     _claim(layout.train_csv, cohort, overwrite)
+    cohorts.write(layout.train_csv, cohort)
     todo = [
         int(i)
         for i in ids
@@ -70,7 +83,6 @@ def _simulate_one(layout: Layout, size_px: int, seed: int, radiograph_id: int) -
     age, male = _draw(seed, radiograph_id)
     rng = np.random.default_rng([seed, radiograph_id, 1])
     simulated = phantom.simulate(rng, age, male, size_px)
-    radiographs.write(layout.radiograph(radiograph_id), simulated.radiograph)
     radiographs.write(layout.truth / f"{radiograph_id}_bin.png", simulated.mask)
     write_json(
         _facts(layout, radiograph_id),
@@ -81,6 +93,8 @@ def _simulate_one(layout: Layout, size_px: int, seed: int, radiograph_id: int) -
             "carpals": _rounded(simulated.carpals),
         },
     )
+    # last: a radiograph without facts is then never a phantom, and never replaced
+    radiographs.write(layout.radiograph(radiograph_id), simulated.radiograph)
 
 
 def _rounded(positions: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
@@ -104,8 +118,8 @@ def import_folder(
     or cannot be read are set aside and left out of the CSV.
 
     Raises:
-        InputError: no such folder, no CSV, nothing in common, or the target holds
-            another cohort.
+        InputError: no such folder, no CSV, nothing in common or readable, or the
+            target holds another cohort.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder to import")
@@ -129,7 +143,7 @@ def import_folder(
         SetAside(i, f"{folder}: no radiograph of id {i}") for i in wanted.ids[~present]
     ]
     target = layout.test_csv if official_test else layout.train_csv
-    _claim(target, wanted, overwrite, written=False)
+    _claim(target, wanted, overwrite)
     todo = [
         found[i]
         for i in wanted.ids[present]
@@ -139,6 +153,8 @@ def import_folder(
     _, unreadable = parallel.map_images(convert, todo, jobs, "importing")
     bad = [int(entry.item.stem) for entry in unreadable]
     cohort = wanted.select(present & ~np.isin(wanted.ids, bad))
+    if not len(cohort):
+        raise InputError(unreadable[0].reason)
     cohorts.write(target, cohort)
     return cohort, set_aside + unreadable
 
@@ -154,14 +170,18 @@ def _convert_one(layout: Layout, path: Path) -> None:
     radiographs.write(layout.radiograph(int(path.stem)), radiographs.read(path))
 
 
-def _claim(path: Path, cohort: Cohort, overwrite: bool, written: bool = True) -> None:
-    """Refuse to replace another cohort's CSV, the user's own data."""
-    if path.exists() and not overwrite:
-        others = np.setdiff1d(cohorts.read(path).ids, cohort.ids)
-        if len(others):
-            raise InputError(
-                f"{path}: holds another cohort (id {others[0]}); choose another "
-                "--data DIR, or --overwrite"
-            )
-    if written:
-        cohorts.write(path, cohort)
+def _claim(path: Path, cohort: Cohort, overwrite: bool) -> None:
+    """Refuse to replace a CSV that says something else, the user's own data."""
+    if overwrite or not path.exists():
+        return
+    there = cohorts.read(path)
+    row = np.searchsorted(cohort.ids, there.ids).clip(max=len(cohort) - 1)
+    same = (cohort.ids[row] == there.ids) & (cohort.is_male[row] == there.is_male)
+    same &= np.isclose(
+        cohort.bone_age_months[row], there.bone_age_months, equal_nan=True
+    )
+    if not same.all():
+        raise InputError(
+            f"{path}: holds another cohort (see id {there.ids[~same][0]}); choose "
+            "another --data DIR, or --overwrite"
+        )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from boneage.cohort import Cohort
-from boneage.explanation import figures, report
+from boneage.explanation import figures, pictures, report, video
 from boneage.explanation.activation_maps import Explanation, Grid, Panel
 from boneage.hdf5 import Packed
 from boneage.regression.batches import Hands
@@ -129,7 +129,7 @@ def test_every_picture_is_described(page):
 def test_pictures_show_hand_and_caption(gallery, tmp_path):
     report.write(tmp_path, "a_run", gallery)
     overlay = cv2.imread(str(tmp_path / "10.png"))
-    assert overlay.shape == (512 + report.CAPTION_PX, 512, 3)
+    assert overlay.shape == (512 + pictures.CAPTION_PX, 512, 3)
     assert cv2.imread(str(tmp_path / "contact_sheet.png")).shape[1] > 600
     caption = overlay[512:]
     assert (caption == 255).mean() > 0.5
@@ -175,17 +175,17 @@ def test_scale_is_round_and_covers_the_maps():
     [(0, "0 y 0 m"), (11.6, "1 y 0 m"), (106.4, "8 y 10 m"), (-3, "\u22120 y 3 m")],
 )
 def test_ages_are_written_as_people_say_them(months, text):
-    assert report.years_and_months(months) == text
+    assert pictures.years_and_months(months) == text
 
 
 def test_errors_have_a_sign_and_zero_is_not_negative():
-    assert [report.signed(x) for x in (7.4, -3.6, -0.3)] == ["+7", "\u22124", "+0"]
+    assert [pictures.signed(x) for x in (7.4, -3.6, -0.3)] == ["+7", "\u22124", "+0"]
 
 
 def film(gallery, folder, epochs=3):
     maps = np.stack([gallery.explanation.maps * (k + 1) for k in range(epochs)])
     panel = Panel(np.arange(epochs) + 1, IDS, maps, np.stack([PREDICTED] * epochs))
-    return report.write_evolution(folder, "a_run", gallery.hands, panel, GRID)
+    return video.write_evolution(folder, "a_run", gallery.hands, panel, GRID)
 
 
 def test_video_has_a_frame_an_epoch_and_stays_at_the_last(gallery, tmp_path, capfd):
@@ -212,6 +212,6 @@ def test_without_any_codec_the_error_says_what_to_install(
 ):
     from boneage.files import InputError
 
-    monkeypatch.setattr(report, "CODECS", {".webm": "XXXX"})
+    monkeypatch.setattr(video, "CODECS", {".webm": "XXXX"})
     with pytest.raises(InputError, match="opencv-python-headless"):
         film(gallery, tmp_path)

@@ -313,6 +313,26 @@ def test_hand_that_is_not_packed_is_named(with_hands, monkeypatch):
         explain(with_hands)
 
 
+def test_network_of_nan_is_named(with_hands, monkeypatch):
+    run = train(with_hands, "one", monkeypatch)
+    model = run.load_model()
+    model.set_weights([weights * np.nan for weights in model.get_weights()])
+    model.save(run.model)
+    with pytest.raises(InputError, match=r"one/model\.keras: predicts no numbers"):
+        explain(with_hands)
+
+
+def test_epochs_of_nan_are_left_out_of_the_video(with_hands, monkeypatch):
+    run = train(with_hands, "one", monkeypatch)
+    for epoch, value in ((1, np.nan), (2, 5.0)):
+        maps = np.full((2, 3, 3), value, np.float32)
+        activation_maps.append_panel(
+            run.cam_history, epoch, VALIDATION[:2], maps, maps[:, 0, 0]
+        )
+    explain(with_hands, limit=2)
+    assert (run.cam / "evolution.webm").exists()
+
+
 def test_missing_network_is_named(with_hands):
     finish(with_hands, "one", ERRORS)
     with pytest.raises(InputError, match=r"one/model\.keras: not found"):

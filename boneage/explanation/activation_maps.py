@@ -38,13 +38,16 @@ class Explanation(NamedTuple):
     offsets: np.ndarray
     predicted_months: np.ndarray
 
-    def deviations(self) -> np.ndarray:
-        """Maps less their own mean: where a hand looks older (+) or younger (-).
 
-        Every cell of map + offset is the age that this region alone would give, and
-        the prediction is the mean of all. The deviation is how far the region pulls.
-        """
-        return self.maps - self.maps.mean(axis=(1, 2), keepdims=True)
+def deviations(maps: np.ndarray) -> np.ndarray:
+    """Maps less their own mean: where a hand looks older (+) or younger (-).
+
+    Every cell of map + offset is the age that this region alone would give, and the
+    prediction is the mean of all. The deviation is how far the region pulls.
+
+    maps: (..., row, column), months.
+    """
+    return maps - maps.mean(axis=(-2, -1), keepdims=True)
 
 
 @dataclass(frozen=True)

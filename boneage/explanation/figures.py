@@ -295,7 +295,7 @@ def overlay(hand: np.ndarray, deviation: np.ndarray, limit_months: float) -> np.
     Args:
         hand: (row, column) uint8.
         deviation: (row, column) float32, months; the map less its mean, see
-            `Explanation.deviations`.
+            `activation_maps.deviations`.
         limit_months: where opacity ends; the same for all hands shown together.
 
     Returns:

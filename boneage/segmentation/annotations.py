@@ -12,6 +12,8 @@ from boneage.layout import Layout
 from boneage.parallel import SetAside
 
 PACKED_BY = "al_segmentation/step2_image_2_h5.py"
+SIZE_STEP = 16
+"""The members halve an image four times."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ def describe(clip_limit: float) -> str:
 def clip_limit_of(packed: hdf5.Packed) -> float:
     """The clip limit that `describe` wrote into a file."""
     return float(packed.preprocessing.rpartition(" ")[2])
+
+
+def _check_size(size: int) -> None:
+    if size < SIZE_STEP or size % SIZE_STEP:
+        raise InputError(f"--size {size}: expected a multiple of {SIZE_STEP}")
 
 
 def _prepare_pair(
@@ -89,8 +96,9 @@ def pack_annotated(
     """Pack gt/annotated anew, and what gt/new holds by now, into annotated.h5.
 
     Raises:
-        InputError: no usable pair in gt/annotated.
+        InputError: no usable pair in gt/annotated, or a size that no member takes.
     """
+    _check_size(size)
     pairs = _pairs(layout.annotated, "_ori.png")
     if not pairs:
         raise InputError(
@@ -153,7 +161,11 @@ def pack_unannotated(
 
     Annotated later, a radiograph stays in this file and leaves the pool by being in
     annotated.h5.
+
+    Raises:
+        InputError: no radiographs, or a size that no member takes.
     """
+    _check_size(size)
     annotated = set(_pairs(layout.annotated, "_ori.png"))
     ids = [i for i in layout.ids_on_disk() if i not in annotated]
     work = functools.partial(_prepare_path, size, clip_limit)

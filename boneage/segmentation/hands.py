@@ -80,8 +80,17 @@ def enhance_file(
 def pack(
     layout: Layout, ids: Sequence[int], jobs: int = -1
 ) -> tuple[int, list[SetAside]]:
-    """Pack the final hands that exist into segment_all.h5; returns how many."""
+    """Pack the final hands that exist into segment_all.h5; returns how many.
+
+    Raises:
+        InputError: there is none.
+    """
     paths = [layout.hand(i) for i in ids if layout.hand(i).exists()]
+    if not paths:
+        raise InputError(
+            f"{layout.hands}: no hand could be cut out; a radiograph needs a mask of "
+            f"its own size in {layout.segmentation}: run {SEGMENTED_BY} first"
+        )
     set_aside = []
     with hdf5.create(layout.hands_h5, len(paths), HAND_PX, "enhanced hand") as writer:
         for path, outcome in parallel.stream(_read_hand, paths, jobs, "packing"):

@@ -93,10 +93,10 @@ class SimulatedOracle:
 
     def known(self) -> set[int]:
         """Ids that it can answer."""
-        return {
-            int(path.name.removesuffix("_bin.png"))
-            for path in self.truth.glob("*_bin.png")
-        }
+        names = [
+            path.name.removesuffix("_bin.png") for path in self.truth.glob("*_bin.png")
+        ]
+        return {int(name) for name in names if name.isdecimal()}
 
     def annotate(self, queries: list[Query]) -> int:
         """Copy the masks of `queries` into gt/new."""

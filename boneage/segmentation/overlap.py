@@ -27,15 +27,14 @@ def against_truth(masks: dict[int, Path], truth: Path) -> list[str]:
     masks: path of each id's mask; those missing here or in `truth` do not count.
 
     Raises:
-        InputError: the two have no id in common.
+        InputError: the two have no id in common, or a known mask is of another size.
     """
-    scores = {
-        radiograph_id: dice(
-            radiographs.read(path), radiographs.read(truth / f"{radiograph_id}_bin.png")
-        )
-        for radiograph_id, path in masks.items()
-        if path.exists() and (truth / f"{radiograph_id}_bin.png").exists()
-    }
+    scores = {}
+    for radiograph_id, path in masks.items():
+        known = truth / f"{radiograph_id}_bin.png"
+        if path.exists() and known.exists():
+            mask = radiographs.read(path)
+            scores[radiograph_id] = dice(mask, radiographs.read_mask(known, mask.shape))
     if not scores:
         raise InputError(f"{truth}: no mask <id>_bin.png of these radiographs")
     values = np.array(list(scores.values()))

@@ -51,11 +51,11 @@ class QualityTable:
         self.path = path
         self.rows: dict[int, MaskQuality] = {}
         if path.exists() and not overwrite:
-            with path.open(newline="") as file:
-                for row in list(csv.reader(file))[1:]:
-                    # a killed process may leave the last line torn: done again then
-                    if len(row) == len(COLUMNS) and row[0].isdecimal():
-                        self.rows[int(row[0])] = MaskQuality(int(row[0]), *row[1:])
+            # a killed process may leave the last line torn: done again then
+            whole = path.read_text().rpartition("\n")[0]
+            for row in list(csv.reader(whole.splitlines()))[1:]:
+                if len(row) == len(COLUMNS) and row[0].isdecimal():
+                    self.rows[int(row[0])] = MaskQuality(int(row[0]), *row[1:])
         self._rewrite()
         self._file = path.open("a", newline="")
 

@@ -1,0 +1,97 @@
+"""Captions, tiles and sheets around the overlays: (row, column, 3) uint8, RGB."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from boneage.explanation import figures
+
+PAPER_RGB, INK_RGB, FAINT_RGB = (255, 255, 255), (34, 34, 34), (110, 110, 110)
+CAPTION_PX, TILE_PX, TILE_CAPTION_PX, HEADER_PX = 92, 200, 44, 64
+
+
+def years_and_months(months: float) -> str:
+    """Write an age as people say it: 106.4 -> "8 y 10 m"."""
+    whole = round(abs(float(months)))
+    sign = "\N{MINUS SIGN}" if months < -0.5 else ""
+    return f"{sign}{whole // 12} y {whole % 12} m"
+
+
+def signed(months: float) -> str:
+    """Write an error with its sign, the true minus of typography."""
+    return f"{round(float(months)):+d}".replace("-", "\N{MINUS SIGN}")
+
+
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    # Matplotlib's own font: there on every machine, unlike the system's
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size
+    )
+
+
+def with_caption(overlay: np.ndarray, facts: dict, limit_months: float) -> np.ndarray:
+    """Put who, true and predicted age and the colour scale under an overlay."""
+    width = overlay.shape[1]
+    caption = Image.new("RGB", (width, CAPTION_PX), PAPER_RGB)
+    draw = ImageDraw.Draw(caption)
+    draw.text((10, 6), f"{facts['id']}  {facts['sex']}", INK_RGB, _font(17, True))
+    ages = (
+        f"true {facts['true']} ({facts['true_months']:.0f} months),  "
+        f"predicted {facts['predicted']} ({facts['predicted_months']:.0f})"
+    )
+    draw.text((10, 33), ages, INK_RGB, _font(15))
+    error = f"error {facts['error']} months"
+    draw.text((width - 10, 7), error, INK_RGB, _font(15), anchor="ra")
+    _draw_scale(caption, 10, 64, width - 20, limit_months)
+    return np.vstack([overlay, np.asarray(caption)])
+
+
+def _draw_scale(
+    paper: Image.Image, left: int, top: int, width: int, limit_months: float
+) -> None:
+    """Draw the colour bar with its ends named, in `width` px."""
+    draw, font = ImageDraw.Draw(paper), _font(12)
+    ends = (
+        f"looks younger  {signed_limit(-limit_months)}",
+        f"{signed_limit(limit_months)} months  looks older",
+    )
+    left_width, right_width = (int(draw.textlength(end, font)) + 8 for end in ends)
+    bar = figures.colour_bar(max(width - left_width - right_width, 20), 12)
+    draw.text((left, top), ends[0], FAINT_RGB, font)
+    paper.paste(Image.fromarray(bar), (left + left_width, top + 1))
+    draw.text((left + width, top), ends[1], FAINT_RGB, font, anchor="ra")
+
+
+def signed_limit(months: float) -> str:
+    """Write an end of the colour scale: +20, or +0.5 where it is that small."""
+    return f"{months:+g}".replace("-", "\N{MINUS SIGN}")
+
+
+def tile(overlay: np.ndarray, first: str, second: str) -> np.ndarray:
+    """Put two lines under a small overlay."""
+    caption = Image.new("RGB", (TILE_PX, TILE_CAPTION_PX), PAPER_RGB)
+    draw = ImageDraw.Draw(caption)
+    draw.text((2, 4), first, INK_RGB, _font(13, True))
+    draw.text((2, 22), second, INK_RGB, _font(12))
+    return np.vstack([overlay, np.asarray(caption)])
+
+
+def mosaic(tiles: list[np.ndarray], header: str, limit_months: float) -> np.ndarray:
+    """Lay tiles in rows under a header with the colour scale; even sides, for video."""
+    gap = 8
+    # a little wider than high, and never narrower than the header
+    columns = min(max(int(np.ceil((len(tiles) * 1.6) ** 0.5)), 3), max(len(tiles), 3))
+    rows = -(-len(tiles) // columns)
+    height, width = tiles[0].shape[:2]
+    side = (columns * (width + gap) + gap, HEADER_PX + rows * (height + gap))
+    paper = Image.new("RGB", side, PAPER_RGB)
+    ImageDraw.Draw(paper).text((gap, 10), header, INK_RGB, _font(14, True))
+    _draw_scale(paper, gap, 36, min(side[0] - 2 * gap, 520), limit_months)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        corner = (gap + column * (width + gap), HEADER_PX + row * (height + gap))
+        paper.paste(Image.fromarray(tile), corner)
+    return np.asarray(paper)

@@ -1,0 +1,178 @@
+"""Annotated pairs: taken in exactly once, bad ones named and left where they are."""
+
+import numpy as np
+import pytest
+from conftest import ANNOTATED, PHANTOMS, call
+
+from boneage import hdf5, radiographs
+from boneage.files import InputError
+from boneage.segmentation import annotations
+
+STEP = "al_segmentation/step2_image_2_h5"
+
+
+def packed_ids(layout) -> list[int]:
+    return hdf5.read(layout.annotated_h5, STEP).ids.tolist()
+
+
+def lay_out(layout, radiograph_id: int) -> None:
+    """Put a radiograph of the cohort and its true mask into gt/new."""
+    radiograph = radiographs.read(layout.radiograph(radiograph_id))
+    mask = radiographs.read(layout.truth / f"{radiograph_id}_bin.png")
+    radiographs.write(layout.new / f"{radiograph_id}.png", radiograph)
+    radiographs.write(layout.new / f"{radiograph_id}_bin.png", mask)
+
+
+def test_prepared_pair_is_square_and_small():
+    radiograph = np.full((40, 20), 100, np.uint8)
+    mask = np.full((40, 20), 255, np.uint8)
+    image = annotations.prepare(radiograph, 16, 0)
+    small = annotations.prepare_mask(mask, 16)
+    assert image.shape == small.shape == (16, 16)
+    assert image[8].tolist() == [0] * 4 + [100] * 8 + [0] * 4
+    assert small[8].tolist() == [0] * 4 + [255] * 8 + [0] * 4
+
+
+def test_prepared_mask_has_two_values():
+    mask = np.zeros((37, 23), np.uint8)
+    mask[5:30, 3:17] = 255
+    assert np.unique(annotations.prepare_mask(mask, 16)).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("clip_limit", [0.0, 0.03, 0.005])
+def test_clip_limit_is_read_off_the_file_again(clip_limit):
+    described = annotations.describe(clip_limit)
+    packed = hdf5.Packed(None, None, None, 32, described)
+    assert annotations.clip_limit_of(packed) == clip_limit
+
+
+def test_both_pools_are_packed(made_cohort):
+    annotated = hdf5.read(made_cohort.annotated_h5, STEP)
+    assert annotated.ids.tolist() == list(range(1, ANNOTATED + 1))
+    assert annotated.masks.any(axis=(1, 2)).all()
+    pool = hdf5.read(made_cohort.unannotated_h5, STEP)
+    assert pool.ids.tolist() == list(range(ANNOTATED + 1, PHANTOMS + 1))
+    assert pool.masks is None
+    assert annotated.size == pool.size == 32
+
+
+def test_new_pair_is_taken_in_exactly_once(cohort_copy):
+    lay_out(cohort_copy, 9)
+    first = annotations.take_in_new(cohort_copy)
+    second = annotations.take_in_new(cohort_copy)
+    assert (first.added, second.added) == ([9], [])
+    assert packed_ids(cohort_copy) == [*range(1, ANNOTATED + 1), 9]
+
+
+def test_image_of_a_new_pair_is_prepared_as_the_others_were(cohort_copy):
+    lay_out(cohort_copy, 9)
+    annotations.take_in_new(cohort_copy)
+    new = hdf5.read(cohort_copy.annotated_h5, STEP)
+    pool = hdf5.read(cohort_copy.unannotated_h5, STEP)
+    in_pool = pool.images[pool.rows_of(np.array([9]))[0]]
+    np.testing.assert_array_equal(new.images[-1], in_pool)
+
+
+def test_radiograph_without_mask_waits(cohort_copy, capsys):
+    lay_out(cohort_copy, 9)
+    (cohort_copy.new / "9_bin.png").unlink()
+    call(cohort_copy, STEP, pool="new")
+    assert "waiting for a mask: 9" in capsys.readouterr().out
+    assert 9 not in packed_ids(cohort_copy)
+
+
+def test_proposals_are_no_pairs(cohort_copy):
+    lay_out(cohort_copy, 9)
+    (cohort_copy.new / "9_bin.png").rename(cohort_copy.new / "9_proposal.png")
+    taken = annotations.take_in_new(cohort_copy)
+    assert (taken.added, taken.waiting) == ([], [9])
+
+
+BAD_MASKS = {
+    "of another size": lambda mask: mask[:-1],
+    "grey": lambda mask: np.where(mask > 0, mask - np.arange(mask.shape[1]) % 2, 0),
+    "empty": lambda mask: mask * 0,
+    "full": lambda mask: mask * 0 + 255,
+}
+
+
+@pytest.mark.parametrize("fault", BAD_MASKS)
+def test_bad_mask_is_named_and_left_where_it_is(cohort_copy, capsys, fault):
+    lay_out(cohort_copy, 9)
+    lay_out(cohort_copy, 10)
+    path = cohort_copy.new / "9_bin.png"
+    radiographs.write(path, BAD_MASKS[fault](radiographs.read(path)).astype(np.uint8))
+    before = path.read_bytes()
+    call(cohort_copy, STEP, pool="new")
+    assert f"set aside: {path}: " in capsys.readouterr().out
+    assert path.read_bytes() == before
+    assert packed_ids(cohort_copy) == [*range(1, ANNOTATED + 1), 10]
+
+
+def test_mended_mask_is_taken_in(cohort_copy):
+    lay_out(cohort_copy, 9)
+    (cohort_copy.new / "9_bin.png").write_bytes(b"half")
+    annotations.take_in_new(cohort_copy)
+    lay_out(cohort_copy, 9)
+    assert annotations.take_in_new(cohort_copy).added == [9]
+
+
+def test_packing_anew_keeps_what_was_taken_in(cohort_copy):
+    lay_out(cohort_copy, 9)
+    annotations.take_in_new(cohort_copy)
+    call(cohort_copy, STEP, pool="annotated", size=48)
+    packed = hdf5.read(cohort_copy.annotated_h5, STEP)
+    assert packed.ids.tolist() == [*range(1, ANNOTATED + 1), 9]
+    assert packed.size == 48
+
+
+def test_bad_first_pair_is_set_aside(cohort_copy, capsys):
+    (cohort_copy.annotated / "3_bin.png").unlink()
+    call(cohort_copy, STEP, pool="annotated", size=32)
+    assert f"{cohort_copy.annotated / '3_bin.png'}: no such" in capsys.readouterr().out
+    assert packed_ids(cohort_copy) == [1, 2, 4, 5, 6]
+
+
+def test_without_any_usable_pair_the_old_file_stays(cohort_copy):
+    before = cohort_copy.annotated_h5.read_bytes()
+    for path in cohort_copy.annotated.glob("*_bin.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="no usable pair"):
+        call(cohort_copy, STEP, pool="annotated", size=32)
+    assert cohort_copy.annotated_h5.read_bytes() == before
+
+
+def test_later_mask_of_a_person_counts(cohort_copy):
+    assert annotations.mask_of_person(cohort_copy, 9) is None
+    drawn_first = cohort_copy.annotated / "1_bin.png"
+    assert annotations.mask_of_person(cohort_copy, 1) == drawn_first
+    lay_out(cohort_copy, 1)
+    drawn_later = cohort_copy.new / "1_bin.png"
+    assert annotations.mask_of_person(cohort_copy, 1) == drawn_later
+
+
+def test_unreadable_radiograph_leaves_the_pool(cohort_copy, capsys):
+    cohort_copy.radiograph(9).write_bytes(b"no image")
+    call(cohort_copy, STEP, pool="unannotated", size=32)
+    assert str(cohort_copy.radiograph(9)) in capsys.readouterr().out
+    assert 9 not in hdf5.read(cohort_copy.unannotated_h5, STEP).ids
+
+
+@pytest.mark.parametrize("pool", ["annotated", "unannotated"])
+@pytest.mark.parametrize("size", [0, -16, 50])
+def test_size_that_no_u_net_takes(cohort_copy, pool, size):
+    before = packed_ids(cohort_copy)
+    with pytest.raises(InputError, match="multiple of 16"):
+        call(cohort_copy, STEP, pool=pool, size=size)
+    assert packed_ids(cohort_copy) == before
+
+
+def test_nothing_packed_yet_names_the_command(layout):
+    layout.new.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"step2_image_2_h5\.py --pool annotated"):
+        call(layout, STEP, pool="new")
+
+
+def test_nothing_annotated_yet_says_what_to_do(layout):
+    with pytest.raises(InputError, match="annotate a first few hands"):
+        call(layout, STEP, pool="annotated")

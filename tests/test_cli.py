@@ -1,0 +1,150 @@
+"""The one entry of all scripts: exit codes, one line of error, and the help text."""
+
+import errno
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+from conftest import REPOSITORY
+
+from boneage import cli
+from boneage.files import InputError
+
+SCRIPTS = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for folder in ("al_segmentation", "paced_transfer", ".")
+    for path in (REPOSITORY / folder).glob("*.py")
+)
+
+HELP_AND_MODULES = """
+import json, runpy, sys
+sys.argv = [sys.argv[1], "--help"]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    heavy = {"keras", "tensorflow", "matplotlib", "pandas", "skimage", "joblib"}
+    loaded = sorted(heavy & set(sys.modules))
+    print(json.dumps([end.code, loaded]), file=sys.stderr)
+"""
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """Options of a script that does nothing."""
+
+    number: int = 3
+    """How many."""
+
+
+def status_of(outcome, arguments=()):
+    """Exit status of a script whose main returns or raises `outcome`."""
+
+    def main(options):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    with pytest.raises(SystemExit) as caught:
+        cli.run(main, Options, list(arguments))
+    return caught.value.code or 0
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_status_of_main_is_the_exit_status(status):
+    assert status_of(status) == status
+
+
+def test_main_that_returns_nothing_has_succeeded():
+    assert status_of(None) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("7.png: no such file"), 2),
+        (OSError(errno.ENOSPC, "No space left on device", "7.png"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_error_is_one_line_on_stderr(capsys, error, status):
+    assert status_of(error) == status
+    printed = capsys.readouterr()
+    assert len(printed.err.strip().splitlines()) == 1
+    assert printed.out == ""
+
+
+def test_error_names_the_file_and_the_reason(capsys):
+    status_of(OSError(errno.EROFS, "Read-only file system", "a/7.png"))
+    line = capsys.readouterr().err
+    assert "a/7.png" in line
+    assert "Read-only file system" in line
+
+
+def test_error_without_a_number_keeps_its_words(capsys):
+    status_of(OSError("Can't synchronously write data"))
+    assert "Can't synchronously write data" in capsys.readouterr().err
+
+
+def test_message_of_several_lines_becomes_one(capsys):
+    status_of(InputError("a.keras: not readable (one\n\n  two)"))
+    assert capsys.readouterr().err == "error: a.keras: not readable (one two)\n"
+
+
+def test_defect_keeps_its_traceback():
+    def main(options):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cli.run(main, Options, [])
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--number", "three"]])
+def test_wrong_flag_is_refused(capsys, arguments):
+    assert status_of(0, arguments) == 2
+
+
+def test_flags_reach_main(tmp_path):
+    seen = []
+
+    def main(options):
+        seen.append(options)
+
+    with pytest.raises(SystemExit):
+        cli.run(main, Options, ["--number", "5", "--data", str(tmp_path)])
+    assert seen[0].number == 5
+    assert seen[0].layout.train_csv == tmp_path / "csv" / "train.csv"
+
+
+def test_default_folders_do_not_depend_on_where_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.Paths().layout.data == REPOSITORY / "data"
+    assert cli.Paths().layout.models == REPOSITORY / "models"
+
+
+def test_last_line_names_what_was_written(tmp_path, capsys):
+    cli.summary("3 of 3", wrote=tmp_path)
+    assert capsys.readouterr().out == f"3 of 3\nwrote {tmp_path}\n"
+
+
+def test_long_lists_are_cut():
+    assert cli.list_some([1, 2, 3]) == "1, 2, 3"
+    assert cli.list_some(list(range(5)), 2) == "0, 1 and 3 more"
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_help_tells_what_is_read_and_written_without_loading_a_network(path):
+    done = subprocess.run(
+        [sys.executable, "-c", HELP_AND_MODULES, REPOSITORY / path],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
+        env={"COLUMNS": "120", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    code, loaded = json.loads(done.stderr.splitlines()[-1])
+    assert code in (0, None)
+    assert loaded == []
+    for word in ("Reads", "Writes", f"python {path}", "--data"):
+        assert word in done.stdout

@@ -1,0 +1,166 @@
+"""From a probability map to a mask, and from a mask to the final hand."""
+
+import numpy as np
+import pytest
+from conftest import call
+
+from boneage import hdf5, radiographs
+from boneage.files import InputError
+from boneage.segmentation import hands
+
+STEP = "al_segmentation/step3_gen_segmentation_with_enhance"
+
+
+def two_blobs() -> np.ndarray:
+    """(16, 16) float32: a large blob with a hole, and a small one."""
+    probability = np.zeros((16, 16), np.float32)
+    probability[4:12, 4:12] = 0.9
+    probability[7:9, 7:9] = 0.1
+    probability[0:2, 0:2] = 0.9
+    return probability
+
+
+def test_mask_is_the_largest_component_without_holes():
+    mask = hands.mask_from_probability(two_blobs(), (16, 16))
+    assert mask.dtype == np.uint8
+    assert np.unique(mask).tolist() == [0, 255]
+    assert (mask[4:12, 4:12] == 255).all()
+    assert np.count_nonzero(mask) == 64
+
+
+@pytest.mark.parametrize("shape", [(64, 40), (40, 64), (9, 9)])
+def test_mask_has_the_radiographs_own_size(shape):
+    assert hands.mask_from_probability(two_blobs(), shape).shape == shape
+
+
+def test_mask_lies_where_the_padded_square_puts_it():
+    # rows 4 to 12 of 16 are rows 16 to 48 of 64; columns lose 12 px of padding
+    mask = hands.mask_from_probability(two_blobs(), (64, 40))
+    rows, columns = np.nonzero(mask)
+    assert abs(rows.min() - 16) <= 2
+    assert abs(rows.max() - 47) <= 2
+    assert abs(columns.min() - 4) <= 2
+    assert abs(columns.max() - 35) <= 2
+
+
+def test_no_hand_gives_an_empty_mask():
+    nothing = np.zeros((16, 16), np.float32)
+    assert not hands.mask_from_probability(nothing, (20, 10)).any()
+
+
+@pytest.fixture
+def radiograph():
+    """(100, 60) uint8 noise, and a mask of 40 x 20 px in it."""
+    noise = np.random.default_rng(0).integers(50, 200, (100, 60), dtype=np.uint8)
+    mask = np.zeros((100, 60), np.uint8)
+    mask[30:70, 20:40] = 255
+    return noise, mask
+
+
+def test_hand_is_512_px_and_black_outside_the_mask(radiograph):
+    hand = hands.enhanced_hand(*radiograph)
+    assert hand.shape == (512, 512)
+    assert hand.dtype == np.uint8
+    inside = hand > 0
+    # the longer side fills the square but for 3 per cent at each end
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    assert len(rows) == pytest.approx(512 / 1.06, abs=14)
+    assert len(columns) == pytest.approx(512 / 1.06 / 2, abs=14)
+    assert abs(rows.mean() - 255.5) < 8
+    assert abs(columns.mean() - 255.5) < 8
+
+
+def test_larger_margin_makes_the_hand_smaller(radiograph):
+    wide = hands.enhanced_hand(*radiograph, margin=0.5)
+    assert np.count_nonzero(wide) < np.count_nonzero(hands.enhanced_hand(*radiograph))
+
+
+def test_without_clip_limit_the_grey_levels_stay():
+    radiograph = np.full((40, 40), 77, np.uint8)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[8:32, 8:32] = 255
+    hand = hands.enhanced_hand(radiograph, mask, clip_limit=0)
+    assert hand[256, 256] == 77
+    assert hand.max() == 77
+
+
+def test_equalising_raises_the_contrast(radiograph):
+    noise, mask = radiograph
+    faint = (100 + noise // 16).astype(np.uint8)
+    plain = hands.enhanced_hand(faint, mask, clip_limit=0)
+    equalised = hands.enhanced_hand(faint, mask)
+    assert equalised[equalised > 0].std() > 1.5 * plain[plain > 0].std()
+
+
+def test_sixteen_bits_are_taken(radiograph):
+    noise, mask = radiograph
+    hand = hands.enhanced_hand(noise.astype(np.uint16) * 100, mask)
+    assert hand.dtype == np.uint8
+
+
+@pytest.mark.parametrize("shape", [(100, 60), (10, 10)])
+def test_unusable_mask(radiograph, shape):
+    with pytest.raises(ValueError, match="mask"):
+        hands.enhanced_hand(radiograph[0], np.zeros(shape, np.uint8))
+
+
+@pytest.fixture
+def segmented(cohort_copy):
+    """The tiny cohort with its exact masks as the final ones."""
+    for i in cohort_copy.ids_on_disk():
+        mask = radiographs.read(cohort_copy.truth / f"{i}_bin.png")
+        radiographs.write(cohort_copy.mask(i), mask)
+    return cohort_copy
+
+
+def test_step_writes_and_packs_every_hand(segmented):
+    call(segmented, STEP)
+    packed = hdf5.read(segmented.hands_h5, STEP)
+    assert packed.ids.tolist() == segmented.ids_on_disk()
+    assert packed.size == 512
+    for i, image in zip(packed.ids, packed.images, strict=True):
+        np.testing.assert_array_equal(image, radiographs.read(segmented.hand(i)))
+
+
+def test_step_goes_on_with_the_hands_that_do_not_exist(segmented):
+    call(segmented, STEP)
+    kept = segmented.hand(1).stat().st_mtime_ns
+    segmented.hand(2).unlink()
+    call(segmented, STEP)
+    assert segmented.hand(1).stat().st_mtime_ns == kept
+    assert 2 in hdf5.read(segmented.hands_h5, STEP).ids
+
+
+def test_step_sets_aside_what_it_cannot_use(segmented, capsys):
+    segmented.mask(1).unlink()
+    radiographs.write(segmented.mask(2), np.full((5, 5), 255, np.uint8))
+    segmented.mask(3).write_bytes(b"no image")
+    call(segmented, STEP)
+    printed = capsys.readouterr().out
+    assert "11 of 14 hands packed, 3 set aside" in printed
+    for i in (1, 2, 3):
+        assert f"{segmented.mask(i)}: " in printed
+        assert not segmented.hand(i).exists()
+    assert not {1, 2, 3} & set(hdf5.read(segmented.hands_h5, STEP).ids.tolist())
+
+
+def test_damaged_hand_is_named(segmented, capsys):
+    call(segmented, STEP)
+    segmented.hand(4).write_bytes(b"no image")
+    call(segmented, STEP)
+    assert f"set aside: {segmented.hand(4)}: " in capsys.readouterr().out
+    assert 4 not in hdf5.read(segmented.hands_h5, STEP).ids
+
+
+def test_without_masks_the_step_names_the_one_before(cohort_copy):
+    with pytest.raises(InputError, match=r"step3_gen_segmentation_result\.py first"):
+        call(cohort_copy, STEP)
+    assert not cohort_copy.hands_h5.exists()
+
+
+def test_nothing_to_pack_is_an_error(segmented):
+    for i in segmented.ids_on_disk():
+        segmented.mask(i).unlink()
+    with pytest.raises(InputError, match=r"step3_gen_segmentation_result\.py first"):
+        call(segmented, STEP)
+    assert not segmented.hands_h5.exists()

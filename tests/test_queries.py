@@ -1,0 +1,130 @@
+"""The measures of disagreement on images of 2 x 2 pixels."""
+
+import numpy as np
+import pytest
+
+from boneage.segmentation import queries
+from boneage.segmentation.queries import most_uncertain
+
+DISAGREEMENT = ("vote_entropy", "jensen_shannon", "pairwise_dice")
+
+
+def committee(*members) -> np.ndarray:
+    """(member, 1, 2, 2) of one image's probabilities a member."""
+    return np.array(members, np.float32)[:, np.newaxis]
+
+
+LEFT, TOP = [[1, 0], [1, 0]], [[1, 1], [0, 0]]
+ONE_OF_FOUR = committee(LEFT, TOP)
+
+
+def test_vote_entropy():
+    # two pixels of one bit each, an expected hand of two pixels
+    assert queries.vote_entropy(ONE_OF_FOUR) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_consensus_entropy():
+    # every pixel one bit, an expected hand of two pixels
+    halves = committee(np.full((2, 2), 0.5), np.full((2, 2), 0.5))
+    assert queries.consensus_entropy(halves) == pytest.approx(2.0, abs=1e-4)
+
+
+def test_jensen_shannon_counts_sure_members_that_differ():
+    assert queries.jensen_shannon(ONE_OF_FOUR) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_jensen_shannon_does_not_count_members_that_agree_in_doubt():
+    halves = committee(np.full((2, 2), 0.5), np.full((2, 2), 0.5))
+    assert queries.jensen_shannon(halves) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_pairwise_dice():
+    # masks of two pixels with one in common: Dice 1/2
+    assert queries.pairwise_dice(ONE_OF_FOUR) == pytest.approx(0.5)
+
+
+def test_pairwise_dice_is_the_mean_over_all_pairs():
+    three = committee(LEFT, TOP, TOP)
+    assert queries.pairwise_dice(three) == pytest.approx((0.5 + 0.5 + 0) / 3)
+
+
+def test_pairwise_dice_of_empty_masks():
+    nothing = np.zeros((2, 2))
+    assert queries.pairwise_dice(committee(nothing, nothing)) == 0
+    assert queries.pairwise_dice(committee(nothing, LEFT)) == 1
+
+
+def test_feature_cosine():
+    # one image of one pixel, two channels
+    features = np.array([[3.0, 0], [0, 2]]).reshape(2, 1, 1, 1, 2)
+    assert queries.feature_cosine(features) == pytest.approx(1.0)
+    features = np.array([[1.0, 0], [5, 5]]).reshape(2, 1, 1, 1, 2)
+    assert queries.feature_cosine(features) == pytest.approx(1 - np.sqrt(0.5))
+
+
+@pytest.mark.parametrize("name", DISAGREEMENT)
+def test_members_that_say_the_same_do_not_disagree(name):
+    one = np.random.default_rng(0).random((1, 3, 4, 4), dtype=np.float32)
+    scores = queries.MEASURES[name](np.concatenate([one, one, one]))
+    np.testing.assert_allclose(scores, np.zeros(3), atol=1e-5)
+
+
+def test_members_with_the_same_features_do_not_disagree():
+    one = np.random.default_rng(0).random((1, 3, 4, 4, 2), dtype=np.float32)
+    scores = queries.feature_cosine(np.concatenate([one, one * 2]))
+    np.testing.assert_allclose(scores, np.zeros(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", queries.MEASURES)
+def test_a_larger_hand_does_not_score_more(name):
+    rng = np.random.default_rng(0)
+    small = np.zeros((2, 1, 32, 32), np.float32)
+    small[:, :, 12:20, 12:20] = rng.random((2, 1, 8, 8))
+    large = np.zeros_like(small)
+    enlarged = small[:, :, 12:20, 12:20].repeat(3, axis=2).repeat(3, axis=3)
+    large[:, :, 4:28, 4:28] = enlarged
+    measure = queries.MEASURES[name]
+    np.testing.assert_allclose(measure(large), measure(small), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", queries.MEASURES)
+def test_each_image_has_its_own_score(name):
+    rng = np.random.default_rng(0)
+    both = rng.random((2, 2, 4, 4), dtype=np.float32)
+    measure = queries.MEASURES[name]
+    alone = np.concatenate([measure(both[:, :1]), measure(both[:, 1:])])
+    np.testing.assert_allclose(measure(both), alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", queries.MEASURES)
+def test_an_image_without_a_hand_has_a_finite_score(name):
+    scores = queries.MEASURES[name](np.zeros((2, 1, 4, 4), np.float32))
+    assert np.isfinite(scores).all()
+
+
+def best(scores, count, seed=0):
+    rng = np.random.default_rng(seed)
+    return most_uncertain(np.array(scores), count, rng).tolist()
+
+
+def test_highest_scores_come_first():
+    assert best([0.1, 0.9, 0.5, 0.7], 3) == [1, 3, 2]
+
+
+def test_ties_are_broken_by_chance_and_come_once_each():
+    chosen = [best([1, 1, 1, 1], 2, seed) for seed in range(20)]
+    assert all(len(set(pair)) == 2 for pair in chosen)
+    assert {index for pair in chosen for index in pair} == {0, 1, 2, 3}
+
+
+def test_ties_do_not_push_a_higher_score_out():
+    assert all(best([1, 1, 2, 1], 1, seed) == [2] for seed in range(10))
+
+
+def test_all_where_there_are_fewer():
+    assert sorted(best([3, 1], 10)) == [0, 1]
+    assert best([], 10) == []
+
+
+def test_undefined_scores_come_last():
+    assert best([np.nan, 0.1, 0.2], 2) == [2, 1]
