@@ -25,6 +25,8 @@ class Options(cli.Paths):
     """Black around the hand, as a share of its longer side."""
     clip_limit: float = 0.03
     """Contrast limit of the equalisation; 0 for none."""
+    stretch: bool = True
+    """Stretch the hand's grey levels to the full range first."""
     jobs: int = -1
     """Processes; -1 for one a core."""
     overwrite: bool = False
@@ -41,8 +43,9 @@ def main(options: Options) -> None:
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
     todo = [i for i in ids if options.overwrite or not layout.hand(i).exists()]
+    enhance = functools.partial(hands.enhance_file, layout)
     work = functools.partial(
-        hands.enhance_file, layout, options.margin, options.clip_limit
+        enhance, options.margin, options.clip_limit, options.stretch
     )
     _, set_aside = parallel.map_images(work, todo, options.jobs, "enhancing")
     packed, damaged = hands.pack(layout, ids, options.jobs)

@@ -132,18 +132,18 @@ class Layout:
         """Ids of the radiographs, ascending.
 
         Raises:
-            InputError: the folder is missing or holds no `<id>.png`.
+            InputError: the folder is missing, holds no `<id>.png`, or `007.png`.
         """
         if not self.radiographs.is_dir():
             raise InputError(
                 f"{self.radiographs}: no such folder; put the radiographs there, or "
                 "run al_segmentation/step0_prepare_cohort.py first"
             )
-        ids = [
-            int(path.stem)
-            for path in self.radiographs.glob("*.png")
-            if path.stem.isdecimal()
-        ]
+        paths = [p for p in self.radiographs.glob("*.png") if p.stem.isdecimal()]
+        ids = [int(path.stem) for path in paths]
+        for radiograph_id, path in zip(ids, paths, strict=True):
+            if path.stem != str(radiograph_id):
+                raise InputError(f"{path}: expected {radiograph_id}.png; rename it")
         if not ids:
             raise InputError(
                 f"{self.radiographs}: no radiographs named <id>.png; run "

@@ -1,14 +1,18 @@
 """What several tests share: scripts as modules, and one tiny cohort made once."""
 
+import contextlib
 import functools
 import importlib.util
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from boneage import cohort as cohorts
+from boneage import hdf5
 from boneage.cohort import Cohort
 from boneage.layout import Layout
 
@@ -32,7 +36,9 @@ def call(layout: Layout, name: str, **options):
     module = script(name)
     if "jobs" in module.Options.__dataclass_fields__:
         options.setdefault("jobs", 1)
-    return module.main(module.Options(layout.data, layout.models, **options))
+    return module.main(
+        module.Options(data=layout.data, models=layout.models, **options)
+    )
 
 
 def make_cohort(count: int = 40, seed: int = 0) -> Cohort:
@@ -45,11 +51,64 @@ def make_cohort(count: int = 40, seed: int = 0) -> Cohort:
     )
 
 
-def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let committees be U-Nets of one level: seconds less to trace."""
+@contextlib.contextmanager
+def quick_networks() -> Iterator[None]:
+    """Committees of U-Nets of one level, never traced: seconds less for each."""
+    import tensorflow as tf
+
     from boneage.segmentation import unet
 
-    monkeypatch.setattr(unet, "build", functools.partial(unet.build, depth=1))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(unet, "build", functools.partial(unet.build, depth=1))
+        before = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(before)
+
+
+def tiny_build(name: str, image_size: int, weights: str):
+    """A backbone of two blocks; called like `backbones.build`."""
+    import keras
+
+    from boneage.regression import backbones
+
+    image = keras.Input((image_size, image_size, 3), name="pixels")
+    x = keras.layers.Conv2D(4, 3, strides=4, name="stem")(image)
+    x = keras.layers.BatchNormalization(name="stem_bn")(x)
+    x = keras.layers.Activation("relu", name="stem_end")(x)
+    x = keras.layers.Conv2D(4, 3, padding="same", name="block1")(x)
+    x = keras.layers.BatchNormalization(name="block1_bn")(x)
+    x = keras.layers.Activation("relu", name="block1_end")(x)
+    x = keras.layers.Conv2D(4, 1, name="block2")(x)
+    backbone = keras.Model(image, x, name=name)
+    if weights != "none":
+        backbones._load_weights(backbone, name, Path(weights))
+    return backbone
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make `tiny` a backbone: the same training, in seconds."""
+    from boneage.regression import backbones
+
+    record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", record)
+    monkeypatch.setattr(backbones, "build", tiny_build)
+    return "tiny"
+
+
+def pack_hands(layout: Layout, count: int = 40, size: int = 32) -> Cohort:
+    """A cohort in train.csv and its packed hands: noise, the brighter the older."""
+    cohort = make_cohort(count)
+    cohorts.write(layout.train_csv, cohort)
+    rng = np.random.default_rng(0)
+    with hdf5.create(layout.hands_h5, count, size, "enhanced hand") as writer:
+        for radiograph_id, age in zip(cohort.ids, cohort.bone_age_months, strict=True):
+            noise = rng.integers(0, 20, (size, size))
+            writer.add(radiograph_id, (noise + age).astype(np.uint8))
+    return cohort
 
 
 @pytest.fixture
@@ -88,8 +147,7 @@ def trained_committee(made_cohort: Layout, tmp_path_factory) -> Layout:
     folder = tmp_path_factory.mktemp("committee")
     layout = Layout(folder / "data", folder / "models")
     shutil.copytree(made_cohort.data, layout.data)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        small_networks(monkeypatch)
+    with quick_networks():
         call(
             layout,
             "al_segmentation/step2_interactive_segmentation",

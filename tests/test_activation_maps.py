@@ -24,7 +24,7 @@ def network(backbone, size, sex_input):
 
     keras.utils.set_random_seed(0)
     model = regressor.build(backbone, size, "none", sex_input, 127.0, 41.0)
-    head = model.get_layer("standardised_age")
+    head = model.get_layer("linear_unit")
     rng = np.random.default_rng(1)
     head.set_weights([rng.normal(0, 0.5, w.shape) for w in head.get_weights()])
     return model
@@ -72,7 +72,7 @@ def test_maps_survive_saving_and_loading(tmp_path, hands):
 def test_explainer_sees_weights_changed_after_it_was_made(hands):
     model = network("xception", 96, False)
     explainer = activation_maps.Explainer(model)
-    head = model.get_layer("standardised_age")
+    head = model.get_layer("linear_unit")
     kernel, intercept = head.get_weights()
     before = explainer(*hands)
     head.set_weights([kernel * 2, intercept])

@@ -1,11 +1,12 @@
 """Members that differ, batches that lose nothing, epochs that survive a kill."""
 
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-from conftest import small_networks
+from conftest import quick_networks
 
 from boneage.files import InputError
 from boneage.segmentation import committee as committees
@@ -17,9 +18,8 @@ PLAN = EpochPlan(2, 2, 1e-3, anneal=True)
 
 @pytest.fixture(scope="module")
 def committee():
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        small_networks(monkeypatch)
-        return Committee.new(2, 16, 2, seed=3, clip_limit=0.03)
+    with quick_networks():
+        yield Committee.new(2, 16, 2, seed=3, clip_limit=0.03)
 
 
 def images(count: int) -> np.ndarray:
@@ -36,8 +36,7 @@ def test_members_begin_differently(committee):
     assert not np.allclose(first.kernel, second.kernel)
 
 
-def test_same_seed_gives_the_same_members(committee, monkeypatch):
-    small_networks(monkeypatch)
+def test_same_seed_gives_the_same_members(committee):
     again = Committee.new(2, 16, 2, seed=3, clip_limit=0.03)
     for one, other in zip(committee.members, again.members, strict=True):
         for first, second in zip(weights(one), weights(other), strict=True):
@@ -109,23 +108,69 @@ def test_annealed_rate_falls_within_the_epoch():
     assert EpochPlan(10, 4, 1e-3, anneal=False).rate(9) == 1e-3
 
 
-def train(committee: Committee, seeds: list[int]) -> list[tuple[int, float]]:
-    masks = np.where(images(5) > 127, 255, 0).astype(np.uint8)
-    rows = np.arange(5)
-    return list(committee.train_epoch(images(5), masks, rows, seeds, PLAN))
+class Listener:
+    """Stands in for a network: keeps what it is trained with."""
+
+    def __init__(self):
+        self.batches, self.rates = [], []
+        self.optimizer = SimpleNamespace(
+            learning_rate=SimpleNamespace(assign=self.rates.append)
+        )
+
+    def train_on_batch(self, x, y):
+        self.batches.append((x, y))
+        return 1.0 + len(self.batches)
 
 
-def test_training_is_repeatable_and_members_see_different_batches(monkeypatch):
-    small_networks(monkeypatch)
-    losses = []
-    for _ in range(2):
-        one = Committee.new(1, 16, 2, seed=3, clip_limit=0.03)
-        twins = Committee([one.members[0], one.members[0]], 0.03)
-        losses.append(train(twins, [0, 1]))
-    assert losses[0] == losses[1]
-    assert [member for member, _ in losses[0]] == [0, 0, 1, 1]
+@pytest.fixture
+def listen(monkeypatch):
+    """Train two listeners on five images whose grey is their row, without moving."""
+    monkeypatch.setattr(committees, "augment", lambda image, mask, rng: (image, mask))
+    pixels = np.full((5, 16, 16), np.arange(5)[:, None, None], np.uint8)
+    masks = np.where(pixels > 2, 255, 0).astype(np.uint8)
+
+    def train(rows, seeds=(0, 1), plan=PLAN):
+        both = Committee([Listener(), Listener()], 0.03)
+        yielded = list(both.train_epoch(pixels, masks, np.array(rows), seeds, plan))
+        return both.members, yielded
+
+    return train
 
 
+def seen_by(member: Listener) -> list[int]:
+    return [int(row) for x, _ in member.batches for row in x[:, 0, 0, 0]]
+
+
+def test_every_pair_is_seen_once_before_any_is_seen_twice(listen):
+    members, _ = listen([0, 2, 3, 4], plan=EpochPlan(3, 2, 1e-3, anneal=True))
+    for member in members:
+        assert sorted(seen_by(member)[:4]) == [0, 2, 3, 4]
+        assert len(seen_by(member)) == 6
+
+
+def test_members_see_different_batches_and_each_the_same_again(listen):
+    first, second = (listen(range(5))[0] for _ in range(2))
+    assert [seen_by(m) for m in first] == [seen_by(m) for m in second]
+    orders = {
+        tuple(seen_by(m)) for seed in range(3) for m in listen([*range(5)], [seed])[0]
+    }
+    assert len(orders) > 3
+
+
+def test_networks_are_fed_images_and_masks_of_0_and_1(listen):
+    x, y = listen(range(5))[0][0].batches[0]
+    assert x.shape == y.shape == (2, 16, 16, 1)
+    assert x.dtype == y.dtype == np.float32
+    np.testing.assert_array_equal(y, x > 2)
+
+
+def test_each_step_has_its_rate_and_the_mean_loss_is_told(listen):
+    members, yielded = listen(range(5))
+    assert members[0].rates == [PLAN.rate(0), PLAN.rate(1)]
+    assert yielded == [(0, 2.0), (0, 2.5), (1, 2.0), (1, 2.5)]
+
+
+@pytest.mark.filterwarnings("ignore:Skipping variable loading")
 def test_saved_and_loaded_members_predict_the_same(committee, tmp_path):
     expected = committee.probabilities(images(2))
     committee.save_epoch(tmp_path, 1)

@@ -28,7 +28,10 @@ def test_closing_sorts_and_names_the_suspicious(path):
     table.add(ONE)
     assert table.close() == [ONE]
     rows = path.read_text().splitlines()
-    assert rows[1:] == ["1,committee,0.9000,0.1000,too large; ragged", "3,otsu,0.2000,,"]
+    assert rows[1:] == [
+        "1,committee,0.9000,0.1000,too large; ragged",
+        "3,otsu,0.2000,,",
+    ]
 
 
 def test_goes_on_from_the_rows_there(path):

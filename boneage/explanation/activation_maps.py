@@ -103,7 +103,7 @@ class Explainer:
             model.inputs,
             [model.get_layer(regressor.FEATURES).output, model.outputs[0]],
         )
-        self._head = model.get_layer("standardised_age")
+        self._head = model.get_layer(regressor.LINEAR_UNIT)
         self._months = model.get_layer("bone_age_months")
         self._takes_sex = regressor.takes_sex(model)
         self._inputs = regressor.inputs

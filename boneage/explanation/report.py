@@ -13,7 +13,7 @@ from tqdm import tqdm
 from boneage import radiographs
 from boneage.cli import list_some
 from boneage.cohort import Cohort
-from boneage.explanation import activation_maps, figures, page, pictures
+from boneage.explanation import activation_maps, figures, page, pictures, video
 from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid
 from boneage.explanation.pictures import TILE_PX, signed, years_and_months
 from boneage.files import InputError

@@ -146,5 +146,6 @@ def predict(
         chosen = np.arange(start, start + batch_size).clip(max=len(hands) - 1)
         images = np.stack([hands.image(index, size) for index in chosen])
         fed = regressor.inputs(model, images, hands.cohort.is_male[chosen])
-        months.append(model.predict_on_batch(fed)[: len(hands) - start, 0])
-    return np.concatenate(months) if months else np.zeros(0, np.float32)
+        # several devices each answer the whole batch, one after the other
+        months.append(model.predict_on_batch(fed)[:batch_size, 0])
+    return np.concatenate([*months, np.zeros(0, np.float32)])[: len(hands)]

@@ -211,7 +211,8 @@ def _predict(network: keras.Model, images: np.ndarray, batch_size: int) -> np.nd
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits))
+    # the logistic function without its overflow at large negative logits
+    return 0.5 + 0.5 * np.tanh(0.5 * logits)
 
 
 def augment(

@@ -32,12 +32,13 @@ def enhanced_hand(
     mask: Mask,
     margin: float = 0.03,
     clip_limit: float = 0.03,
-    size: int = HAND_PX,
+    stretch: bool = True,
 ) -> np.ndarray:
-    """The hand alone on black, centred, equalised: (size, size) uint8.
+    """The hand alone on black, centred, equalised: (512, 512) uint8.
 
-    Background to zero, crop to the hand and a margin (a share of its longer side), pad
-    to a square, shrink, CLAHE. Equalised at the final size, as published.
+    Grey levels of the hand stretched to the full range (a faint exposure stays faint
+    under CLAHE alone), background to zero, crop to the hand and a margin (a share of
+    its longer side), pad to a square, shrink, CLAHE at the final size.
 
     Raises:
         ValueError: the mask is empty or of another shape than the radiograph.
@@ -48,20 +49,28 @@ def enhanced_hand(
     if width == 0:
         raise ValueError("the mask is empty")
     inside = mask[top : top + height, left : left + width] > 0
-    crop = to_uint8(radiograph[top : top + height, left : left + width])
+    crop = radiograph[top : top + height, left : left + width]
+    crop = _stretched(crop, inside) if stretch else to_uint8(crop)
     side = round(max(width, height) * (1 + 2 * margin))
     row, column = (side - height) // 2, (side - width) // 2
     square = np.zeros((side, side), np.uint8)
     square[row : row + height, column : column + width] = np.where(inside, crop, 0)
     hand_mask = np.zeros((side, side), np.uint8)
     hand_mask[row : row + height, column : column + width] = inside * np.uint8(255)
-    hand = equalise(resize(square, size), clip_limit)
+    hand = equalise(resize(square, HAND_PX), clip_limit)
     # equalising lifts black, in tiles that hold little else
-    return np.where(resize(hand_mask, size) > 127, hand, 0).astype(np.uint8)
+    return np.where(resize(hand_mask, HAND_PX) > 127, hand, 0).astype(np.uint8)
+
+
+def _stretched(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Bring the hand's grey levels, but for the extreme ones, to 0 to 255."""
+    low, high = np.percentile(crop[inside], [0.5, 99.8])
+    scaled = (crop - np.float32(low)) * np.float32(255 / max(high - low, 1))
+    return scaled.clip(0, 255).astype(np.uint8)
 
 
 def enhance_file(
-    layout: Layout, margin: float, clip_limit: float, radiograph_id: int
+    layout: Layout, margin: float, clip_limit: float, stretch: bool, radiograph_id: int
 ) -> None:
     """Write the final hand of one radiograph.
 
@@ -73,7 +82,7 @@ def enhance_file(
     if not path.exists():
         raise InputError(f"{path}: not found; run {SEGMENTED_BY} first")
     mask = radiographs.read_mask(path, radiograph.shape)
-    hand = enhanced_hand(radiograph, mask, margin, clip_limit)
+    hand = enhanced_hand(radiograph, mask, margin, clip_limit, stretch)
     radiographs.write(layout.hand(radiograph_id), hand)
 
 
