@@ -1,5 +1,7 @@
 """Annotated pairs: taken in exactly once, bad ones named and left where they are."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from conftest import ANNOTATED, PHANTOMS, call
@@ -62,6 +64,15 @@ def test_new_pair_is_taken_in_exactly_once(cohort_copy):
     second = annotations.take_in_new(cohort_copy)
     assert (first.added, second.added) == ([9], [])
     assert packed_ids(cohort_copy) == [*range(1, ANNOTATED + 1), 9]
+
+
+def test_two_programs_at_once_take_it_in_once(cohort_copy):
+    lay_out(cohort_copy, 9)
+    lay_out(cohort_copy, 10)
+    with ThreadPoolExecutor(4) as programs:
+        taken = list(programs.map(annotations.take_in_new, [cohort_copy] * 4))
+    assert sorted(i for one in taken for i in one.added) == [9, 10]
+    assert packed_ids(cohort_copy) == [*range(1, ANNOTATED + 1), 9, 10]
 
 
 def test_image_of_a_new_pair_is_prepared_as_the_others_were(cohort_copy):

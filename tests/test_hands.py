@@ -79,7 +79,7 @@ def test_without_clip_limit_the_grey_levels_stay():
     radiograph = np.full((40, 40), 77, np.uint8)
     mask = np.zeros((40, 40), np.uint8)
     mask[8:32, 8:32] = 255
-    hand = hands.enhanced_hand(radiograph, mask, clip_limit=0)
+    hand = hands.enhanced_hand(radiograph, mask, clip_limit=0, stretch=False)
     assert hand[256, 256] == 77
     assert hand.max() == 77
 
@@ -87,9 +87,18 @@ def test_without_clip_limit_the_grey_levels_stay():
 def test_equalising_raises_the_contrast(radiograph):
     noise, mask = radiograph
     faint = (100 + noise // 16).astype(np.uint8)
-    plain = hands.enhanced_hand(faint, mask, clip_limit=0)
-    equalised = hands.enhanced_hand(faint, mask)
+    plain = hands.enhanced_hand(faint, mask, clip_limit=0, stretch=False)
+    equalised = hands.enhanced_hand(faint, mask, stretch=False)
     assert equalised[equalised > 0].std() > 1.5 * plain[plain > 0].std()
+
+
+@pytest.mark.parametrize("faint", [lambda x: x // 4 + 9, lambda x: x * 200 + 5000])
+def test_exposure_and_bits_do_not_change_a_stretched_hand(radiograph, faint):
+    noise, mask = radiograph
+    one = hands.enhanced_hand(noise, mask, clip_limit=0).astype(int)
+    other = hands.enhanced_hand(faint(noise.astype(np.uint16)), mask, clip_limit=0)
+    assert np.abs(one - other).mean() < 3
+    assert one.max() > 200
 
 
 def test_sixteen_bits_are_taken(radiograph):

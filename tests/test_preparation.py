@@ -5,11 +5,11 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import ANNOTATED, PHANTOMS, call
+from conftest import ANNOTATED, PHANTOMS, call, script
 from test_radiographs import write_dicom
 
+from boneage import cli, preparation, radiographs
 from boneage import cohort as cohorts
-from boneage import preparation, radiographs
 from boneage.files import InputError
 
 STEP = "al_segmentation/step0_prepare_cohort"
@@ -152,6 +152,16 @@ def test_folder_of_mixed_formats(layout, folder, capsys):
     printed = capsys.readouterr().out
     assert f"set aside: {folder}: no radiograph of id 4" in printed
     assert "3 radiographs (2 male, 1 female), 1 set aside" in printed
+
+
+def test_command_line_of_the_docstring(layout, folder):
+    step = script(STEP)
+    arguments = ["--source", "folder", "--from", str(folder), "--jobs", "1"]
+    arguments += ["--csv", str(folder / "ages.csv"), "--data", str(layout.data)]
+    with pytest.raises(SystemExit) as caught:
+        cli.run(step.main, step.Options, arguments)
+    assert not caught.value.code
+    assert layout.ids_on_disk() == [1, 2, 3]
 
 
 def test_unreadable_radiograph_is_set_aside_and_left_out_of_the_csv(layout, folder):

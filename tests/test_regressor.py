@@ -84,7 +84,8 @@ def test_output_is_linear_float32_months(tiny_backbone):
     assert model.get_layer("linear_unit").activation.__name__ == "linear"
     model.get_layer("linear_unit").set_weights([np.zeros((4, 1)), np.array([2.0])])
     months = model.predict_on_batch(regressor.inputs(model, IMAGES, IS_MALE))
-    np.testing.assert_allclose(months, np.full((4, 1), 127 + 2 * 41), rtol=1e-6)
+    expected = np.full((4, 1), 127 + 2 * 41 * regressor.HEAD_GAIN)
+    np.testing.assert_allclose(months, expected, rtol=1e-6)
 
 
 def test_answer_is_linear_in_the_pooled_features(tiny_backbone):
@@ -93,7 +94,7 @@ def test_answer_is_linear_in_the_pooled_features(tiny_backbone):
     fed = regressor.inputs(model, IMAGES, IS_MALE)
     pooled = features.predict_on_batch(fed).mean(axis=(1, 2))
     kernel, bias = model.get_layer("linear_unit").get_weights()
-    expected = 100 + 40 * (pooled @ kernel + bias)
+    expected = 100 + 40 * regressor.HEAD_GAIN * (pooled @ kernel + bias)
     np.testing.assert_allclose(model.predict_on_batch(fed), expected, rtol=1e-4)
 
 

@@ -1,0 +1,1 @@
+"""Speed, each beside what a user would otherwise run and what cannot be avoided."""
