@@ -47,6 +47,7 @@ def main(options: Options) -> None:
     """Segment every radiograph that has no coarse mask yet."""
     layout = options.layout
     ids = layout.ids_on_disk()
+    known = overlap.known_masks(options.truth) if options.truth else None
     table = quality.QualityTable(layout.coarse / "quality.csv", options.overwrite)
     todo = [i for i in ids if not (table.has(i) and layout.coarse_mask(i).exists())]
     set_aside = []
@@ -58,9 +59,9 @@ def main(options: Options) -> None:
             table.add(outcome)
     suspicious = table.close()
     lines = parallel.report(set_aside)
-    if options.truth is not None:
+    if known is not None:
         masks = {i: layout.coarse_mask(i) for i in ids}
-        lines += overlap.against_truth(masks, options.truth)
+        lines += overlap.against_truth(masks, known)
     cli.summary(
         *lines,
         f"{len(table.rows)} of {len(ids)} coarse masks, {len(set_aside)} set aside, "

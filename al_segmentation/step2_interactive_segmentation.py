@@ -42,7 +42,7 @@ def main(options: Options) -> None:
     askable = None
     if options.oracle == "simulated":
         oracle = SimulatedOracle(options.layout, options.truth)
-        askable = oracle.known()
+        askable = set(oracle.known)
     else:
         oracle = FolderOracle(options.layout, learning.save_copy)
     set_aside = learning.run(oracle, askable)

@@ -34,6 +34,7 @@ def main(options: Options) -> None:
     """Segment every radiograph that has no mask yet."""
     layout = options.layout
     ids = layout.ids_on_disk()
+    known = overlap.known_masks(options.truth) if options.truth else None
 
     from boneage.segmentation import annotations
     from boneage.segmentation.inference import segment_all
@@ -43,13 +44,13 @@ def main(options: Options) -> None:
     set_aside = segment_all(layout, todo, table, options.batch_size, options.jobs)
     suspicious = table.close()
     lines = parallel.report(set_aside)
-    if options.truth is not None:
+    if known is not None:
         unseen = {
             i: layout.mask(i)
             for i in ids
             if annotations.mask_of_person(layout, i) is None
         }
-        lines += overlap.against_truth(unseen, options.truth)
+        lines += overlap.against_truth(unseen, known)
     cli.summary(
         *lines,
         f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside, "

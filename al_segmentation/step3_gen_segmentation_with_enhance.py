@@ -12,7 +12,7 @@ when any hand is.
 import functools
 from dataclasses import dataclass
 
-from boneage import cli, parallel
+from boneage import cli, hdf5, parallel
 from boneage.files import InputError
 from boneage.segmentation import hands
 
@@ -48,8 +48,9 @@ def main(options: Options) -> None:
         enhance, options.margin, options.clip_limit, options.stretch
     )
     _, set_aside = parallel.map_images(work, todo, options.jobs, "enhancing")
-    packed, damaged = hands.pack(layout, ids, options.jobs)
-    set_aside += damaged
+    if todo or not hands.is_packed(layout, ids):
+        set_aside += hands.pack(layout, ids, options.jobs)
+    packed = len(hdf5.read(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.report(set_aside),
         f"{packed} of {len(ids)} hands packed, {len(set_aside)} set aside",

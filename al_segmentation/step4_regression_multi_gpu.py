@@ -13,6 +13,7 @@ Interrupted, the same command goes on from the last checkpoint.
 from dataclasses import dataclass
 
 from boneage import cli
+from boneage.regression import runs
 from boneage.regression.settings import TrainingSettings
 
 
@@ -26,7 +27,7 @@ def main(options: Options) -> None:
     from boneage.regression import training
 
     run = training.train_run(options.layout, options.training_settings())
-    cli.summary(*training.summary(run), wrote=run.folder)
+    cli.summary(*runs.summary(run), wrote=run.folder)
 
 
 if __name__ == "__main__":

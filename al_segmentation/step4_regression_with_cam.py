@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 
 from boneage import cli
+from boneage.regression import runs
 from boneage.regression.settings import TrainingSettings
 
 
@@ -29,7 +30,7 @@ def main(options: Options) -> None:
 
     recorder = functools.partial(PanelRecorder, count=options.panel)
     run = training.train_run(options.layout, options.training_settings(), recorder)
-    cli.summary(*training.summary(run), wrote=run.folder)
+    cli.summary(*runs.summary(run), wrote=run.folder)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def _check(
     check: Callable[[int], None],
     jobs: int,
 ) -> Stage:
-    begun = folder.is_dir() and any(folder.glob("*.png"))
+    # a cohort without radiographs is not one that has not begun
+    begun = name == "radiographs" or any(folder.glob("*.png"))
     stage = Stage(name, folder, len(ids), begun)
     if not begun:
         stage.problems = dict.fromkeys(ids, "missing")

@@ -14,7 +14,7 @@ from boneage.layout import Layout
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a cohort and its models lie; every script's options begin with these."""
+    """Where a cohort and its models lie; every script has these."""
 
     data: Path = Layout.data
     """The cohort's folder."""

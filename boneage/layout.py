@@ -15,8 +15,6 @@ class Layout:
     data: Path = REPOSITORY / "data"
     models: Path = REPOSITORY / "models"
 
-    # --- the cohort ------------------------------------------------------------
-
     @property
     def radiographs(self) -> Path:
         """Radiographs `<id>.png`: the user, or step0_prepare_cohort.py."""
@@ -45,8 +43,6 @@ class Layout:
     def truth(self) -> Path:
         """Exact masks `<id>_bin.png`, facts `<id>.json`: step0, of phantoms only."""
         return self.data / "truth"
-
-    # --- segmentation ----------------------------------------------------------
 
     @property
     def coarse(self) -> Path:
@@ -114,8 +110,6 @@ class Layout:
         """All enhanced hands, packed: step3_gen_segmentation_with_enhance.py."""
         return self.data / "segment_all.h5"
 
-    # --- bone age --------------------------------------------------------------
-
     @property
     def regression(self) -> Path:
         """One folder a training run: the step4 scripts."""
@@ -125,8 +119,6 @@ class Layout:
     def statistics(self) -> Path:
         """Tables and figures of all runs: step5_statiscal_data.py."""
         return self.models / "statistics"
-
-    # --- checks ----------------------------------------------------------------
 
     def ids_on_disk(self) -> list[int]:
         """Ids of the radiographs, ascending.

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from boneage import cli, cohort, hdf5, radiographs
-from boneage.explanation import figures
+from boneage.explanation import overlays
 from boneage.explanation.activation_maps import Explainer, explain_hands
 from boneage.layout import REPOSITORY
 from boneage.regression.batches import Hands
@@ -49,7 +49,7 @@ def main(options: Options) -> None:
     hands = Hands(packed, packed.rows_of(shown.ids), shown)
     explanation = explain_hands(explainer, hands, batch_size=len(shown))
     deviations = explanation.deviations()
-    limit_months = figures.limit_of(deviations)
+    limit_months = overlays.limit_of(deviations)
 
     figure = Figure(figsize=(10, 2.25 * len(order)), layout="constrained")
     grid = figure.subplots(len(order), len(TITLES), squeeze=False)
@@ -61,7 +61,7 @@ def main(options: Options) -> None:
             radiographs.read(layout.coarse_mask(radiograph_id)),
             radiographs.read(layout.mask(radiograph_id)),
             hand,
-            figures.overlay(
+            overlays.overlay(
                 hand, explainer.grid.upsample(deviations[number]), limit_months
             ),
         )

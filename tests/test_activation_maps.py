@@ -26,7 +26,7 @@ def network(backbone, size, sex_input):
     model = regressor.build(backbone, size, "none", sex_input, 127.0, 41.0)
     head = model.get_layer("linear_unit")
     rng = np.random.default_rng(1)
-    head.set_weights([rng.normal(0, 0.5, w.shape) for w in head.get_weights()])
+    head.set_weights([rng.normal(0, 8, w.shape) for w in head.get_weights()])
     return model
 
 

@@ -207,21 +207,12 @@ def test_who_finishes_is_not_asked_again(cohort_copy):
     assert learning.state["epoch"] == 3
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=FinishAsking,
-    reason="active_learning.run does not catch f at the first prompt of a rerun",
-)
 def test_who_comes_back_may_finish_at_the_first_prompt(cohort_copy):
     learn(cohort_copy, Oracle(cohort_copy, {1: Leave}))
     learning, _ = learn(cohort_copy, Oracle(cohort_copy, {1: FinishAsking}))
     assert learning.state["epoch"] == 3
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="active_learning._ask logs only what is answered while it waits",
-)
 def test_masks_drawn_while_the_program_was_off_are_logged(cohort_copy):
     _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Leave}), epochs=2)
     for i in oracle.seen[0]:
@@ -233,7 +224,6 @@ def test_masks_drawn_while_the_program_was_off_are_logged(cohort_copy):
     assert annotated == set(oracle.seen[0])
 
 
-@pytest.mark.xfail(strict=True, reason="_epoch rounds the number of batches down")
 def test_every_pair_once_is_every_pair(cohort_copy, monkeypatch):
     seen = []
     epoch = active_learning.Committee.train_epoch
@@ -341,11 +331,6 @@ def test_simulated_oracle_needs_the_truth(cohort_copy):
         call(cohort_copy, STEP, oracle="simulated")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=KeyError,
-    reason="test_dice looks up ids that packing anew may have left out",
-)
 def test_test_pair_that_was_taken_away_is_named(trained_committee, layout):
     shutil.copytree(trained_committee.data, layout.data)
     shutil.copytree(trained_committee.models, layout.models)
@@ -356,7 +341,6 @@ def test_test_pair_that_was_taken_away_is_named(trained_committee, layout):
         learn(layout, **state["settings"] | {"epochs": 3})
 
 
-@pytest.mark.xfail(strict=True, reason="CommitteeSettings checks no number")
 @pytest.mark.parametrize(
     "wrong",
     [{"members": 0}, {"batch_size": 0}, {"filters": 0}, {"test_fraction": 1.5}],

@@ -156,6 +156,7 @@ def test_step_sets_aside_what_it_cannot_use(segmented, capsys):
 def test_damaged_hand_is_named(segmented, capsys):
     call(segmented, STEP)
     segmented.hand(4).write_bytes(b"no image")
+    segmented.hands_h5.unlink()
     call(segmented, STEP)
     assert f"set aside: {segmented.hand(4)}: " in capsys.readouterr().out
     assert 4 not in hdf5.read(segmented.hands_h5, STEP).ids

@@ -102,9 +102,9 @@ def test_simulated_oracle_does_not_draw_over_a_person(layout, truth):
 
 def test_simulated_oracle_knows_its_masks_and_nothing_else(layout, truth):
     radiographs.write(truth / "mean_bin.png", MASK)
-    assert SimulatedOracle(layout, truth).known() == {7, 8}
+    assert SimulatedOracle(layout, truth).known.keys() == {7, 8}
 
 
 def test_folder_without_masks_is_refused(layout, tmp_path):
-    with pytest.raises(InputError, match="no masks"):
+    with pytest.raises(InputError, match="no known masks"):
         SimulatedOracle(layout, tmp_path)

@@ -41,19 +41,25 @@ def test_masks_on_disk_against_the_known_ones(tmp_path, truth):
     radiographs.write(masks[1], LEFT)
     radiographs.write(masks[2], TOP)
     radiographs.write(masks[3], TOP)
-    lines = overlap.against_truth(masks, truth)
+    lines = overlap.against_truth(masks, overlap.known_masks(truth))
     assert lines[0] == (
         "Dice against 2 known masks: mean 0.7500, median 0.7500, lowest 0.5000"
     )
     assert lines[1] == "below 0.9: 1: 2 (0.50)"
 
 
-def test_nothing_in_common_is_an_error(tmp_path, truth):
-    with pytest.raises(InputError, match="truth: no mask"):
-        overlap.against_truth({9: tmp_path / "9_bin.png"}, truth)
+def test_nothing_in_common_is_said(tmp_path, truth):
+    known = overlap.known_masks(truth)
+    (line,) = overlap.against_truth({9: tmp_path / "9_bin.png"}, known)
+    assert "no radiograph here has a known mask" in line
+
+
+def test_folder_without_known_masks_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no known masks"):
+        overlap.known_masks(tmp_path)
 
 
 def test_truth_of_another_size_is_named(tmp_path, truth):
     radiographs.write(tmp_path / "1_bin.png", np.tile(LEFT, (2, 2)))
     with pytest.raises(InputError, match=r"truth/1_bin\.png"):
-        overlap.against_truth({1: tmp_path / "1_bin.png"}, truth)
+        overlap.against_truth({1: tmp_path / "1_bin.png"}, overlap.known_masks(truth))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from boneage.cohort import Cohort
-from boneage.explanation import figures, pictures, report, video
+from boneage.explanation import overlays, pictures, report, video
 from boneage.explanation.activation_maps import Explanation, Grid, Panel
 from boneage.hdf5 import Packed
 from boneage.regression.batches import Hands
@@ -154,7 +154,7 @@ def test_title_is_escaped(gallery, tmp_path):
 def test_neutral_regions_stay_as_they_are():
     hand = np.full((2, 3), 90, np.uint8)
     deviation = np.array([[0, 10, -10], [0, 99, -99]], np.float32)
-    shown = figures.overlay(hand, deviation, 10.0)
+    shown = overlays.overlay(hand, deviation, 10.0)
     assert shown[0, 0].tolist() == [90, 90, 90]
     older, younger = shown[0, 1].astype(int), shown[0, 2].astype(int)
     assert older[0] > older[2] + 50
@@ -164,10 +164,10 @@ def test_neutral_regions_stay_as_they_are():
 
 
 def test_scale_is_round_and_covers_the_maps():
-    assert figures.limit_of(np.full((1, 2, 2), 13.0)) == 15
-    assert figures.limit_of(np.full((1, 2, 2), -5.0)) == 5
-    assert figures.limit_of(np.full((1, 2, 2), 100.0)) == 100
-    assert figures.limit_of(np.zeros((1, 2, 2))) == pytest.approx(0.1)
+    assert overlays.limit_of(np.full((1, 2, 2), 13.0)) == 15
+    assert overlays.limit_of(np.full((1, 2, 2), -5.0)) == 5
+    assert overlays.limit_of(np.full((1, 2, 2), 100.0)) == 100
+    assert overlays.limit_of(np.zeros((1, 2, 2))) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

@@ -209,9 +209,6 @@ def _side(layer: object, attribute: str) -> int | None:
     return value[0] if isinstance(value, (list, tuple)) else value
 
 
-# --- the panel: a few hands, explained after every epoch ---------------------------
-
-
 class Panel(NamedTuple):
     """What cam_history.h5 holds, in the datasets epoch, id, map, predicted_months.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from boneage.explanation import figures
+from boneage.explanation import overlays
 from boneage.explanation.pictures import signed_limit
 from boneage.files import replacing
 
@@ -27,7 +27,7 @@ def write(
         limit_months: where the colour scale ends.
         evolution: the video, a file beside the page, if there is one.
     """
-    ends = figures.colour_bar(3, 1)[0]
+    ends = overlays.colour_bar(3, 1)[0]
     errors = [abs(hand["error_months"]) for hand in hands]
     text = Template(PAGE).substitute(
         title=html.escape(title),

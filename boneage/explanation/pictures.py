@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from boneage.explanation import figures
+from boneage.explanation import overlays
 
 PAPER_RGB, INK_RGB, FAINT_RGB = (255, 255, 255), (34, 34, 34), (110, 110, 110)
 CAPTION_PX, TILE_PX, TILE_CAPTION_PX, HEADER_PX = 92, 200, 44, 64
@@ -59,7 +59,7 @@ def _draw_scale(
         f"{signed_limit(limit_months)} months  looks older",
     )
     left_width, right_width = (int(draw.textlength(end, font)) + 8 for end in ends)
-    bar = figures.colour_bar(max(width - left_width - right_width, 20), 12)
+    bar = overlays.colour_bar(max(width - left_width - right_width, 20), 12)
     draw.text((left, top), ends[0], FAINT_RGB, font)
     paper.paste(Image.fromarray(bar), (left + left_width, top + 1))
     draw.text((left + width, top), ends[1], FAINT_RGB, font, anchor="ra")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from boneage import radiographs
 from boneage.cli import list_some
 from boneage.cohort import Cohort
-from boneage.explanation import activation_maps, figures, page, pictures, video
+from boneage.explanation import activation_maps, overlays, page, pictures, video
 from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid
 from boneage.explanation.pictures import TILE_PX, signed, years_and_months
 from boneage.files import InputError
@@ -135,12 +135,12 @@ def write(
         if stale.stem.isdecimal() and int(stale.stem) not in gallery.hands.cohort.ids:
             stale.unlink()
     deviations = activation_maps.deviations(gallery.explanation.maps)
-    limit_months = figures.limit_of(deviations)
+    limit_months = overlays.limit_of(deviations)
     on_sheet = set(agreement.spanning(gallery.errors_months, MOST_TILES).tolist())
     tiles = []
     for number in tqdm(np.argsort(gallery.hands.cohort.bone_age_months), "drawing"):
         facts = _facts(gallery, number)
-        overlay = figures.overlay(
+        overlay = overlays.overlay(
             gallery.hands.image(number, DISPLAY_PX),
             gallery.grid.upsample(deviations[number]),
             limit_months,

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from boneage.explanation import activation_maps, figures, pictures
+from boneage.explanation import activation_maps, overlays, pictures
 from boneage.explanation.activation_maps import Grid, Panel
 from boneage.explanation.pictures import TILE_PX, years_and_months
 from boneage.files import InputError, replacing
@@ -55,7 +55,7 @@ def write_evolution(
         raise InputError(f"{folder}: no epoch of the panel has a map without NaN")
     epochs, maps = panel.epochs[whole], activation_maps.deviations(panel.maps[whole])
     predicted = panel.predicted_months[whole]
-    limit_months = figures.limit_of(maps[-1])
+    limit_months = overlays.limit_of(maps[-1])
     cohort = hands.cohort
     images = [hands.image(index, TILE_PX) for index in range(len(hands))]
 
@@ -63,7 +63,7 @@ def write_evolution(
         tiles = []
         for hand, image in enumerate(images):
             deviation = grid.upsample(maps[number, hand], TILE_PX)
-            overlay = figures.overlay(image, deviation, limit_months)
+            overlay = overlays.overlay(image, deviation, limit_months)
             true = cohort.bone_age_months[hand]
             said = years_and_months(predicted[number, hand])
             line = f"{years_and_months(true)} \N{RIGHTWARDS ARROW} {said}"

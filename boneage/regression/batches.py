@@ -65,6 +65,11 @@ class Parts:
         )
         split_hash = cohorts.split_hash(cohort.ids, parts)
         chosen = np.isin(cohort.ids, packed.ids)
+        if not chosen.all():
+            print(
+                f"{layout.hands_h5}: {np.count_nonzero(~chosen)} of {len(cohort)} "
+                "radiographs have no hand there and are left out"
+            )
         if settings.sex != "all":
             chosen &= cohort.is_male == (settings.sex == "male")
         cohort, parts = cohort.select(chosen), parts[chosen]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ import numpy as np
 
 from boneage.files import InputError, read_json, replacing, write_json
 from boneage.layout import REPOSITORY
+from boneage.regression import backbones
+from boneage.regression.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from boneage.regression.batches import Hands
 
 TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
+
+
+MAY_CHANGE = ("patience", "devices", "workers", "checkpoint_minutes")
+"""Settings with which an interrupted run may go on differently."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,44 @@ def finished(folder: Path) -> list[Run]:
     if not runs:
         raise InputError(f"{folder}: no finished run; run {TRAINED_BY} first")
     return runs
+
+
+def check_settings(run: Run, settings: TrainingSettings, split_hash: str) -> None:
+    """Raise InputError where the run folder holds another training."""
+    blocks = ("all", "head", *backbones.BACKBONES[settings.model].blocks)
+    if settings.fine_tune_from not in blocks:
+        raise InputError(
+            f"--fine-tune-from {settings.fine_tune_from}: {settings.model} can start "
+            f"at {', '.join(blocks)}"
+        )
+    if not run.config.exists():
+        return
+    config = run.read_config()
+    for name, now in asdict(settings).items():
+        then = config["settings"].get(name)
+        if name not in MAY_CHANGE and then != now:
+            raise InputError(
+                f"{run.folder}: trained with {name} {then}, now {now}; name another "
+                "run with --run, or remove this one"
+            )
+    if config["split_hash"] != split_hash:
+        raise InputError(
+            f"{run.folder}: trained on another split; name another run with --run, or "
+            "remove this one"
+        )
+
+
+def summary(run: Run) -> list[str]:
+    """Closing lines of a finished run: its error beside that of the training mean."""
+    config, test = run.read_config(), run.read_predictions("test")
+    error = (test.predicted_months - test.bone_age_months).abs().mean()
+    constant = (config["age_mean_months"] - test.bone_age_months).abs().mean()
+    return [
+        f"best epoch {config['best_epoch']} of {config['epochs']}, validation MAE "
+        f"{config['best_validation_mae']:.2f} months",
+        f"test MAE {error:.2f} months on {len(test)} hands; always answering the "
+        f"training mean: {constant:.2f}",
+    ]
 
 
 def provenance() -> dict:

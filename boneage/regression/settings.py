@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from boneage.files import InputError
 from boneage.regression.backbones import BackboneName
 
 
@@ -58,6 +59,14 @@ class TrainingSettings:
     """Share of the cohort, where neither split.csv nor test.csv exists yet."""
     seed: int = 0
     """Of the split (if it is not drawn yet), weights, order and augmentation."""
+
+    def check(self) -> None:
+        """Raise InputError where a number makes no sense."""
+        for name in ("epochs", "batch_size", "patience", "workers"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} {getattr(self, name)}: at least 1")
+        if self.learning_rate <= 0:
+            raise InputError(f"learning_rate {self.learning_rate}: above 0")
 
     def training_settings(self) -> "TrainingSettings":
         """These options alone, without those of the script that inherits them."""

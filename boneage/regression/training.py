@@ -27,9 +27,6 @@ LOSSES: dict[str, Callable[[], str | keras.losses.Loss]] = {
     "huber": lambda: keras.losses.Huber(HUBER_MONTHS),
 }
 
-MAY_CHANGE = ("patience", "devices", "workers", "checkpoint_minutes")
-"""Settings with which an interrupted run may go on differently."""
-
 AfterEpoch = Callable[[keras.Model, int], None]
 Recorder = Callable[[runs.Run, Hands], AfterEpoch]
 
@@ -46,40 +43,16 @@ def train_run(
         InputError: what the settings name is missing or does not fit, or the run
             folder holds a training with other settings.
     """
+    settings.check()
     parts = Parts.read(layout, settings)
     run = runs.Run(layout.regression / settings.run_name)
-    check_settings(run, settings, parts.split_hash)
+    runs.check_settings(run, settings, parts.split_hash)
     if run.predictions.exists():
         print(f"{run.name} is trained already")
         return run
     training = Training(run, settings, parts)
     training.train(recorder(run, parts.validation) if recorder else None)
     return run
-
-
-def check_settings(run: runs.Run, settings: TrainingSettings, split_hash: str) -> None:
-    """Raise InputError where the run folder holds another training."""
-    blocks = ("all", "head", *backbones.BACKBONES[settings.model].blocks)
-    if settings.fine_tune_from not in blocks:
-        raise InputError(
-            f"--fine-tune-from {settings.fine_tune_from}: {settings.model} can start "
-            f"at {', '.join(blocks)}"
-        )
-    if not run.config.exists():
-        return
-    config = run.read_config()
-    for name, now in asdict(settings).items():
-        then = config["settings"].get(name)
-        if name not in MAY_CHANGE and then != now:
-            raise InputError(
-                f"{run.folder}: trained with {name} {then}, now {now}; name another "
-                "run with --run, or remove this one"
-            )
-    if config["split_hash"] != split_hash:
-        raise InputError(
-            f"{run.folder}: trained on another split; name another run with --run, or "
-            "remove this one"
-        )
 
 
 class Training:
@@ -100,11 +73,19 @@ class Training:
         self.history: list[dict] = []
         with self.scope:
             self.model = self._go_on() or self._begin()
+        replicas = self.scope.replicas
+        # every device takes as many hands of a batch as the others
+        batch_size = min(settings.batch_size, len(parts.train) // replicas) * replicas
+        if batch_size == 0:
+            raise InputError(
+                f"{len(parts.train)} hands to train on, {replicas} devices: fewer "
+                "--devices"
+            )
         self.batches = TrainingBatches(
             self.parts.train,
             functools.partial(regressor.inputs, self.model),
             self.size,
-            settings.batch_size * self.scope.replicas,
+            batch_size,
             settings.augmentation,
             settings.seed,
             settings.workers,
@@ -299,16 +280,3 @@ class Training:
         self.run.write_predictions(pd.concat(tables))
         for path in self.run.folder.glob("last_*.keras"):
             path.unlink()
-
-
-def summary(run: runs.Run) -> list[str]:
-    """Closing lines of a finished run: its error beside that of the training mean."""
-    config, test = run.read_config(), run.read_predictions("test")
-    error = (test.predicted_months - test.bone_age_months).abs().mean()
-    constant = (config["age_mean_months"] - test.bone_age_months).abs().mean()
-    return [
-        f"best epoch {config['best_epoch']} of {config['epochs']}, validation MAE "
-        f"{config['best_validation_mae']:.2f} months",
-        f"test MAE {error:.2f} months on {len(test)} hands; always answering the "
-        f"training mean: {constant:.2f}",
-    ]

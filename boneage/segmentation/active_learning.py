@@ -1,7 +1,6 @@
 """The loop: train, look at the pool, ask about what the members disagree on."""
 
-import datetime
-import json
+import math
 import shutil
 import time
 from dataclasses import asdict
@@ -11,12 +10,13 @@ import numpy as np
 from tqdm import tqdm
 
 from boneage import hdf5, radiographs
-from boneage.files import InputError, only_one, replacing
+from boneage.files import InputError, replacing
 from boneage.layout import Layout
 from boneage.parallel import SetAside
 from boneage.segmentation import annotations, hands, overlap, queries
 from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
 from boneage.segmentation.oracle import FinishAsking, Leave, Oracle, Query, timed
+from boneage.segmentation.query_log import QueryLog
 from boneage.segmentation.settings import CommitteeSettings
 
 HISTORY = ("epoch", "training_pairs", "pool", "asked", "loss", "test_dice", "seconds")
@@ -35,8 +35,10 @@ class ActiveLearning:
         Raises:
             InputError: nothing packed, or a committee of other settings lies there.
         """
+        settings.check()
         self.layout = layout
         self.settings = settings
+        self.log = QueryLog(layout.queries, settings.measure)
         made_by = f"{annotations.PACKED_BY} --pool"
         self.annotated = hdf5.read(layout.annotated_h5, f"{made_by} annotated")
         self.unannotated = hdf5.read(layout.unannotated_h5, f"{made_by} unannotated")
@@ -109,23 +111,29 @@ class ActiveLearning:
         asking, set_aside = True, []
         self._write_history()
         try:
-            if self.state["queries"]:
-                self._ask(oracle)
-            while self.state["epoch"] < self.settings.epochs:
-                set_aside = self._take_in()
-                last = self.state["epoch"] + 1 == self.settings.epochs
-                pool = self._pool(askable) if asking else np.zeros(0, np.int64)
-                self._epoch(pool, ask=asking and not last)
-                if asking and not self.state["queries"] and not last:
-                    print("the pool is empty")
-                    break
+            while True:
+                # first of all what an interrupted run left open
                 try:
-                    self._ask(oracle)
+                    self._ask(oracle if asking else None)
                 except FinishAsking:
                     asking = False
+                set_aside = self._take_in()
+                if self.state["epoch"] >= self.settings.epochs:
+                    break
+                pool = self._pool(askable) if asking else np.zeros(0, np.int64)
+                if asking and not len(pool) and self._all_trained():
+                    print("the pool is empty")
+                    break
+                last = self.state["epoch"] + 1 == self.settings.epochs
+                self._epoch(pool, ask=asking and not last)
         except Leave:
             print("left; the same command goes on from here")
         return set_aside
+
+    def _all_trained(self) -> bool:
+        """Whether the last epoch saw every pair there is."""
+        known = set(self.annotated.ids.tolist()) - set(self.state["test_ids"])
+        return known == set(self.state["trained_ids"])
 
     def save_copy(self) -> Path:
         """Keep the committee as it is after this epoch in a folder of its own."""
@@ -141,6 +149,7 @@ class ActiveLearning:
         if taken.added:
             print(f"took in {len(taken.added)} new pairs")
         self.annotated = hdf5.read(self.layout.annotated_h5, annotations.PACKED_BY)
+        self.log.answered_meanwhile(self.annotated.ids)
         return taken.set_aside
 
     def _pool(self, askable: set[int] | None) -> np.ndarray:
@@ -164,7 +173,7 @@ class ActiveLearning:
         rows = np.flatnonzero(~np.isin(ids, self.state["test_ids"]))
         seen = settings.images_per_epoch or len(rows)
         plan = EpochPlan(
-            max(1, seen // settings.batch_size),
+            math.ceil(seen / settings.batch_size),
             settings.batch_size,
             settings.learning_rate,
             settings.anneal,
@@ -213,6 +222,12 @@ class ActiveLearning:
 
     def test_dice(self) -> list[float]:
         """Dice of the committee's mean on each pair of the test part."""
+        gone = np.setdiff1d(self.state["test_ids"], self.annotated.ids)
+        if len(gone):
+            raise InputError(
+                f"{self.layout.annotated_h5}: the test pair {gone[0]} is no longer "
+                "there; put it back into gt/annotated and pack again"
+            )
         rows = self.annotated.rows_of(np.array(self.state["test_ids"]))
         mean = self.committee.probabilities(self.annotated.images[rows]).mean(axis=0)
         return [
@@ -240,8 +255,8 @@ class ActiveLearning:
             for i in best
         ]
 
-    def _ask(self, oracle: Oracle) -> None:
-        """Lay the epoch's open queries out, and wait for the oracle."""
+    def _ask(self, oracle: Oracle | None) -> None:
+        """Lay the epoch's open queries out, and wait for the oracle, if any."""
         asked = [
             Query(entry["id"], entry["score"], self.state["epoch"])
             for entry in self.state["queries"]
@@ -251,15 +266,15 @@ class ActiveLearning:
             for query in asked
             if annotations.mask_of_person(self.layout, query.radiograph_id) is None
         ]
-        if not open_queries:
+        if not open_queries or oracle is None:
             return
         self._lay_out(open_queries)
         for query in open_queries:
-            self._log(query, "asked")
+            self.log.append(query, "asked")
         count, seconds = timed(oracle, open_queries)
         for query in open_queries:
             if annotations.mask_of_person(self.layout, query.radiograph_id):
-                self._log(query, "annotated", seconds / max(count, 1))
+                self.log.append(query, "annotated", seconds / max(count, 1))
 
     def _lay_out(self, asked: list[Query]) -> None:
         """Write each query's radiograph and the committee's proposal into gt/new."""
@@ -272,20 +287,6 @@ class ActiveLearning:
             name = self.layout.new / f"{query.radiograph_id}_proposal.png"
             radiographs.write(name, proposal)
             radiographs.write(self.layout.new / source.name, radiograph)
-
-    def _log(self, query: Query, action: str, seconds: float | None = None) -> None:
-        entry = {
-            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "round": query.round,
-            "id": query.radiograph_id,
-            "measure": self.settings.measure,
-            "score": query.score,
-            "proposal": f"{query.radiograph_id}_proposal.png",
-            "action": action,
-            "seconds": None if seconds is None else round(seconds, 2),
-        }
-        with only_one(self.layout.queries), self.layout.queries.open("a") as log:
-            log.write(json.dumps(entry) + "\n")
 
     def _write_history(self) -> None:
         path = self.layout.committee / "history.csv"

@@ -82,8 +82,8 @@ def _pairs(folder: Path, suffix: str) -> dict[int, tuple[Path, Path]]:
 
 
 def mask_of_person(layout: Layout, radiograph_id: int) -> Path | None:
-    """The mask that a person drew, or None; a later one counts."""
-    for folder in (layout.new, layout.annotated):
+    """The mask that a person drew, or None; the one that the committee trains on."""
+    for folder in (layout.annotated, layout.new):
         path = folder / f"{radiograph_id}_bin.png"
         if path.exists():
             return path
@@ -127,6 +127,16 @@ def pack_annotated(
     return TakenIn(added + new.added, set_aside + new.set_aside, new.waiting)
 
 
+def _unasked(layout: Layout) -> dict[int, tuple[Path, Path]]:
+    """Masks in gt/new whose radiograph nobody laid beside them: the cohort's own."""
+    names = {path: path.name.removesuffix("_bin.png") for path in layout.new.glob("*")}
+    return {
+        int(name): (layout.radiograph(int(name)), path)
+        for path, name in names.items()
+        if name.isdecimal() and not (layout.new / f"{name}.png").exists()
+    }
+
+
 def take_in_new(layout: Layout) -> TakenIn:
     """Append the finished pairs of gt/new to annotated.h5, each exactly once.
 
@@ -136,7 +146,7 @@ def take_in_new(layout: Layout) -> TakenIn:
     with only_one(layout.annotated_h5):
         packed = hdf5.read(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
         known = set(packed.ids.tolist())
-        pairs = _pairs(layout.new, ".png")
+        pairs = _pairs(layout.new, ".png") | _unasked(layout)
         finished = [i for i in sorted(pairs) if i not in known and pairs[i][1].exists()]
         waiting = [
             i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()

@@ -86,10 +86,19 @@ def enhance_file(
     radiographs.write(layout.hand(radiograph_id), hand)
 
 
-def pack(
-    layout: Layout, ids: Sequence[int], jobs: int = -1
-) -> tuple[int, list[SetAside]]:
-    """Pack the final hands that exist into segment_all.h5; returns how many.
+def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
+    """Whether segment_all.h5 holds just the hands that exist."""
+    if not layout.hands_h5.exists():
+        return False
+    try:
+        packed = hdf5.read(layout.hands_h5, "this step")
+    except InputError:  # damaged: packed again
+        return False
+    return set(packed.ids.tolist()) == {i for i in ids if layout.hand(i).exists()}
+
+
+def pack(layout: Layout, ids: Sequence[int], jobs: int = -1) -> list[SetAside]:
+    """Pack the final hands that exist into segment_all.h5.
 
     Raises:
         InputError: there is none.
@@ -107,7 +116,7 @@ def pack(
                 set_aside.append(outcome)
             else:
                 writer.add(int(path.name.removesuffix("_seg.png")), outcome)
-        return writer.rows, set_aside
+    return set_aside
 
 
 def _read_hand(path: Path) -> np.ndarray:

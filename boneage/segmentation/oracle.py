@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from boneage import radiographs
-from boneage.files import InputError
 from boneage.layout import Layout
+from boneage.segmentation import overlap
 
 
 @dataclass(frozen=True)
@@ -87,24 +87,15 @@ class SimulatedOracle:
     def __init__(self, layout: Layout, truth: Path) -> None:
         """Raises InputError where `truth` holds no `<id>_bin.png`."""
         self.layout = layout
-        self.truth = truth
-        if not any(truth.glob("*_bin.png")):
-            raise InputError(f"{truth}: no masks <id>_bin.png for the simulated oracle")
-
-    def known(self) -> set[int]:
-        """Ids that it can answer."""
-        names = [
-            path.name.removesuffix("_bin.png") for path in self.truth.glob("*_bin.png")
-        ]
-        return {int(name) for name in names if name.isdecimal()}
+        self.known = overlap.known_masks(truth)
 
     def annotate(self, queries: list[Query]) -> int:
         """Copy the masks of `queries` into gt/new."""
         for query in queries:
-            name = f"{query.radiograph_id}_bin.png"
-            target = self.layout.new / name
+            known = self.known[query.radiograph_id]
+            target = self.layout.new / known.name
             if not target.exists():
-                radiographs.write(target, radiographs.read_mask(self.truth / name))
+                radiographs.write(target, radiographs.read_mask(known))
         return len(queries)
 
 

@@ -21,22 +21,34 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     return 2 * np.count_nonzero(inside_first & inside_second) / total
 
 
-def against_truth(masks: dict[int, Path], truth: Path) -> list[str]:
+def known_masks(truth: Path) -> dict[int, Path]:
+    """Known masks `<id>_bin.png` of a folder, by id; InputError where there is none."""
+    known = {
+        int(path.name.removesuffix("_bin.png")): path
+        for path in truth.glob("*_bin.png")
+        if path.name.removesuffix("_bin.png").isdecimal()
+    }
+    if not known:
+        raise InputError(f"{truth}: no known masks <id>_bin.png there")
+    return known
+
+
+def against_truth(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
     """Summary lines: the Dice of the masks on disk against the known ones.
 
-    masks: path of each id's mask; those missing here or in `truth` do not count.
+    masks, known: path of each id's mask; only ids in both count.
 
     Raises:
-        InputError: the two have no id in common, or a known mask is of another size.
+        InputError: a known mask is of another size.
     """
     scores = {}
-    for radiograph_id, path in masks.items():
-        known = truth / f"{radiograph_id}_bin.png"
-        if path.exists() and known.exists():
-            mask = radiographs.read(path)
-            scores[radiograph_id] = dice(mask, radiographs.read_mask(known, mask.shape))
+    for radiograph_id in sorted(masks.keys() & known.keys()):
+        if masks[radiograph_id].exists():
+            mask = radiographs.read(masks[radiograph_id])
+            truth = radiographs.read_mask(known[radiograph_id], mask.shape)
+            scores[radiograph_id] = dice(mask, truth)
     if not scores:
-        raise InputError(f"{truth}: no mask <id>_bin.png of these radiographs")
+        return ["no radiograph here has a known mask to compare with"]
     values = np.array(list(scores.values()))
     worst = sorted(scores, key=scores.__getitem__)
     low = [f"{i} ({scores[i]:.2f})" for i in worst if scores[i] < 0.9]

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -56,8 +57,7 @@ class QualityTable:
             for row in list(csv.reader(whole.splitlines()))[1:]:
                 if len(row) == len(COLUMNS) and row[0].isdecimal():
                     self.rows[int(row[0])] = MaskQuality(int(row[0]), *row[1:])
-        self._rewrite()
-        self._file = path.open("a", newline="")
+        self._file: TextIO | None = None
 
     def has(self, radiograph_id: int) -> bool:
         """Whether this mask is described already."""
@@ -65,14 +65,18 @@ class QualityTable:
 
     def add(self, row: MaskQuality) -> None:
         """Append a row."""
+        if self._file is None:  # nothing is left behind where nothing is added
+            self._rewrite()
+            self._file = self.path.open("a", newline="")
         self.rows[row.id] = row
         csv.writer(self._file, lineterminator="\n").writerow(astuple(row))
         self._file.flush()
 
     def close(self) -> list[MaskQuality]:
         """Rewrite the file in the order of ids; returns the suspicious rows."""
-        self._file.close()
-        self._rewrite()
+        if self._file is not None:
+            self._file.close()
+            self._rewrite()
         return [row for _, row in sorted(self.rows.items()) if row.flags]
 
     def _rewrite(self) -> None:

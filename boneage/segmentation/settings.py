@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from boneage.files import InputError
+
 Measure = Literal[
     "vote_entropy",
     "consensus_entropy",
@@ -47,6 +49,15 @@ class CommitteeSettings:
     """Share of the first annotated pairs kept for testing, drawn once."""
     seed: int = 0
     """Of weights, order, augmentation, and the test part."""
+
+    def check(self) -> None:
+        """Raise InputError where a number makes no sense."""
+        least = {"members": 2, "filters": 1, "epochs": 1, "batch_size": 1, "queries": 1}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise InputError(f"{name} {getattr(self, name)}: at least {smallest}")
+        if not 0 < self.test_fraction < 1:
+            raise InputError(f"test_fraction {self.test_fraction}: between 0 and 1")
 
     def committee_settings(self) -> "CommitteeSettings":
         """These options alone, without those of the script that inherits them."""
