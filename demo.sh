@@ -24,13 +24,14 @@ step al_segmentation/step3_gen_segmentation_with_enhance.py
 step al_segmentation/step3_check_data.py
 
 # from random weights: nothing is downloaded here; real cohorts start from ImageNet
-for model in "inception_v3 --epochs 20" "xception --epochs 14"; do
-    # shellcheck disable=SC2086
-    step al_segmentation/step4_regression_with_cam.py --model $model --weights none \
-        --image-size 80 --batch-size 8 --test-fraction 0.2
-done
+scratch="--weights none --augmentation 0.3 --batch-norm-momentum 0.8 --test-fraction 0.2"
+step al_segmentation/step4_regression_multi_gpu.py --model inception_v3 \
+    --image-size 139 --epochs 14 $scratch
 step al_segmentation/step4_regression_multi_gpu.py --model inception_resnet_v2 \
-    --epochs 10 --weights none --image-size 80 --batch-size 8 --test-fraction 0.2
+    --image-size 112 --epochs 10 $scratch
+# this one also keeps its activation maps of nine hands after each epoch
+step al_segmentation/step4_regression_with_cam.py --model xception \
+    --image-size 112 --epochs 12 $scratch
 
 step al_segmentation/step5_statiscal_data.py
 step al_segmentation/step6_cam.py
@@ -42,4 +43,5 @@ Look at
   demo/models/statistics/*.png                                agreement, error by age
   demo/models/regression/*/cam/index.html                     where the networks look
   demo/models/regression/*/cam/contact_sheet.png
+  demo/models/regression/xception_all/cam/evolution.webm      how the maps came about
 TEXT

@@ -57,18 +57,15 @@ def main(options: Options) -> None:
             set_aside.append(outcome)
         else:
             table.add(outcome)
-    suspicious = table.close()
+    table.close()
     lines = parallel.report(set_aside)
     if known is not None:
         masks = {i: layout.coarse_mask(i) for i in ids}
         lines += overlap.against_truth(masks, known)
     cli.summary(
         *lines,
-        f"{len(table.rows)} of {len(ids)} coarse masks, {len(set_aside)} set aside, "
-        f"{len(suspicious)} suspicious",
-        f"suspicious: {cli.list_some([row.id for row in suspicious])}"
-        if suspicious
-        else "none suspicious",
+        f"{len(table.rows)} of {len(ids)} coarse masks, {len(set_aside)} set aside",
+        table.suspicious(),
         wrote=layout.coarse,
     )
 

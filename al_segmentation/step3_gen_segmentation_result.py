@@ -42,7 +42,7 @@ def main(options: Options) -> None:
     table = quality.QualityTable(layout.segmentation / "quality.csv", options.overwrite)
     todo = [i for i in ids if not (table.has(i) and layout.mask(i).exists())]
     set_aside = segment_all(layout, todo, table, options.batch_size, options.jobs)
-    suspicious = table.close()
+    table.close()
     lines = parallel.report(set_aside)
     if known is not None:
         unseen = {
@@ -53,11 +53,8 @@ def main(options: Options) -> None:
         lines += overlap.against_truth(unseen, known)
     cli.summary(
         *lines,
-        f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside, "
-        f"{len(suspicious)} suspicious",
-        f"suspicious: {cli.list_some([row.id for row in suspicious])}"
-        if suspicious
-        else "none suspicious",
+        f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside",
+        table.suspicious(),
         wrote=layout.segmentation,
     )
 

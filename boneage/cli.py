@@ -1,5 +1,6 @@
 """One entry for all scripts: typed options become flags and --help."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ def run(
     a check that found something, 2 for input that cannot be used (one line on
     stderr), 130 for Ctrl-C.
     """
+    # TensorFlow's warnings and errors are worth reading, its notes are not
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     text = sys.modules[main.__module__].__doc__ or ""
     parsed = tyro.cli(
         options,

@@ -12,6 +12,11 @@ class OneDevice(contextlib.nullcontext):
 
     replicas = 1
 
+    def __init__(self, names: str) -> None:
+        """`names` says what TensorFlow computes on."""
+        super().__init__()
+        self.names = names
+
 
 class ManyDevices:
     """Every device holds a copy of the network; gradients are averaged."""
@@ -20,6 +25,7 @@ class ManyDevices:
         """Devices by TensorFlow's names, such as GPU:0."""
         self.strategy = tf.distribute.MirroredStrategy(names)
         self.replicas = len(names)
+        self.names = ", ".join(names)
 
     def __enter__(self) -> None:
         self._scope = self.strategy.scope()
@@ -46,5 +52,5 @@ def distribution(devices: str, kind: str = "GPU") -> OneDevice | ManyDevices:
     if wanted == 0 or wanted > max(here, 1):
         raise InputError(f"--devices {devices}: this machine has {here} {kind}s")
     if wanted == 1:
-        return OneDevice()
+        return OneDevice(f"{kind}:0" if here else "CPU")
     return ManyDevices([f"{kind}:{index}" for index in range(wanted)])

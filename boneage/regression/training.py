@@ -16,7 +16,7 @@ from boneage.layout import Layout
 from boneage.regression import backbones, regressor, runs
 from boneage.regression.batches import Hands, Parts, TrainingBatches
 from boneage.regression.devices import distribution
-from boneage.regression.schedule import RateByStep, learning_rate
+from boneage.regression.schedule import OneEpoch, RateByStep, learning_rate
 from boneage.regression.settings import TrainingSettings
 
 HUBER_MONTHS = 12.0
@@ -70,6 +70,10 @@ class Training:
         self.run.folder.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(settings.seed)
         self.scope = distribution(settings.devices)
+        print(
+            f"{len(parts.train)} hands to train on, {len(parts.validation)} to choose "
+            f"the best epoch, {len(parts.test)} to test; on {self.scope.names}"
+        )
         self.history: list[dict] = []
         with self.scope:
             self.model = self._go_on() or self._begin()
@@ -178,9 +182,9 @@ class Training:
         fitted = self.model.fit(
             self.batches,
             initial_epoch=epoch,
-            epochs=epoch + 1,
+            epochs=self.settings.epochs,
             shuffle=False,  # the batches are in this epoch's order already
-            callbacks=[RateByStep(rate, epoch * steps)],
+            callbacks=[RateByStep(rate, epoch * steps), OneEpoch()],
             verbose=1 if sys.stdout.isatty() else 2,
         )
         validation = self.parts.validation

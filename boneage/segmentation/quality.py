@@ -7,6 +7,7 @@ from typing import TextIO
 
 import numpy as np
 
+from boneage.cli import list_some
 from boneage.files import replacing
 from boneage.radiographs import Mask
 from boneage.segmentation.coarse import suspicions
@@ -72,12 +73,17 @@ class QualityTable:
         csv.writer(self._file, lineterminator="\n").writerow(astuple(row))
         self._file.flush()
 
-    def close(self) -> list[MaskQuality]:
-        """Rewrite the file in the order of ids; returns the suspicious rows."""
+    def suspicious(self) -> str:
+        """A summary's line: how many masks are suspicious, and which."""
+        ids = [i for i, row in sorted(self.rows.items()) if row.flags]
+        which = f": {list_some(ids)} (see {self.path.name})" if ids else ""
+        return f"{len(ids)} suspicious{which}"
+
+    def close(self) -> None:
+        """Rewrite the file in the order of ids."""
         if self._file is not None:
             self._file.close()
             self._rewrite()
-        return [row for _, row in sorted(self.rows.items()) if row.flags]
 
     def _rewrite(self) -> None:
         with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
