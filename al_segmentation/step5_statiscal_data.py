@@ -48,7 +48,7 @@ def main(options: Options) -> None:
 
     folder = options.layout.statistics
     tables = []
-    for one in tqdm(answers, "comparing"):
+    for one in tqdm(answers, "comparing", disable=None):
         tables.append(comparison.tabulate(one, options.seed, options.resamples))
         figures.write_agreement(folder, one)
     for run in finished:

@@ -162,7 +162,7 @@ def explain_hands(
         description: stands before the progress bar.
     """
     batches = []
-    for start in tqdm(range(0, len(hands), batch_size), description):
+    for start in tqdm(range(0, len(hands), batch_size), description, disable=None):
         rows = range(start, min(start + batch_size, len(hands)))
         images = np.stack([hands.image(i, explainer.image_size) for i in rows])
         is_male = hands.cohort.is_male[rows.start : rows.stop]

@@ -138,7 +138,8 @@ def write(
     limit_months = overlays.limit_of(deviations)
     on_sheet = set(agreement.spanning(gallery.errors_months, MOST_TILES).tolist())
     tiles = []
-    for number in tqdm(np.argsort(gallery.hands.cohort.bone_age_months), "drawing"):
+    by_age = np.argsort(gallery.hands.cohort.bone_age_months)
+    for number in tqdm(by_age, "drawing", disable=None):
         facts = _facts(gallery, number)
         overlay = overlays.overlay(
             gallery.hands.image(number, DISPLAY_PX),

@@ -81,7 +81,7 @@ def write_evolution(
     with replacing(path) as temporary:
         size = frame(0).shape[1::-1]
         video = _open_video(temporary, codec, frames_per_second, size)
-        for number in tqdm(numbers, "filming"):
+        for number in tqdm(numbers, "filming", disable=None):
             video.write(np.ascontiguousarray(frame(number)[..., ::-1]))
         video.release()
     return path
