@@ -369,3 +369,9 @@ def test_two_devices_train_as_one(layout, code):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_epoch_that_predicts_no_number_is_never_the_best():
+    run = training.Training.__new__(training.Training)
+    run.history = [{"validation_mae": float("nan")}, {"validation_mae": 30.0}]
+    assert run.best is run.history[1]

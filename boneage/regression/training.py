@@ -145,8 +145,12 @@ class Training:
 
     @property
     def best(self) -> dict | None:
-        """The row of the epoch with the lowest validation MAE so far."""
-        return min(self.history, key=lambda row: row["validation_mae"], default=None)
+        """The row of the epoch with the lowest validation MAE so far, NaN last."""
+        return min(
+            self.history,
+            key=lambda row: np.nan_to_num(row["validation_mae"], nan=np.inf),
+            default=None,
+        )
 
     def train(self, after_epoch: AfterEpoch | None = None) -> None:
         """Train the remaining epochs; `after_epoch(model, epoch)` follows each.
