@@ -17,6 +17,7 @@ from typing import Literal
 
 from boneage import cli, parallel
 from boneage.files import InputError
+from boneage.segmentation import annotations
 from boneage.segmentation.settings import CommitteeSettings
 
 
@@ -34,6 +35,8 @@ def main(options: Options) -> None:
     """Train, ask, train."""
     if options.oracle == "simulated" and options.truth is None:
         raise InputError("--oracle simulated needs --truth DIR, the masks it looks at")
+    # a missing file is named before Keras, which takes seconds to import
+    annotations.read_pools(options.layout)
 
     from boneage.segmentation.active_learning import ActiveLearning
     from boneage.segmentation.oracle import FolderOracle, SimulatedOracle

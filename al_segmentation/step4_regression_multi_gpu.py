@@ -13,7 +13,7 @@ Interrupted, the same command goes on from the last checkpoint.
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression import runs
+from boneage.regression import fine_tuning, runs
 from boneage.regression.settings import TrainingSettings
 
 
@@ -24,9 +24,7 @@ class Options(cli.Paths, TrainingSettings):
 
 def main(options: Options) -> None:
     """Train one run, unless it is finished."""
-    from boneage.regression import training
-
-    run = training.train_run(options.layout, options.training_settings())
+    run = fine_tuning.train_run(options.layout, options.training_settings())
     cli.summary(*runs.summary(run), wrote=run.folder)
 
 

@@ -7,11 +7,10 @@ Writes  the same, and models/regression/<run>/cam_history.h5: the maps of a fixe
     python al_segmentation/step4_regression_with_cam.py --model inception_v3
 """
 
-import functools
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression import runs
+from boneage.regression import fine_tuning, runs
 from boneage.regression.settings import TrainingSettings
 
 
@@ -25,11 +24,13 @@ class Options(cli.Paths, TrainingSettings):
 
 def main(options: Options) -> None:
     """Train one run, unless it is finished; keep the panel's maps."""
-    from boneage.explanation.recorder import PanelRecorder
-    from boneage.regression import training
 
-    recorder = functools.partial(PanelRecorder, count=options.panel)
-    run = training.train_run(options.layout, options.training_settings(), recorder)
+    def record(run, hands):  # called when training begins, with Keras imported
+        from boneage.explanation.recorder import PanelRecorder
+
+        return PanelRecorder(run, hands, options.panel)
+
+    run = fine_tuning.train_run(options.layout, options.training_settings(), record)
     cli.summary(*runs.summary(run), wrote=run.folder)
 
 

@@ -9,7 +9,8 @@ from benchmarks.timing import Row, medians
 from boneage import hdf5
 from boneage.cohort import Cohort
 from boneage.regression import regressor
-from boneage.regression.batches import Hands, TrainingBatches
+from boneage.regression.batches import TrainingBatches
+from boneage.regression.parts import Hands
 
 SIZE_PX, BATCH = 144, 16
 

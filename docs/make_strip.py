@@ -16,7 +16,7 @@ from boneage import cli, cohort, hdf5, radiographs
 from boneage.explanation import overlays
 from boneage.explanation.activation_maps import Explainer, explain_hands
 from boneage.layout import REPOSITORY
-from boneage.regression.batches import Hands
+from boneage.regression.parts import Hands
 from boneage.regression.runs import Run
 
 TITLES = ("radiograph", "coarse mask", "committee's mask", "hand", "activation map")

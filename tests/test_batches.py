@@ -8,7 +8,8 @@ from boneage import cohort as cohorts
 from boneage import hdf5
 from boneage.files import InputError
 from boneage.hdf5 import Packed
-from boneage.regression.batches import Hands, Parts, TrainingBatches, augment
+from boneage.regression.batches import TrainingBatches, augment
+from boneage.regression.parts import Hands, Parts
 from boneage.regression.settings import TrainingSettings
 
 

@@ -10,7 +10,7 @@ from boneage.cohort import Cohort
 from boneage.explanation import overlays, pictures, report, video
 from boneage.explanation.activation_maps import Explanation, Grid, Panel
 from boneage.hdf5 import Packed
-from boneage.regression.batches import Hands
+from boneage.regression.parts import Hands
 
 CHROMIUM = Path("/usr/bin/chromium")
 IDS = np.array([10, 20, 30, 40])

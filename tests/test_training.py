@@ -14,7 +14,7 @@ from conftest import REPOSITORY, call, pack_hands
 from boneage import cohort as cohorts
 from boneage.explanation.activation_maps import read_panel
 from boneage.files import InputError
-from boneage.regression import runs, training
+from boneage.regression import fine_tuning, runs, training
 from boneage.regression.settings import TrainingSettings
 
 STEP = "al_segmentation/step4_regression_multi_gpu"
@@ -168,11 +168,11 @@ def kill_after(epoch: int):
 def test_killed_and_gone_on_the_run_is_the_same(ready, finished, checkpoint_minutes):
     settings = replace(SETTINGS, checkpoint_minutes=checkpoint_minutes)
     with pytest.raises(Killed):
-        training.train_run(ready, settings, kill_after(3))
+        fine_tuning.train_run(ready, settings, kill_after(3))
     run = runs.Run(ready.regression / "one")
     assert run.config.exists()
     assert not run.predictions.exists()
-    resumed = training.train_run(ready, settings)
+    resumed = fine_tuning.train_run(ready, settings)
     for got, expected in zip(comparable(resumed), comparable(finished[1]), strict=True):
         pd.testing.assert_frame_equal(got, expected, rtol=1e-4, atol=1e-3)
     assert not list(run.folder.glob("last_*"))
@@ -181,16 +181,16 @@ def test_killed_and_gone_on_the_run_is_the_same(ready, finished, checkpoint_minu
 def test_killed_run_goes_on_from_its_checkpoint(ready, capsys):
     settings = replace(SETTINGS, checkpoint_minutes=0.0)
     with pytest.raises(Killed):
-        training.train_run(ready, settings, kill_after(3))
+        fine_tuning.train_run(ready, settings, kill_after(3))
     run = runs.Run(ready.regression / "one")
     assert [path.name for path in run.folder.glob("last_*")] == ["last_2.keras"]
-    training.train_run(ready, settings)
+    fine_tuning.train_run(ready, settings)
     assert "going on after epoch 2" in capsys.readouterr().out
 
 
 def test_training_learns_what_the_hands_show(ready):
     plain = replace(SETTINGS, augmentation=0.0, epochs=15, learning_rate=0.1)
-    run = training.train_run(ready, plain)
+    run = fine_tuning.train_run(ready, plain)
     rows = run.read_predictions()
     error = (rows.predicted_months - rows.bone_age_months).abs().mean()
     constant = (run.read_config()["age_mean_months"] - rows.bone_age_months).abs()
@@ -199,7 +199,7 @@ def test_training_learns_what_the_hands_show(ready):
 
 def test_stops_when_nothing_gets_better(ready, capsys):
     still = replace(SETTINGS, fine_tune_from="head", learning_rate=1e-30, patience=2)
-    run = training.train_run(ready, replace(still, epochs=9))
+    run = fine_tuning.train_run(ready, replace(still, epochs=9))
     assert pd.read_csv(run.history).epoch.tolist() == [1, 2, 3]
     assert run.read_config()["best_epoch"] == 1
     assert "stopping" in capsys.readouterr().out
@@ -210,12 +210,12 @@ def test_run_of_other_settings_is_not_gone_on_with(tiny_backbone, finished, chan
     layout, _, _ = finished
     (name,) = change
     with pytest.raises(InputError, match=rf"one: trained with {name} .* --run"):
-        training.train_run(layout, replace(SETTINGS, **change))
+        fine_tuning.train_run(layout, replace(SETTINGS, **change))
 
 
 def test_what_does_not_change_the_result_may_change(finished, tiny_backbone):
     layout, _, _ = finished
-    training.train_run(layout, replace(SETTINGS, workers=7, checkpoint_minutes=1))
+    fine_tuning.train_run(layout, replace(SETTINGS, workers=7, checkpoint_minutes=1))
 
 
 def test_run_of_another_split_is_not_gone_on_with(finished, tiny_backbone, layout):
@@ -225,24 +225,26 @@ def test_run_of_another_split_is_not_gone_on_with(finished, tiny_backbone, layou
     layout.split_csv.unlink()
     cohorts.split(layout, seed=99)
     with pytest.raises(InputError, match="one: trained on another split"):
-        training.train_run(layout, SETTINGS)
+        fine_tuning.train_run(layout, SETTINGS)
 
 
 def test_unknown_block_names_the_known_ones(ready):
     with pytest.raises(InputError, match="can start at all, head, block1, block2"):
-        training.train_run(ready, replace(SETTINGS, fine_tune_from="mixed0"))
+        fine_tuning.train_run(ready, replace(SETTINGS, fine_tune_from="mixed0"))
     assert not ready.models.exists()
 
 
 def test_weights_that_are_not_there(ready):
     with pytest.raises(InputError, match=r"nowhere\.keras: no such weights file"):
-        training.train_run(ready, replace(SETTINGS, weights="nowhere.keras"))
+        fine_tuning.train_run(ready, replace(SETTINGS, weights="nowhere.keras"))
     run = runs.Run(ready.regression / "one")
     assert not run.config.exists()
 
 
 def test_one_sex_has_no_sex_input(ready):
-    run = training.train_run(ready, replace(SETTINGS, sex="female", run="", epochs=1))
+    run = fine_tuning.train_run(
+        ready, replace(SETTINGS, sex="female", run="", epochs=1)
+    )
     assert run.name == "tiny_female"
     assert run.read_config()["sex_input"] is False
     assert not run.read_predictions().is_male.any()
@@ -251,7 +253,7 @@ def test_one_sex_has_no_sex_input(ready):
 
 @pytest.mark.parametrize("loss", training.LOSSES)
 def test_every_loss_trains(ready, loss):
-    run = training.train_run(ready, replace(SETTINGS, loss=loss, epochs=1))
+    run = fine_tuning.train_run(ready, replace(SETTINGS, loss=loss, epochs=1))
     assert np.isfinite(run.read_predictions().predicted_months).all()
 
 
@@ -274,7 +276,7 @@ def test_no_ages_yet_names_the_step(layout):
 def test_impossible_numbers_are_refused(ready, wrong):
     (name,) = wrong
     with pytest.raises(InputError, match=name.replace("_", ".")):
-        training.train_run(ready, replace(SETTINGS, **wrong))
+        fine_tuning.train_run(ready, replace(SETTINGS, **wrong))
     assert not ready.models.exists()
 
 
@@ -289,7 +291,7 @@ def test_inception_v3_through_the_script_with_a_kill(layout):
         "learning_rate": 1e-3,
     }
     with pytest.raises(Killed):
-        training.train_run(layout, TrainingSettings(**options), kill_after(2))
+        fine_tuning.train_run(layout, TrainingSettings(**options), kill_after(2))
     call(layout, STEP_WITH_CAM, panel=2, **options)
     run = runs.Run(layout.regression / "one")
     assert pd.read_csv(run.history).epoch.tolist() == [1, 2]
@@ -348,7 +350,7 @@ settings = TrainingSettings(
     model="tiny", run="two", weights="none", devices="2", epochs=2, batch_size=2,
     validation_fraction=0.2,
 )
-run = training.train_run(layout, settings, functools.partial(PanelRecorder, count=3))
+run = fine_tuning.train_run(layout, settings, functools.partial(PanelRecorder, count=3))
 rows, history = run.read_predictions("validation"), read_panel(run.cam_history)
 shown = rows.set_index("id").loc[history.ids].predicted_months
 best = run.read_config()["best_epoch"] - 1

@@ -21,7 +21,7 @@ from boneage.files import InputError, replacing
 if TYPE_CHECKING:
     import keras
 
-    from boneage.regression.batches import Hands
+    from boneage.regression.parts import Hands
 
 DISPLAY_PX = 512
 """Side of the enhanced hands, over which maps are shown."""

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from boneage.explanation.activation_maps import Explainer, append_panel
-from boneage.regression.batches import Hands
+from boneage.regression.parts import Hands
 from boneage.regression.runs import Run
 
 

@@ -19,7 +19,7 @@ from boneage.explanation.pictures import TILE_PX, signed, years_and_months
 from boneage.files import InputError
 from boneage.hdf5 import Packed
 from boneage.regression import agreement
-from boneage.regression.batches import Hands
+from boneage.regression.parts import Hands
 from boneage.regression.runs import Run
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from boneage.explanation import activation_maps, overlays, pictures
 from boneage.explanation.activation_maps import Grid, Panel
 from boneage.explanation.pictures import TILE_PX, years_and_months
 from boneage.files import InputError, replacing
-from boneage.regression.batches import Hands
+from boneage.regression.parts import Hands
 
 CONTROLS_PX = 56
 """Free space under a video, where browsers lay their buttons."""

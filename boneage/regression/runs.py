@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +12,14 @@ import numpy as np
 
 from boneage.files import InputError, read_json, replacing, write_json
 from boneage.layout import REPOSITORY
-from boneage.regression import backbones
-from boneage.regression.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from boneage.regression.batches import Hands
+    from boneage.regression.parts import Hands
 
 TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
-
-
-MAY_CHANGE = ("patience", "devices", "workers", "checkpoint_minutes")
-"""Settings with which an interrupted run may go on differently."""
 
 
 @dataclass(frozen=True)
@@ -118,31 +112,6 @@ def finished(folder: Path) -> list[Run]:
     if not runs:
         raise InputError(f"{folder}: no finished run; run {TRAINED_BY} first")
     return runs
-
-
-def check_settings(run: Run, settings: TrainingSettings, split_hash: str) -> None:
-    """Raise InputError where the run folder holds another training."""
-    blocks = ("all", "head", *backbones.BACKBONES[settings.model].blocks)
-    if settings.fine_tune_from not in blocks:
-        raise InputError(
-            f"--fine-tune-from {settings.fine_tune_from}: {settings.model} can start "
-            f"at {', '.join(blocks)}"
-        )
-    if not run.config.exists():
-        return
-    config = run.read_config()
-    for name, now in asdict(settings).items():
-        then = config["settings"].get(name)
-        if name not in MAY_CHANGE and then != now:
-            raise InputError(
-                f"{run.folder}: trained with {name} {then}, now {now}; name another "
-                "run with --run, or remove this one"
-            )
-    if config["split_hash"] != split_hash:
-        raise InputError(
-            f"{run.folder}: trained on another split; name another run with --run, or "
-            "remove this one"
-        )
 
 
 def summary(run: Run) -> list[str]:

@@ -12,10 +12,10 @@ import pandas as pd
 import tensorflow as tf
 
 from boneage.files import InputError, replacing
-from boneage.layout import Layout
 from boneage.regression import backbones, regressor, runs
-from boneage.regression.batches import Hands, Parts, TrainingBatches
+from boneage.regression.batches import TrainingBatches
 from boneage.regression.devices import distribution
+from boneage.regression.parts import Hands, Parts
 from boneage.regression.schedule import OneEpoch, RateByStep, learning_rate
 from boneage.regression.settings import TrainingSettings
 
@@ -28,31 +28,6 @@ LOSSES: dict[str, Callable[[], str | keras.losses.Loss]] = {
 }
 
 AfterEpoch = Callable[[keras.Model, int], None]
-Recorder = Callable[[runs.Run, Hands], AfterEpoch]
-
-
-def train_run(
-    layout: Layout, settings: TrainingSettings, recorder: Recorder | None = None
-) -> runs.Run:
-    """Train a run to its end, or find it finished.
-
-    recorder: makes, of the run and its validation hands, what is called after each
-        epoch with the network and the epoch's number.
-
-    Raises:
-        InputError: what the settings name is missing or does not fit, or the run
-            folder holds a training with other settings.
-    """
-    settings.check()
-    parts = Parts.read(layout, settings)
-    run = runs.Run(layout.regression / settings.run_name)
-    runs.check_settings(run, settings, parts.split_hash)
-    if run.predictions.exists():
-        print(f"{run.name} is trained already")
-        return run
-    training = Training(run, settings, parts)
-    training.train(recorder(run, parts.validation) if recorder else None)
-    return run
 
 
 class Training:

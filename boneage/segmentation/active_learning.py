@@ -39,14 +39,7 @@ class ActiveLearning:
         self.layout = layout
         self.settings = settings
         self.log = QueryLog(layout.queries, settings.measure)
-        made_by = f"{annotations.PACKED_BY} --pool"
-        self.annotated = hdf5.read(layout.annotated_h5, f"{made_by} annotated")
-        self.unannotated = hdf5.read(layout.unannotated_h5, f"{made_by} unannotated")
-        if self.annotated.size != self.unannotated.size:
-            raise InputError(
-                f"{layout.unannotated_h5}: {self.unannotated.size} px, annotated.h5 "
-                f"has {self.annotated.size}; pack both with one --size"
-            )
+        self.annotated, self.unannotated = annotations.read_pools(layout)
         self.state = commit_epoch(layout.committee)
         if self.state is None:
             self._begin()

@@ -193,3 +193,19 @@ def pack_unannotated(
                 writer.add(radiograph_id, outcome)
                 added.append(radiograph_id)
     return TakenIn(added, set_aside)
+
+
+def read_pools(layout: Layout) -> tuple[hdf5.Packed, hdf5.Packed]:
+    """Map annotated.h5 and unannotated.h5 into memory.
+
+    Raises:
+        InputError: one is missing or damaged, or their images differ in size.
+    """
+    annotated = hdf5.read(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
+    unannotated = hdf5.read(layout.unannotated_h5, f"{PACKED_BY} --pool unannotated")
+    if annotated.size != unannotated.size:
+        raise InputError(
+            f"{layout.unannotated_h5}: {unannotated.size} px, annotated.h5 has "
+            f"{annotated.size}; pack both with one --size"
+        )
+    return annotated, unannotated
