@@ -308,7 +308,7 @@ from conftest import pack_hands, tiny_build
 from boneage.explanation.activation_maps import read_panel
 from boneage.explanation.recorder import PanelRecorder
 from boneage.layout import Layout
-from boneage.regression import backbones, devices, regressor, runs, training
+from boneage.regression import backbones, devices, fine_tuning, regressor, training
 from boneage.regression.settings import TrainingSettings
 cpus = tf.config.list_physical_devices("CPU")
 two = [tf.config.LogicalDeviceConfiguration()] * 2
