@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help setup demo test test-slow lint bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,8 @@ help:  ## what there is to make
 	$(PYTHON) -m venv .venv
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
+
+setup: .venv/installed  ## the environment alone, in .venv
 
 demo: .venv/installed  ## the whole pipeline on 300 simulated radiographs, into demo/
 	PYTHON=$(VENV)/python ./demo.sh

@@ -43,5 +43,5 @@ Look at
   demo/models/statistics/*.png                                agreement, error by age
   demo/models/regression/*/cam/index.html                     where the networks look
   demo/models/regression/*/cam/contact_sheet.png
-  demo/models/regression/xception_all/cam/evolution.webm      how the maps came about
+  demo/models/regression/xception_all_cam/cam/evolution.webm  how the maps came about
 TEXT

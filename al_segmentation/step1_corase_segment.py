@@ -32,15 +32,17 @@ class Options(cli.Paths):
     """Do radiographs again whose mask exists."""
 
 
-def segment(layout: Layout, published: bool, radiograph_id: int) -> quality.MaskQuality:
+METHODS = {"otsu": coarse.coarse_mask, "published": coarse.published_coarse_mask}
+
+
+def segment(layout: Layout, method: str, radiograph_id: int) -> quality.MaskQuality:
     """Write the coarse mask and hand of one radiograph, and describe the mask."""
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
-    cut = coarse.published_coarse_mask if published else coarse.coarse_mask
-    mask = cut(radiograph)
+    mask = METHODS[method](radiograph)
     hand = np.where(mask > 0, radiograph, 0).astype(radiograph.dtype)
     radiographs.write(layout.coarse_hand(radiograph_id), hand)
     radiographs.write(layout.coarse_mask(radiograph_id), mask)
-    return quality.assess(radiograph_id, "otsu", mask)
+    return quality.assess(radiograph_id, method, mask)
 
 
 def main(options: Options) -> None:
@@ -49,9 +51,14 @@ def main(options: Options) -> None:
     ids = layout.ids_on_disk()
     known = overlap.known_masks(options.truth) if options.truth else None
     table = quality.QualityTable(layout.coarse / "quality.csv", options.overwrite)
-    todo = [i for i in ids if not (table.has(i) and layout.coarse_mask(i).exists())]
+    method = "published" if options.published else "otsu"
+    todo = [
+        i
+        for i in ids
+        if table.source(i) != method or not layout.coarse_mask(i).exists()
+    ]
     set_aside = []
-    work = functools.partial(segment, layout, options.published)
+    work = functools.partial(segment, layout, method)
     for _, outcome in parallel.stream(work, todo, options.jobs, "coarse masks"):
         if isinstance(outcome, parallel.SetAside):
             set_aside.append(outcome)

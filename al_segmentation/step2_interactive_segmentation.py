@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from boneage import cli, parallel
-from boneage.files import InputError
+from boneage.files import InputError, alone
 from boneage.segmentation import annotations
 from boneage.segmentation.settings import CommitteeSettings
 
@@ -32,12 +32,17 @@ class Options(cli.Paths, CommitteeSettings):
 
 
 def main(options: Options) -> None:
-    """Train, ask, train."""
+    """Train, ask, train; one process a committee."""
     if options.oracle == "simulated" and options.truth is None:
         raise InputError("--oracle simulated needs --truth DIR, the masks it looks at")
     # a missing file is named before Keras, which takes seconds to import
     annotations.read_pools(options.layout)
+    with alone(options.layout.committee):
+        learn(options)
 
+
+def learn(options: Options) -> None:
+    """Begin a committee's training, or go on with it."""
     from boneage.segmentation.active_learning import ActiveLearning
     from boneage.segmentation.oracle import FolderOracle, SimulatedOracle
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage import cli, parallel
+from boneage.files import at_least
 from boneage.segmentation import overlap, quality
 
 
@@ -33,15 +34,19 @@ class Options(cli.Paths):
 def main(options: Options) -> None:
     """Segment every radiograph that has no mask yet."""
     layout = options.layout
+    at_least(1, batch_size=options.batch_size)
     ids = layout.ids_on_disk()
     known = overlap.known_masks(options.truth) if options.truth else None
 
-    from boneage.segmentation import annotations
-    from boneage.segmentation.inference import segment_all
+    from boneage.segmentation import annotations, inference
 
     table = quality.QualityTable(layout.segmentation / "quality.csv", options.overwrite)
-    todo = [i for i in ids if not (table.has(i) and layout.mask(i).exists())]
-    set_aside = segment_all(layout, todo, table, options.batch_size, options.jobs)
+    todo = [
+        i for i in ids if options.overwrite or not inference.is_done(layout, table, i)
+    ]
+    set_aside = inference.segment_all(
+        layout, todo, table, options.batch_size, options.jobs
+    )
     table.close()
     lines = parallel.report(set_aside)
     if known is not None:
@@ -54,6 +59,7 @@ def main(options: Options) -> None:
     cli.summary(
         *lines,
         f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside",
+        *table.mixed_committees(),
         table.suspicious(),
         wrote=layout.segmentation,
     )

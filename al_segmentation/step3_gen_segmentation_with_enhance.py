@@ -5,15 +5,15 @@ Writes  data/segment_all/<id>_seg.png, and all of them packed: data/segment_all.
 
     python al_segmentation/step3_gen_segmentation_with_enhance.py
 
-A rerun goes on with the hands that do not exist yet; the packed file is written anew
-when any hand is.
+A rerun goes on with the hands that do not exist yet or whose mask is newer; the packed
+file is written anew when any hand is.
 """
 
 import functools
 from dataclasses import dataclass
 
 from boneage import cli, hdf5, parallel
-from boneage.files import InputError
+from boneage.files import InputError, at_least, up_to_date
 from boneage.segmentation import hands
 
 
@@ -42,14 +42,22 @@ def main(options: Options) -> None:
             f"{layout.segmentation}: not found; run "
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
-    todo = [i for i in ids if options.overwrite or not layout.hand(i).exists()]
+    at_least(0, margin=options.margin, clip_limit=options.clip_limit)
+    how = hands.describe(options.margin, options.clip_limit, options.stretch)
+    if not options.overwrite:
+        hands.check_alike(layout, how)
+    todo = [
+        i
+        for i in ids
+        if options.overwrite or not up_to_date(layout.hand(i), layout.mask(i))
+    ]
     enhance = functools.partial(hands.enhance_file, layout)
     work = functools.partial(
         enhance, options.margin, options.clip_limit, options.stretch
     )
     _, set_aside = parallel.map_images(work, todo, options.jobs, "enhancing")
     if todo or not hands.is_packed(layout, ids):
-        set_aside += hands.pack(layout, ids, options.jobs)
+        set_aside += hands.pack(layout, ids, how, options.jobs)
     packed = len(hdf5.read(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.report(set_aside),

@@ -7,7 +7,7 @@ Writes  the same, and models/regression/<run>/cam_history.h5: the maps of a fixe
     python al_segmentation/step4_regression_with_cam.py --model inception_v3
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from boneage import cli
 from boneage.regression import fine_tuning, runs
@@ -30,7 +30,10 @@ def main(options: Options) -> None:
 
         return PanelRecorder(run, hands, options.panel)
 
-    run = fine_tuning.train_run(options.layout, options.training_settings(), record)
+    settings = options.training_settings()
+    # a run of its own: the other script's has no panel
+    settings = replace(settings, run=options.run or f"{settings.run_name}_cam")
+    run = fine_tuning.train_run(options.layout, settings, record)
     cli.summary(*runs.summary(run), wrote=run.folder)
 
 

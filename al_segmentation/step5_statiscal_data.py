@@ -12,7 +12,7 @@ Writes  models/statistics/: table.csv (a row a run, group and metric), table.md,
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.files import replacing
+from boneage.files import at_least, replacing
 from boneage.regression import comparison, runs
 
 
@@ -28,6 +28,7 @@ class Options(cli.Paths):
 
 def main(options: Options) -> None:
     """Write the table and the figures, and show the main table."""
+    at_least(1, resamples=options.resamples)
     finished = runs.finished(options.layout.regression)
     answers = [comparison.read(run) for run in finished]
     notes = [flag for one in answers for flag in one.flags()]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from boneage import cli, hdf5
-from boneage.files import InputError
+from boneage.files import InputError, at_least
 from boneage.regression import runs
 
 HANDS_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
@@ -38,6 +38,7 @@ class Options(cli.Paths):
 
 def main(options: Options) -> None:
     """Write the gallery of each run."""
+    at_least(1, batch_size=options.batch_size, limit=options.limit)
     found = runs.finished(options.layout.regression)
     wanted = [run for run in found if options.run in (None, run.name)]
     if not wanted:

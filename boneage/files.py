@@ -47,6 +47,36 @@ def read_json(path: Path, made_by: str) -> dict:
     return content
 
 
+def at_least(least: float, **numbers: float) -> None:
+    """Raise InputError for a number below `least`, named as the user's flag."""
+    for name, number in numbers.items():
+        if number < least:
+            raise InputError(f"--{name.replace('_', '-')} {number}: at least {least}")
+
+
+def up_to_date(product: Path, *sources: Path | None) -> bool:
+    """Whether `product` exists and none of the `sources` that exist is newer."""
+    if not product.exists():
+        return False
+    made = product.stat().st_mtime
+    return all(s.stat().st_mtime <= made for s in sources if s and s.exists())
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Work on a folder that no other process works on.
+
+    Raises:
+        InputError: one does; the lock vanishes with the process that holds it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            yield
+    except filelock.Timeout:
+        raise InputError(f"{folder}: another process is at work on it") from None
+
+
 @contextlib.contextmanager
 def only_one(path: Path) -> Iterator[None]:
     """Hold the lock of `path`; it vanishes with the process that holds it."""

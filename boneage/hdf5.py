@@ -127,15 +127,17 @@ def _map(path: Path, dataset: h5py.Dataset, shape: tuple[int, int, int]) -> np.n
 def append(
     path: Path, images: list[np.ndarray], masks: list[np.ndarray], ids: list[int]
 ) -> None:
-    """Add pairs to an annotated file: a new file with all rows takes its place."""
+    """Add pairs to an annotated file: a new file with all rows takes its place.
+
+    A pair whose id is there already takes the place of the old one.
+    """
     before = read(path, "step2_image_2_h5.py --pool annotated")
     if before.masks is None:
         raise InputError(f"{path}: holds no masks; expected an annotated file")
-    count = len(before.ids) + len(ids)
-    with create(path, count, before.size, before.preprocessing, True) as writer:
-        for rows in (
-            zip(before.ids, before.images, before.masks, strict=True),
-            zip(ids, images, masks, strict=True),
-        ):
-            for radiograph_id, image, mask in rows:
-                writer.add(radiograph_id, image, mask)
+    with create(
+        path, len(before.ids) + len(ids), before.size, before.preprocessing, True
+    ) as writer:
+        for row in np.flatnonzero(~np.isin(before.ids, ids)):
+            writer.add(before.ids[row], before.images[row], before.masks[row])
+        for radiograph_id, image, mask in zip(ids, images, masks, strict=True):
+            writer.add(radiograph_id, image, mask)

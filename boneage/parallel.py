@@ -9,6 +9,9 @@ from tqdm import tqdm
 
 from boneage.files import InputError
 
+AHEAD = 128
+"""Results that may wait in memory for whoever takes them."""
+
 
 @dataclass(frozen=True)
 class SetAside:
@@ -33,6 +36,19 @@ def _in_worker(function: Callable[[Any], Any], item: Any) -> Any:
     return _guarded(function, item)
 
 
+def _in_processes(
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int
+) -> Iterator[Any]:
+    from joblib import Parallel, delayed
+
+    with Parallel(n_jobs=workers, return_as="generator") as parallel:
+        # a slice at a time: joblib runs ahead of whoever takes the results, and the
+        # whole cohort would pile up in memory
+        for start in range(0, len(items), AHEAD):
+            here = items[start : start + AHEAD]
+            yield from parallel(delayed(_in_worker)(function, item) for item in here)
+
+
 def stream(
     function: Callable[[Any], Any],
     items: Sequence[Any],
@@ -52,10 +68,7 @@ def stream(
     if workers <= 1:
         outcomes = map(_guarded, [function] * len(items), items)
     else:
-        from joblib import Parallel, delayed
-
-        parallel = Parallel(n_jobs=workers, return_as="generator")
-        outcomes = parallel(delayed(_in_worker)(function, item) for item in items)
+        outcomes = _in_processes(function, items, workers)
     progress = tqdm(outcomes, description, total=len(items), disable=None)
     yield from zip(items, progress, strict=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 from boneage import cohort as cohorts
 from boneage import parallel, phantom, radiographs
 from boneage.cohort import Cohort
-from boneage.files import InputError, write_json
+from boneage.files import InputError, replacing, write_json
 from boneage.layout import Layout
 from boneage.parallel import SetAside
 
@@ -63,11 +63,16 @@ def simulate_cohort(
     _, set_aside = parallel.map_images(simulate, todo, jobs, "simulating")
     for i in ids[:annotated]:
         mask = layout.annotated / f"{i}_bin.png"
-        if not mask.exists():
+        if overwrite or not mask.exists():
             layout.annotated.mkdir(parents=True, exist_ok=True)
-            shutil.copy(layout.radiograph(i), layout.annotated / f"{i}_ori.png")
-            shutil.copy(layout.truth / mask.name, mask)
+            _copy(layout.radiograph(i), layout.annotated / f"{i}_ori.png")
+            _copy(layout.truth / mask.name, mask)
     return cohort, set_aside
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _draw(seed: int, radiograph_id: int) -> tuple[int, bool]:

@@ -26,7 +26,7 @@ TITLES = ("radiograph", "coarse mask", "committee's mask", "hand", "activation m
 class Options(cli.Paths):
     """What to show."""
 
-    run: str = "xception_all"
+    run: str = "xception_all_cam"
     """The network whose activation maps are shown."""
     ages_months: tuple[int, ...] = (24, 96, 180)
     """One test radiograph near each of these bone ages."""

@@ -321,6 +321,7 @@ def test_missing_file_names_the_command(cohort_copy, pool):
 def test_one_pair_is_too_few(cohort_copy):
     for i in range(2, ANNOTATED + 1):
         (cohort_copy.annotated / f"{i}_ori.png").unlink()
+        (cohort_copy.annotated / f"{i}_bin.png").unlink()
     call(cohort_copy, "al_segmentation/step2_image_2_h5", pool="annotated", size=32)
     with pytest.raises(InputError, match=r"annotated\.h5: 1 annotated pairs"):
         begin(cohort_copy)
@@ -335,7 +336,8 @@ def test_test_pair_that_was_taken_away_is_named(trained_committee, layout):
     shutil.copytree(trained_committee.data, layout.data)
     shutil.copytree(trained_committee.models, layout.models)
     state = state_of(layout)
-    (layout.annotated / f"{state['test_ids'][0]}_ori.png").unlink()
+    for name in ("ori", "bin"):
+        (layout.annotated / f"{state['test_ids'][0]}_{name}.png").unlink()
     call(layout, "al_segmentation/step2_image_2_h5", pool="annotated", size=32)
     with pytest.raises(InputError, match=rf"{state['test_ids'][0]}"):
         learn(layout, **state["settings"] | {"epochs": 3})
@@ -346,5 +348,5 @@ def test_test_pair_that_was_taken_away_is_named(trained_committee, layout):
     [{"members": 0}, {"batch_size": 0}, {"filters": 0}, {"test_fraction": 1.5}],
 )
 def test_impossible_numbers_are_refused(cohort_copy, wrong):
-    with pytest.raises(InputError, match=next(iter(wrong))):
+    with pytest.raises(InputError, match=next(iter(wrong)).replace("_", ".")):
         learn(cohort_copy, **wrong | {"epochs": 1})

@@ -1,5 +1,6 @@
 """Annotated pairs: taken in exactly once, bad ones named and left where they are."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -188,3 +189,25 @@ def test_nothing_packed_yet_names_the_command(layout):
 def test_nothing_annotated_yet_says_what_to_do(layout):
     with pytest.raises(InputError, match="annotate a first few hands"):
         call(layout, STEP, pool="annotated")
+
+
+def test_mask_drawn_again_takes_the_place_of_the_old_one(cohort_copy):
+    lay_out(cohort_copy, 9)
+    assert annotations.take_in_new(cohort_copy).added == [9]
+    path = cohort_copy.new / "9_bin.png"
+    corrected = radiographs.read(path)
+    corrected[: corrected.shape[0] // 2] = 0
+    radiographs.write(path, corrected)
+    later = cohort_copy.annotated_h5.stat().st_mtime + 1
+    os.utime(path, (later, later))
+    assert annotations.take_in_new(cohort_copy).added == [9]
+    packed = hdf5.read(cohort_copy.annotated_h5, "")
+    assert packed.ids.tolist().count(9) == 1
+    mask = packed.masks[packed.ids.tolist().index(9)]
+    assert not mask[: mask.shape[0] // 4].any()
+
+
+def test_mask_without_a_radiograph_beside_it_takes_the_cohorts(cohort_copy):
+    mask = radiographs.read(cohort_copy.truth / "9_bin.png")
+    radiographs.write(cohort_copy.new / "9_bin.png", mask)
+    assert annotations.take_in_new(cohort_copy).added == [9]

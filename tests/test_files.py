@@ -1,10 +1,12 @@
 """What exists is whole."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from boneage import files
 from boneage.files import InputError, read_json, replacing, write_json
 
 KILLED_HALF_WAY = """
@@ -81,3 +83,27 @@ def test_json_that_is_no_object_is_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=r"a\.json"):
         read_json(tmp_path / "a.json", "step1")
+
+
+def test_product_older_than_its_source_is_not_up_to_date(tmp_path):
+    product, source = tmp_path / "product", tmp_path / "source"
+    product.write_text("")
+    source.write_text("")
+    os.utime(product, (100, 100))
+    os.utime(source, (200, 200))
+    assert not files.up_to_date(product, source)
+    os.utime(product, (200, 200))
+    assert files.up_to_date(product, source)
+    assert files.up_to_date(product, None, tmp_path / "missing")
+    assert not files.up_to_date(tmp_path / "missing")
+
+
+def test_folder_at_work_is_refused_to_a_second(tmp_path):
+    with (
+        files.alone(tmp_path / "run"),
+        pytest.raises(files.InputError, match="another process is at work"),
+        files.alone(tmp_path / "run"),
+    ):
+        pass
+    with files.alone(tmp_path / "run"):
+        pass

@@ -1,5 +1,7 @@
 """From a probability map to a mask, and from a mask to the final hand."""
 
+import os
+
 import numpy as np
 import pytest
 from conftest import call
@@ -174,3 +176,25 @@ def test_nothing_to_pack_is_an_error(segmented):
     with pytest.raises(InputError, match=r"step3_gen_segmentation_result\.py first"):
         call(segmented, STEP)
     assert not segmented.hands_h5.exists()
+
+
+def test_hand_of_a_newer_mask_is_made_and_packed_again(segmented):
+    call(segmented, STEP)
+    before = hdf5.read(segmented.hands_h5, STEP).images[0].copy()
+    mask = radiographs.read(segmented.mask(1))
+    mask[: mask.shape[0] // 2] = 0
+    radiographs.write(segmented.mask(1), mask)
+    later = segmented.hands_h5.stat().st_mtime + 1
+    os.utime(segmented.mask(1), (later, later))
+    call(segmented, STEP)
+    after = hdf5.read(segmented.hands_h5, STEP)
+    assert after.ids[0] == 1
+    assert np.any(after.images[0] != before)
+
+
+def test_hands_of_two_kinds_do_not_mix(segmented):
+    call(segmented, STEP)
+    with pytest.raises(InputError, match="--overwrite makes all hands again"):
+        call(segmented, STEP, margin=0.1)
+    call(segmented, STEP, margin=0.1, overwrite=True)
+    assert "margin 0.1" in hdf5.read(segmented.hands_h5, STEP).preprocessing

@@ -40,8 +40,8 @@ def test_goes_on_from_the_rows_there(path):
     first.add(THREE)
     first.close()
     second = QualityTable(path, overwrite=False)
-    assert second.has(3)
-    assert not second.has(1)
+    assert second.source(3) == THREE.source
+    assert second.source(1) is None
     second.add(ONE)
     second.close()
     assert set(QualityTable(path, overwrite=False).rows) == {1, 3}
@@ -51,7 +51,7 @@ def test_overwrite_begins_anew(path):
     table = QualityTable(path, overwrite=False)
     table.add(THREE)
     table.close()
-    assert not QualityTable(path, overwrite=True).has(3)
+    assert QualityTable(path, overwrite=True).source(3) is None
 
 
 def test_done_again_replaces_the_row(path):

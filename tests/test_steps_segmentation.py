@@ -205,3 +205,21 @@ def test_check_without_cohort_names_the_step(layout):
 def test_check_misses_radiographs_that_are_all_gone(cohort_copy):
     shutil.rmtree(cohort_copy.radiographs)
     assert call(cohort_copy, CHECK) == 1
+
+
+def test_mask_drawn_after_the_segmentation_is_taken_over(committee_copy):
+    call(committee_copy, SEGMENT)
+    i = committee_copy.ids_on_disk()[-1]
+    assert table_of(committee_copy.segmentation)[i]["source"].startswith("committee")
+    drawn = radiographs.read(committee_copy.truth / f"{i}_bin.png")
+    radiographs.write(committee_copy.new / f"{i}_bin.png", drawn)
+    call(committee_copy, SEGMENT)
+    assert table_of(committee_copy.segmentation)[i]["source"] == "person"
+    np.testing.assert_array_equal(radiographs.read(committee_copy.mask(i)), drawn)
+
+
+def test_published_method_does_the_masks_of_the_other_again(cohort_copy):
+    call(cohort_copy, COARSE)
+    call(cohort_copy, COARSE, published=True)
+    rows = table_of(cohort_copy.coarse).values()
+    assert {row["source"] for row in rows} == {"published"}

@@ -224,7 +224,7 @@ def test_run_of_another_split_is_not_gone_on_with(finished, tiny_backbone, layou
     shutil.copytree(made.models, layout.models)
     layout.split_csv.unlink()
     cohorts.split(layout, seed=99)
-    with pytest.raises(InputError, match="one: trained on another split"):
+    with pytest.raises(InputError, match=r"one: trained with split .* --run"):
         fine_tuning.train_run(layout, SETTINGS)
 
 
@@ -377,3 +377,13 @@ def test_epoch_that_predicts_no_number_is_never_the_best():
     run = training.Training.__new__(training.Training)
     run.history = [{"validation_mae": float("nan")}, {"validation_mae": 30.0}]
     assert run.best is run.history[1]
+
+
+def test_run_without_a_panel_is_not_taken_for_one_with(finished, tiny_backbone):
+    layout, run, _ = finished
+    run.cam_history.rename(run.folder / "kept.h5")
+    try:
+        with pytest.raises(InputError, match=r"cam_history\.h5: not there.* --run"):
+            fine_tuning.train_run(layout, SETTINGS, lambda run, hands: None)
+    finally:
+        (run.folder / "kept.h5").rename(run.cam_history)

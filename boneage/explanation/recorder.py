@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from boneage.explanation.activation_maps import Explainer, append_panel
+from boneage.explanation.activation_maps import Explainer, append_panel, read_panel
+from boneage.files import InputError
 from boneage.regression.parts import Hands
 from boneage.regression.runs import Run
 
@@ -20,6 +21,13 @@ class PanelRecorder:
             np.isin(np.arange(len(hands)), by_age[places.round().astype(int)])
         )
         self.explainer: Explainer | None = None
+        if self.path.exists() and not np.array_equal(
+            read_panel(self.path).ids, self.hands.cohort.ids
+        ):
+            raise InputError(
+                f"{self.path}: of another panel of hands; give the same --panel, or "
+                "name another run with --run"
+            )
 
     def __call__(self, model: keras.Model, epoch: int) -> None:
         """Explain the panel with `model` as it is after `epoch`, counted from 1."""

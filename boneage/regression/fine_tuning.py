@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 
-from boneage.files import InputError
+from boneage.files import InputError, alone
 from boneage.layout import Layout
 from boneage.regression import backbones
 from boneage.regression.parts import Hands, Parts
@@ -29,40 +29,47 @@ def train_run(
             folder holds a training with other settings.
     """
     settings.check()
+    check_block(settings)
     parts = Parts.read(layout, settings)
     run = Run(layout.regression / settings.run_name)
-    check_settings(run, settings, parts.split_hash)
+    check_unchanged(run, settings, parts)
     if run.predictions.exists():
         print(f"{run.name} is trained already")
+        if recorder and not run.cam_history.exists():
+            raise InputError(
+                f"{run.cam_history}: not there, the run was trained without a panel; "
+                "train another with --run"
+            )
         return run
+    with alone(run.folder):
+        from boneage.regression.training import Training
 
-    from boneage.regression.training import Training
-
-    training = Training(run, settings, parts)
-    training.train(recorder(run, parts.validation) if recorder else None)
+        after_epoch = recorder(run, parts.validation) if recorder else None
+        Training(run, settings, parts).train(after_epoch)
     return run
 
 
-def check_settings(run: Run, settings: TrainingSettings, split_hash: str) -> None:
-    """Raise InputError where the run folder holds another training."""
+def check_block(settings: TrainingSettings) -> None:
+    """Raise InputError where fine-tuning cannot start at the block named."""
     blocks = ("all", "head", *backbones.BACKBONES[settings.model].blocks)
     if settings.fine_tune_from not in blocks:
         raise InputError(
             f"--fine-tune-from {settings.fine_tune_from}: {settings.model} can start "
             f"at {', '.join(blocks)}"
         )
+
+
+def check_unchanged(run: Run, settings: TrainingSettings, parts: Parts) -> None:
+    """Raise InputError where the run folder holds another training."""
     if not run.config.exists():
         return
     config = run.read_config()
-    for name, now in asdict(settings).items():
-        then = config["settings"].get(name)
-        if name not in MAY_CHANGE and then != now:
+    before, now = dict(config["settings"]), asdict(settings)
+    before |= {"split": config["split_hash"], "hands": config["preprocessing"]}
+    now |= {"split": parts.split_hash, "hands": parts.train.packed.preprocessing}
+    for name, value in now.items():
+        if name not in MAY_CHANGE and before.get(name) != value:
             raise InputError(
-                f"{run.folder}: trained with {name} {then}, now {now}; name another "
-                "run with --run, or remove this one"
+                f"{run.folder}: trained with {name} {before.get(name)}, now {value}; "
+                "name another run with --run, or remove this one"
             )
-    if config["split_hash"] != split_hash:
-        raise InputError(
-            f"{run.folder}: trained on another split; name another run with --run, or "
-            "remove this one"
-        )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from boneage.files import InputError
+from boneage.files import InputError, at_least
 from boneage.regression.backbones import BackboneName
 
 
@@ -62,11 +62,21 @@ class TrainingSettings:
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
-        for name in ("epochs", "batch_size", "patience", "workers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} {getattr(self, name)}: at least 1")
+        at_least(
+            1,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            workers=self.workers,
+        )
+        at_least(
+            0,
+            image_size=self.image_size,
+            warmup_epochs=self.warmup_epochs,
+            augmentation=self.augmentation,
+        )
         if self.learning_rate <= 0:
-            raise InputError(f"learning_rate {self.learning_rate}: above 0")
+            raise InputError(f"--learning-rate {self.learning_rate}: above 0")
 
     def training_settings(self) -> "TrainingSettings":
         """These options alone, without those of the script that inherits them."""

@@ -221,7 +221,7 @@ class Training:
             {
                 "backbone": settings.model,
                 "image_size": self.size,
-                "preprocessing": "enhanced hand, 0 to 255, (N, size, size, 1)",
+                "preprocessing": self.parts.train.packed.preprocessing,
                 "sex": settings.sex,
                 "sex_input": settings.uses_sex,
                 "age_mean_months": float(np.mean(self.ages)),

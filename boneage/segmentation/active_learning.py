@@ -12,7 +12,7 @@ from tqdm import tqdm
 from boneage import hdf5, radiographs
 from boneage.files import InputError, replacing
 from boneage.layout import Layout
-from boneage.parallel import SetAside
+from boneage.parallel import SetAside, report
 from boneage.segmentation import annotations, hands, overlap, queries
 from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
 from boneage.segmentation.oracle import FinishAsking, Leave, Oracle, Query, timed
@@ -75,6 +75,9 @@ class ActiveLearning:
             "queries": [],
             "history": [],
         }
+        # the test part is drawn once: on disk before anything is taken in or trained
+        self.committee.save_epoch(self.layout.committee, 0)
+        commit_epoch(self.layout.committee, self.state)
 
     def _go_on(self) -> None:
         self.committee = Committee.load(self.layout.committee)
@@ -89,6 +92,12 @@ class ActiveLearning:
             raise InputError(
                 f"{self.layout.annotated_h5}: {self.annotated.size} px, the committee "
                 f"sees {self.committee.size}; pack with that --size"
+            )
+        clip_limit = annotations.clip_limit_of(self.annotated)
+        if self.committee.clip_limit != clip_limit:
+            raise InputError(
+                f"{self.layout.annotated_h5}: packed with --clip-limit {clip_limit}, "
+                f"the committee was trained with {self.committee.clip_limit}"
             )
 
     def run(self, oracle: Oracle, askable: set[int] | None = None) -> list[SetAside]:
@@ -106,11 +115,12 @@ class ActiveLearning:
         try:
             while True:
                 # first of all what an interrupted run left open
+                seconds = None
                 try:
-                    self._ask(oracle if asking else None)
+                    seconds = self._ask(oracle) if asking else None
                 except FinishAsking:
                     asking = False
-                set_aside = self._take_in()
+                set_aside = self._take_in(seconds)
                 if self.state["epoch"] >= self.settings.epochs:
                     break
                 pool = self._pool(askable) if asking else np.zeros(0, np.int64)
@@ -137,12 +147,15 @@ class ActiveLearning:
                 shutil.copy(path, folder)
         return folder
 
-    def _take_in(self) -> list[SetAside]:
+    def _take_in(self, seconds: float | None) -> list[SetAside]:
+        """Take new pairs in, name the bad ones; `seconds` is what an answer took."""
         taken = annotations.take_in_new(self.layout)
+        for line in report(taken.set_aside):
+            print(line)
         if taken.added:
             print(f"took in {len(taken.added)} new pairs")
         self.annotated = hdf5.read(self.layout.annotated_h5, annotations.PACKED_BY)
-        self.log.answered_meanwhile(self.annotated.ids)
+        self.log.answered(self.annotated.ids, seconds)
         return taken.set_aside
 
     def _pool(self, askable: set[int] | None) -> np.ndarray:
@@ -248,8 +261,12 @@ class ActiveLearning:
             for i in best
         ]
 
-    def _ask(self, oracle: Oracle | None) -> None:
-        """Lay the epoch's open queries out, and wait for the oracle, if any."""
+    def _ask(self, oracle: Oracle) -> float | None:
+        """Lay the epoch's open queries out, and wait for the oracle.
+
+        Returns:
+            Seconds that an answer took; None where nothing was open or answered.
+        """
         asked = [
             Query(entry["id"], entry["score"], self.state["epoch"])
             for entry in self.state["queries"]
@@ -259,15 +276,12 @@ class ActiveLearning:
             for query in asked
             if annotations.mask_of_person(self.layout, query.radiograph_id) is None
         ]
-        if not open_queries or oracle is None:
-            return
+        if not open_queries:
+            return None
         self._lay_out(open_queries)
-        for query in open_queries:
-            self.log.append(query, "asked")
+        self.log.asked(open_queries)
         count, seconds = timed(oracle, open_queries)
-        for query in open_queries:
-            if annotations.mask_of_person(self.layout, query.radiograph_id):
-                self.log.append(query, "annotated", seconds / max(count, 1))
+        return seconds / count if count else None
 
     def _lay_out(self, asked: list[Query]) -> None:
         """Write each query's radiograph and the committee's proposal into gt/new."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage import hdf5, parallel, radiographs
-from boneage.files import InputError, only_one
+from boneage.files import InputError, only_one, up_to_date
 from boneage.layout import Layout
 from boneage.parallel import SetAside
 
@@ -69,16 +69,20 @@ def _prepare_path(size: int, clip_limit: float, path: Path) -> np.ndarray:
     return prepare(radiographs.read(path), size, clip_limit)
 
 
-def _pairs(folder: Path, suffix: str) -> dict[int, tuple[Path, Path]]:
-    """Radiograph and mask of each id of a folder, whether the mask exists or not."""
-    return {
-        int(path.name.removesuffix(suffix)): (
-            path,
-            path.with_name(path.name.removesuffix(suffix) + "_bin.png"),
-        )
-        for path in sorted(folder.glob(f"*{suffix}"))
-        if path.name.removesuffix(suffix).isdecimal()
-    }
+def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, Path]]:
+    """Radiograph and mask of each id of a folder, whether the mask exists or not.
+
+    For a mask without a radiograph beside it the cohort's own is taken.
+    """
+    pairs = {}
+    for path in sorted(folder.glob("*.png")):
+        for ending in ("_bin.png", suffix):  # the radiograph beside it last: it wins
+            name = path.name.removesuffix(ending)
+            if path.name.endswith(ending) and name.isdecimal():
+                beside = folder / f"{name}{suffix}"
+                radiograph = beside if beside.exists() else layout.radiograph(int(name))
+                pairs[int(name)] = (radiograph, folder / f"{name}_bin.png")
+    return pairs
 
 
 def mask_of_person(layout: Layout, radiograph_id: int) -> Path | None:
@@ -99,7 +103,7 @@ def pack_annotated(
         InputError: no usable pair in gt/annotated, or a size that no member takes.
     """
     _check_size(size)
-    pairs = _pairs(layout.annotated, "_ori.png")
+    pairs = _pairs(layout, layout.annotated, "_ori.png")
     if not pairs:
         raise InputError(
             f"{layout.annotated}: no annotated pairs <id>_ori.png, <id>_bin.png; "
@@ -127,16 +131,6 @@ def pack_annotated(
     return TakenIn(added + new.added, set_aside + new.set_aside, new.waiting)
 
 
-def _unasked(layout: Layout) -> dict[int, tuple[Path, Path]]:
-    """Masks in gt/new whose radiograph nobody laid beside them: the cohort's own."""
-    names = {path: path.name.removesuffix("_bin.png") for path in layout.new.glob("*")}
-    return {
-        int(name): (layout.radiograph(int(name)), path)
-        for path, name in names.items()
-        if name.isdecimal() and not (layout.new / f"{name}.png").exists()
-    }
-
-
 def take_in_new(layout: Layout) -> TakenIn:
     """Append the finished pairs of gt/new to annotated.h5, each exactly once.
 
@@ -146,8 +140,18 @@ def take_in_new(layout: Layout) -> TakenIn:
     with only_one(layout.annotated_h5):
         packed = hdf5.read(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
         known = set(packed.ids.tolist())
-        pairs = _pairs(layout.new, ".png") | _unasked(layout)
-        finished = [i for i in sorted(pairs) if i not in known and pairs[i][1].exists()]
+        pairs = _pairs(layout, layout.new, ".png")
+        # a mask newer than the file was drawn again: it takes the old one's place
+        packed_as_drawn = {
+            i
+            for i in known & set(pairs)
+            if up_to_date(layout.annotated_h5, pairs[i][1])
+        }
+        finished = [
+            i
+            for i in sorted(pairs)
+            if i not in packed_as_drawn and pairs[i][1].exists()
+        ]
         waiting = [
             i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()
         ]
@@ -176,7 +180,7 @@ def pack_unannotated(
         InputError: no radiographs, or a size that no member takes.
     """
     _check_size(size)
-    annotated = set(_pairs(layout.annotated, "_ori.png"))
+    annotated = set(_pairs(layout, layout.annotated, "_ori.png"))
     ids = [i for i in layout.ids_on_disk() if i not in annotated]
     work = functools.partial(_prepare_path, size, clip_limit)
     added, set_aside = [], []
@@ -207,5 +211,10 @@ def read_pools(layout: Layout) -> tuple[hdf5.Packed, hdf5.Packed]:
         raise InputError(
             f"{layout.unannotated_h5}: {unannotated.size} px, annotated.h5 has "
             f"{annotated.size}; pack both with one --size"
+        )
+    if annotated.preprocessing != unannotated.preprocessing:
+        raise InputError(
+            f"{layout.unannotated_h5}: {unannotated.preprocessing}, annotated.h5: "
+            f"{annotated.preprocessing}; pack both with one --clip-limit"
         )
     return annotated, unannotated

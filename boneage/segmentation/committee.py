@@ -42,10 +42,16 @@ class EpochPlan:
 class Committee:
     """Members that see the same annotations and disagree where these do not decide."""
 
-    def __init__(self, members: list[keras.Model], clip_limit: float) -> None:
-        """Take members of one input size; `clip_limit`: see `annotations.prepare`."""
+    def __init__(
+        self, members: list[keras.Model], clip_limit: float, epoch: int = 0
+    ) -> None:
+        """Take members of one input size, after an `epoch`.
+
+        clip_limit: see `annotations.prepare`.
+        """
         self.members = members
         self.clip_limit = clip_limit
+        self.epoch = epoch
 
     @property
     def size(self) -> int:
@@ -93,7 +99,7 @@ class Committee:
                     f"{path}: not a readable member ({error}); remove {folder} and run "
                     f"{TRAINED_BY} again"
                 ) from error
-        return cls(members, state["clip_limit"])
+        return cls(members, state["clip_limit"], state["epoch"])
 
     def train_epoch(
         self,

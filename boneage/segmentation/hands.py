@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 
 from boneage import hdf5, parallel, radiographs
-from boneage.files import InputError
+from boneage.files import InputError, up_to_date
 from boneage.hdf5 import HAND_PX
 from boneage.layout import Layout
 from boneage.parallel import SetAside
 from boneage.radiographs import Mask, equalise, from_square, resize, to_uint8
 from boneage.segmentation.coarse import largest_hand
 
+ENHANCED_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
 SEGMENTED_BY = "al_segmentation/step3_gen_segmentation_result.py"
 
 
@@ -86,9 +87,26 @@ def enhance_file(
     radiographs.write(layout.hand(radiograph_id), hand)
 
 
+def describe(margin: float, clip_limit: float, stretch: bool) -> str:
+    """The attribute `preprocessing` of segment_all.h5, kept in every run's config."""
+    stretched = "stretched" if stretch else "not stretched"
+    return f"enhanced hand, margin {margin:g}, CLAHE {clip_limit:g}, {stretched}"
+
+
+def check_alike(layout: Layout, preprocessing: str) -> None:
+    """Raise InputError where the packed hands were made in another way."""
+    if layout.hands_h5.exists():
+        before = hdf5.read(layout.hands_h5, f"{ENHANCED_BY} --overwrite").preprocessing
+        if before != preprocessing:
+            raise InputError(
+                f"{layout.hands_h5}: made as {before}, now {preprocessing}; "
+                "--overwrite makes all hands again"
+            )
+
+
 def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
-    """Whether segment_all.h5 holds just the hands that exist."""
-    if not layout.hands_h5.exists():
+    """Whether segment_all.h5 holds just the hands that exist, as they are now."""
+    if not up_to_date(layout.hands_h5, *(layout.hand(i) for i in ids)):
         return False
     try:
         packed = hdf5.read(layout.hands_h5, "this step")
@@ -97,7 +115,9 @@ def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
     return set(packed.ids.tolist()) == {i for i in ids if layout.hand(i).exists()}
 
 
-def pack(layout: Layout, ids: Sequence[int], jobs: int = -1) -> list[SetAside]:
+def pack(
+    layout: Layout, ids: Sequence[int], preprocessing: str, jobs: int = -1
+) -> list[SetAside]:
     """Pack the final hands that exist into segment_all.h5.
 
     Raises:
@@ -110,7 +130,7 @@ def pack(layout: Layout, ids: Sequence[int], jobs: int = -1) -> list[SetAside]:
             f"its own size in {layout.segmentation}: run {SEGMENTED_BY} first"
         )
     set_aside = []
-    with hdf5.create(layout.hands_h5, len(paths), HAND_PX, "enhanced hand") as writer:
+    with hdf5.create(layout.hands_h5, len(paths), HAND_PX, preprocessing) as writer:
         for path, outcome in parallel.stream(_read_hand, paths, jobs, "packing"):
             if isinstance(outcome, SetAside):
                 set_aside.append(outcome)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from boneage import parallel, radiographs
+from boneage.files import up_to_date
 from boneage.layout import Layout
 from boneage.parallel import SetAside
 from boneage.segmentation import annotations, hands, queries
@@ -46,6 +47,15 @@ def segment_all(
     return set_aside
 
 
+def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
+    """Whether the final mask is there, and the person's where a person drew one."""
+    drawn = annotations.mask_of_person(layout, radiograph_id)
+    source = table.source(radiograph_id)
+    if source is None or (drawn and source != "person"):
+        return False
+    return up_to_date(layout.mask(radiograph_id), drawn)
+
+
 def _take_over(layout: Layout, radiograph_id: int) -> tuple:
     """Copy a person's mask, checked against the radiograph."""
     shape = radiographs.read(layout.radiograph(radiograph_id)).shape
@@ -84,4 +94,5 @@ def _segment_batch(
     ):
         mask = hands.mask_from_probability(probability, shape)
         radiographs.write(layout.mask(radiograph_id), mask)
-        table.add(assess(radiograph_id, "committee", mask, float(disagreement)))
+        source = f"committee, epoch {committee.epoch}"
+        table.add(assess(radiograph_id, source, mask, float(disagreement)))

@@ -91,12 +91,13 @@ class SimulatedOracle:
 
     def annotate(self, queries: list[Query]) -> int:
         """Copy the masks of `queries` into gt/new."""
-        for query in queries:
+        answerable = [q for q in queries if q.radiograph_id in self.known]
+        for query in answerable:
             known = self.known[query.radiograph_id]
             target = self.layout.new / known.name
             if not target.exists():
                 radiographs.write(target, radiographs.read_mask(known))
-        return len(queries)
+        return len(answerable)
 
 
 def _has_mask(layout: Layout, query: Query) -> bool:

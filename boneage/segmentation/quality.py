@@ -17,9 +17,10 @@ from boneage.segmentation.coarse import suspicions
 class MaskQuality:
     """What is known of one mask without anybody looking at it.
 
-    source: otsu, committee or person. area_fraction: of the radiograph. disagreement:
-    one minus the members' mean pairwise Dice, empty where no committee was asked.
-    flags: suspicions, separated by semicolons; empty where there is none.
+    source: otsu or published, the committee and its epoch, or person. area_fraction:
+    of the radiograph. disagreement: one minus the members' mean pairwise Dice, empty
+    where no committee was asked. flags: suspicions, separated by semicolons; empty
+    where there is none.
     """
 
     id: int
@@ -60,9 +61,10 @@ class QualityTable:
                     self.rows[int(row[0])] = MaskQuality(int(row[0]), *row[1:])
         self._file: TextIO | None = None
 
-    def has(self, radiograph_id: int) -> bool:
-        """Whether this mask is described already."""
-        return radiograph_id in self.rows
+    def source(self, radiograph_id: int) -> str | None:
+        """Who made this mask; None where no row describes it."""
+        row = self.rows.get(radiograph_id)
+        return row.source if row else None
 
     def add(self, row: MaskQuality) -> None:
         """Append a row."""
@@ -78,6 +80,13 @@ class QualityTable:
         ids = [i for i, row in sorted(self.rows.items()) if row.flags]
         which = f": {list_some(ids)} (see {self.path.name})" if ids else ""
         return f"{len(ids)} suspicious{which}"
+
+    def mixed_committees(self) -> list[str]:
+        """A line of warning where masks come from the committee at several epochs."""
+        sources = sorted({row.source for row in self.rows.values()} - {"person"})
+        if len(sources) < 2:
+            return []
+        return [f"masks of {' and '.join(sources)}: --overwrite makes them alike"]
 
     def close(self) -> None:
         """Rewrite the file in the order of ids."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from boneage.files import InputError
+from boneage.files import InputError, at_least
 
 Measure = Literal[
     "vote_entropy",
@@ -52,12 +52,19 @@ class CommitteeSettings:
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
-        least = {"members": 2, "filters": 1, "epochs": 1, "batch_size": 1, "queries": 1}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise InputError(f"{name} {getattr(self, name)}: at least {smallest}")
+        at_least(2, members=self.members)
+        at_least(
+            1,
+            filters=self.filters,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            queries=self.queries,
+        )
+        at_least(
+            0, images_per_epoch=self.images_per_epoch, score_at_most=self.score_at_most
+        )
         if not 0 < self.test_fraction < 1:
-            raise InputError(f"test_fraction {self.test_fraction}: between 0 and 1")
+            raise InputError(f"--test-fraction {self.test_fraction}: between 0 and 1")
 
     def committee_settings(self) -> "CommitteeSettings":
         """These options alone, without those of the script that inherits them."""
