@@ -18,7 +18,7 @@ step al_segmentation/step1_corase_segment.py --truth demo/data/truth
 step al_segmentation/step2_image_2_h5.py --pool annotated --size 128
 step al_segmentation/step2_image_2_h5.py --pool unannotated --size 128
 step al_segmentation/step2_interactive_segmentation.py --oracle simulated \
-    --truth demo/data/truth --epochs 4 --filters 16 --images-per-epoch 240
+    --truth demo/data/truth --epochs 4 --filters 16 --images-per-epoch 200
 step al_segmentation/step3_gen_segmentation_result.py --truth demo/data/truth
 step al_segmentation/step3_gen_segmentation_with_enhance.py
 step al_segmentation/step3_check_data.py
@@ -26,12 +26,12 @@ step al_segmentation/step3_check_data.py
 # from random weights: nothing is downloaded here; real cohorts start from ImageNet
 scratch="--weights none --augmentation 0.3 --test-fraction 0.2"
 step al_segmentation/step4_regression_multi_gpu.py --model inception_v3 \
-    --image-size 139 --epochs 11 --batch-norm-momentum 0.8 $scratch
+    --image-size 112 --epochs 15 --batch-norm-momentum 0.8 $scratch
 step al_segmentation/step4_regression_multi_gpu.py --model inception_resnet_v2 \
-    --image-size 112 --epochs 9 --batch-norm-momentum 0.8 $scratch
+    --image-size 112 --epochs 8 --batch-norm-momentum 0.8 $scratch
 # this one also keeps its activation maps of nine hands after each epoch
 step al_segmentation/step4_regression_with_cam.py --model xception \
-    --image-size 96 --epochs 14 $scratch
+    --image-size 96 --epochs 13 $scratch
 
 step al_segmentation/step5_statiscal_data.py
 step al_segmentation/step6_cam.py

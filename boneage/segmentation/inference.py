@@ -23,7 +23,8 @@ def segment_all(
 ) -> list[SetAside]:
     """Write the mask of each id and its row of `table`; returns what was set aside.
 
-    A person's mask is taken as it is. Memory holds one batch, whatever the cohort.
+    A person's mask is taken as it is. Memory holds one batch and what was read ahead,
+    whatever the cohort.
     """
     drawn = [i for i in ids if annotations.mask_of_person(layout, i) is not None]
     work = functools.partial(_take_over, layout)
