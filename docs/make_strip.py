@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from boneage import cli, cohort, hdf5, radiographs
-from boneage.explanation import overlays
+from boneage.explanation import activation_maps, overlays
 from boneage.explanation.activation_maps import Explainer, explain_hands
 from boneage.layout import REPOSITORY
 from boneage.regression.parts import Hands
@@ -48,7 +48,7 @@ def main(options: Options) -> None:
     explainer = Explainer(Run(layout.regression / options.run).load_model())
     hands = Hands(packed, packed.rows_of(shown.ids), shown)
     explanation = explain_hands(explainer, hands, batch_size=len(shown))
-    deviations = explanation.deviations()
+    deviations = activation_maps.deviations(explanation.maps)
     limit_months = overlays.limit_of(deviations)
 
     figure = Figure(figsize=(10, 2.25 * len(order)), layout="constrained")
