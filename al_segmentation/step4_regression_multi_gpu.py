@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from boneage import cli
 from boneage.regression import fine_tuning, runs
-from boneage.regression.settings import TrainingSettings
+from boneage.regression.settings import TrainingSettings, only
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class Options(cli.Paths, TrainingSettings):
 
 def main(options: Options) -> None:
     """Train one run, unless it is finished."""
-    run = fine_tuning.train_run(options.layout, options.training_settings())
+    run = fine_tuning.train_run(
+        options.layout, TrainingSettings(**only(TrainingSettings, options))
+    )
     cli.summary(*runs.summary(run), wrote=run.folder)
 
 

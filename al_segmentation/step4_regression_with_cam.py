@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from boneage import cli
 from boneage.regression import fine_tuning, runs
-from boneage.regression.settings import TrainingSettings
+from boneage.regression.settings import TrainingSettings, only
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def main(options: Options) -> None:
 
         return PanelRecorder(run, hands, options.panel)
 
-    settings = options.training_settings()
+    settings = TrainingSettings(**only(TrainingSettings, options))
     # a run of its own: the other script's has no panel
     settings = replace(settings, run=options.run or f"{settings.run_name}_cam")
     run = fine_tuning.train_run(options.layout, settings, record)

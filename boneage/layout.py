@@ -116,6 +116,21 @@ class Layout:
         return self.models / "regression"
 
     @property
+    def paced(self) -> Path:
+        """A folder a run, in it one a stage: paced_transfer/step1_ptl_gen.py."""
+        return self.models / "paced"
+
+    @property
+    def conventional(self) -> Path:
+        """A folder a rival: paced_transfer/step2_conventional_transfer.py."""
+        return self.models / "conventional"
+
+    @property
+    def transfer(self) -> Path:
+        """Paced against conventional, tables and figures: step6_visualize.py."""
+        return self.models / "transfer"
+
+    @property
     def statistics(self) -> Path:
         """Tables and figures of all runs: step5_statiscal_data.py."""
         return self.models / "statistics"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,7 @@ class Backbone:
     application: its name in keras.applications. size: side of the images it was
     published for, px. blocks: a name a user types -> the layer that begins the block
     (or, where branches begin it, that joins them), from the input on.
+    flows: a block -> its name among the stages of paced transfer, where it has another.
     pixel_scale, pixel_offset: grey value * scale + offset is what its ImageNet weights
     expect (the same as its `preprocess_input`).
     """
@@ -28,6 +29,7 @@ class Backbone:
     application: str
     size: int
     blocks: dict[str, str]
+    flows: dict[str, str] = field(default_factory=dict)
     pixel_scale: float = 1 / 127.5
     pixel_offset: float = -1.0
 
@@ -51,11 +53,28 @@ BACKBONES: dict[str, Backbone] = {
             "block5": "block5_sepconv1_act",
             "block13": "block13_sepconv1_act",
         },
+        {"block2": "entry", "block5": "middle", "block13": "exit"},
     ),
 }
 
 SMALLEST_PX = 75
 """Below this the backbones' last blocks have nothing left to look at."""
+
+
+def starts(name: str) -> tuple[str, ...]:
+    """Where the fine-tuning of a backbone may start: all, head, and its blocks."""
+    return ("all", "head", *BACKBONES[name].blocks)
+
+
+def stages(name: str) -> dict[str, str]:
+    """Stages of paced transfer, from the head down: name -> where fine-tuning starts.
+
+    Xception: head, exit, middle, entry and all, as published; the other backbones
+    have no names but their blocks'.
+    """
+    record = BACKBONES[name]
+    blocks = {record.flows.get(b, b): b for b in reversed(record.blocks)}
+    return {"head": "head", **blocks, "all": "all"}
 
 
 def build(name: str, image_size: int, weights: str) -> keras.Model:

@@ -5,9 +5,8 @@ from dataclasses import asdict
 
 from boneage.files import InputError, alone
 from boneage.layout import Layout
-from boneage.regression import backbones
 from boneage.regression.parts import Hands, Parts
-from boneage.regression.runs import Run
+from boneage.regression.runs import NOTHING_BEFORE, Origin, Run
 from boneage.regression.settings import TrainingSettings
 
 MAY_CHANGE = ("patience", "devices", "workers", "checkpoint_minutes")
@@ -29,37 +28,45 @@ def train_run(
             folder holds a training with other settings.
     """
     settings.check()
-    check_block(settings)
     parts = Parts.read(layout, settings)
     run = Run(layout.regression / settings.run_name)
-    check_unchanged(run, settings, parts)
+    train(run, settings, parts, recorder=recorder)
+    if recorder and not run.cam_history.exists():
+        raise InputError(
+            f"{run.cam_history}: not there, the run was trained without a panel; "
+            "train another with --run"
+        )
+    return run
+
+
+def train(
+    run: Run,
+    settings: TrainingSettings,
+    parts: Parts,
+    origin: Origin = NOTHING_BEFORE,
+    recorder: Recorder | None = None,
+) -> None:
+    """Leave the folder of `run` complete; `recorder` as in `train_run`.
+
+    origin: the training whose network is gone on with.
+
+    Raises:
+        InputError: the folder holds another training.
+    """
+    check_unchanged(run, settings, parts, origin)
     if run.predictions.exists():
         print(f"{run.name} is trained already")
-        if recorder and not run.cam_history.exists():
-            raise InputError(
-                f"{run.cam_history}: not there, the run was trained without a panel; "
-                "train another with --run"
-            )
-        return run
+        return
     with alone(run.folder):
         from boneage.regression.training import Training
 
         after_epoch = recorder(run, parts.validation) if recorder else None
-        Training(run, settings, parts).train(after_epoch)
-    return run
+        Training(run, settings, parts, origin).train(after_epoch)
 
 
-def check_block(settings: TrainingSettings) -> None:
-    """Raise InputError where fine-tuning cannot start at the block named."""
-    blocks = ("all", "head", *backbones.BACKBONES[settings.model].blocks)
-    if settings.fine_tune_from not in blocks:
-        raise InputError(
-            f"--fine-tune-from {settings.fine_tune_from}: {settings.model} can start "
-            f"at {', '.join(blocks)}"
-        )
-
-
-def check_unchanged(run: Run, settings: TrainingSettings, parts: Parts) -> None:
+def check_unchanged(
+    run: Run, settings: TrainingSettings, parts: Parts, origin: Origin
+) -> None:
     """Raise InputError where the run folder holds another training."""
     if not run.config.exists():
         return
@@ -67,6 +74,7 @@ def check_unchanged(run: Run, settings: TrainingSettings, parts: Parts) -> None:
     before, now = dict(config["settings"]), asdict(settings)
     before |= {"split": config["split_hash"], "hands": config["preprocessing"]}
     now |= {"split": parts.split_hash, "hands": parts.train.packed.preprocessing}
+    before["origin"], now["origin"] = config.get("origin"), origin.facts()
     for name, value in now.items():
         if name not in MAY_CHANGE and before.get(name) != value:
             raise InputError(

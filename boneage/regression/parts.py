@@ -10,7 +10,7 @@ from boneage.cohort import Cohort
 from boneage.files import InputError
 from boneage.hdf5 import Packed
 from boneage.layout import Layout
-from boneage.regression.settings import TrainingSettings
+from boneage.regression.settings import RegressionSettings
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Parts:
     split_hash: str
 
     @classmethod
-    def read(cls, layout: Layout, settings: TrainingSettings) -> "Parts":
+    def read(cls, layout: Layout, settings: RegressionSettings) -> "Parts":
         """Read the packed hands and the split.
 
         Raises:

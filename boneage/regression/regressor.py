@@ -107,6 +107,7 @@ def freeze_and_compile(
     fine_tune_from: str,
     optimizer: keras.optimizers.Optimizer,
     loss: str | keras.losses.Loss,
+    batch_norm_frozen: bool = False,
 ) -> list[str]:
     """Set which layers learn, and compile: the one without the other does nothing.
 
@@ -116,27 +117,40 @@ def freeze_and_compile(
         fine_tune_from: "all", "head", or a block of the backbone.
         optimizer: a new optimizer; the state of another set of weights does not fit.
         loss: on months.
+        batch_norm_frozen: whether batch norm keeps its statistics, gain and shift in
+            the layers that learn, too.
 
     Returns:
-        Names of the layers with weights that learn, head included.
+        Names of the layers with weights that learn, see `trainable_layers`.
 
     Raises:
         ValueError: `fine_tune_from` is none of the backbone's blocks.
     """
     network = model.get_layer(backbone)
-    blocks = backbones.BACKBONES[backbone].blocks
     if fine_tune_from in ("all", "head"):
         frozen = set() if fine_tune_from == "all" else {x.name for x in network.layers}
-    elif fine_tune_from in blocks:
+    elif fine_tune_from in backbones.starts(backbone):
         frozen = backbones.layers_before(network, fine_tune_from, backbone)
     else:
         raise ValueError(
-            f"{backbone}: fine-tuning starts at {', '.join(blocks)}, all or head, "
-            f"not at {fine_tune_from!r}"
+            f"{backbone}: fine-tuning starts at "
+            f"{', '.join(backbones.starts(backbone))}, not at {fine_tune_from!r}"
         )
     network.trainable = True
     for layer in network.layers:
-        layer.trainable = layer.name not in frozen
+        is_norm = isinstance(layer, layers.BatchNormalization)
+        layer.trainable = layer.name not in frozen and not (
+            batch_norm_frozen and is_norm
+        )
     model.compile(optimizer=optimizer, loss=loss)
-    learning = [layer.name for layer in network.layers if layer.trainable_weights]
-    return [*learning, LINEAR_UNIT]
+    return trainable_layers(model, backbone)
+
+
+def trainable_layers(model: keras.Model, backbone: str) -> list[str]:
+    """Names of the layers with weights that learn, from the image to the head.
+
+    model: a network of `build`, new or loaded. backbone: its key in
+    `backbones.BACKBONES`.
+    """
+    inside = [x.name for x in model.get_layer(backbone).layers if x.trainable_weights]
+    return [*inside, LINEAR_UNIT]

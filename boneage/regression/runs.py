@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from dataclasses import dataclass
 from importlib import metadata
@@ -45,13 +46,18 @@ class Run:
 
     @property
     def history(self) -> Path:
-        """A row an epoch: `epoch,learning_rate,loss,validation_mae,seconds`."""
+        """A row an epoch: its rate, training and validation loss, validation MAE."""
         return self.folder / "history.csv"
 
     @property
     def predictions(self) -> Path:
         """`id,split,is_male,bone_age_months,predicted_months`: validation and test."""
         return self.folder / "predictions.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """What a stage, or a rival, let learn, and its metrics: paced_transfer."""
+        return self.folder / "evaluation.json"
 
     @property
     def cam_history(self) -> Path:
@@ -100,6 +106,28 @@ class Run:
     def write_config(self, facts: dict) -> None:
         """Write config.json: `facts` and where they come from."""
         write_json(self.config, facts | provenance())
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The training that another one continues.
+
+    run: whose best network, head included, is gone on with; None for a new one.
+    epochs: trained before; order and augmentation count on from there.
+    """
+
+    run: Run | None = None
+    epochs: int = 0
+
+    def facts(self) -> dict | None:
+        """What names the network gone on with, for config.json."""
+        if self.run is None:
+            return None
+        digest = hashlib.sha256(self.run.model.read_bytes()).hexdigest()[:12]
+        return {"run": self.run.name, "model": digest, "epochs": self.epochs}
+
+
+NOTHING_BEFORE = Origin()
 
 
 def finished(folder: Path) -> list[Run]:

@@ -9,13 +9,15 @@ from boneage.regression.settings import TrainingSettings
 
 
 def learning_rate(settings: TrainingSettings, steps: int, step: int) -> float:
-    """Rate of a step: linear warm-up, then a cosine down to a hundredth.
+    """Rate of a step: linear warm-up, then a cosine down to a hundredth, or nothing.
 
     steps: of one epoch. step: counted from 0 over the whole training.
     """
     warmup = settings.warmup_epochs * steps
     if step < warmup:
         return settings.learning_rate * (step + 1) / (warmup + 1)
+    if settings.decay == "none":
+        return settings.learning_rate
     done = (step - warmup) / max(settings.epochs * steps - warmup, 1)
     cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1)))
     return settings.learning_rate * (0.01 + 0.99 * cosine)

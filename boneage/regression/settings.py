@@ -1,19 +1,16 @@
-"""The regressors' options, as flags of the step4 scripts."""
+"""The regressors' options, as flags of the step4 scripts and of paced transfer."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from boneage.files import InputError, at_least
+from boneage.regression import backbones
 from boneage.regression.backbones import BackboneName
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """What is trained, on whom, and how.
-
-    The published values: --weights imagenet --sex male (and female) --image-size 299
-    --loss mae.
-    """
+class RegressionSettings:
+    """What is trained, on whom, and how, whatever the plan of the training."""
 
     model: BackboneName = "inception_v3"
     """The backbone."""
@@ -21,28 +18,20 @@ class TrainingSettings:
     """Name of the run's folder; default: backbone and sex."""
     weights: str = "imagenet"
     """imagenet, none (random), or a FILE: a .keras run of the backbone, or weights."""
-    fine_tune_from: str = "all"
-    """all, head, or the block where fine-tuning starts, such as mixed8 or block13."""
+    batch_norm: Literal["trained", "frozen"] = "trained"
+    """Frozen: in unfrozen blocks too, batch norm stays as the weights have it."""
     sex: Literal["all", "male", "female"] = "all"
     """Whose hands."""
     sex_input: bool = True
     """Give the network the sex (with --sex all; of no use with one sex)."""
     image_size: int = 0
     """Side of the hands, px; 0 for the backbone's own, 299."""
-    epochs: int = 50
-    """Epochs at most."""
-    patience: int = 15
-    """Stop after that many epochs without a better validation MAE."""
     batch_size: int = 16
     """Hands a step and device."""
     devices: str = "1"
     """GPUs to use: a number, or all."""
-    mixed_precision: bool = False
-    """Compute in float16 (on GPUs that are faster at it)."""
-    learning_rate: float = 1e-3
-    """Highest rate; reached after the warm-up, then down a cosine."""
-    warmup_epochs: float = 1.0
-    """Epochs over which the rate rises from zero."""
+    mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
+    """Compute in 16 bits where the machine is faster at it; weights keep 32."""
     loss: Literal["mae", "mse", "huber"] = "mae"
     """On months; huber bends at 12."""
     augmentation: float = 1.0
@@ -62,26 +51,8 @@ class TrainingSettings:
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
-        at_least(
-            1,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            patience=self.patience,
-            workers=self.workers,
-        )
-        at_least(
-            0,
-            image_size=self.image_size,
-            warmup_epochs=self.warmup_epochs,
-            augmentation=self.augmentation,
-        )
-        if self.learning_rate <= 0:
-            raise InputError(f"--learning-rate {self.learning_rate}: above 0")
-
-    def training_settings(self) -> "TrainingSettings":
-        """These options alone, without those of the script that inherits them."""
-        names = [field.name for field in fields(TrainingSettings)]
-        return TrainingSettings(**{name: getattr(self, name) for name in names})
+        at_least(1, batch_size=self.batch_size, workers=self.workers)
+        at_least(0, image_size=self.image_size, augmentation=self.augmentation)
 
     @property
     def run_name(self) -> str:
@@ -92,3 +63,109 @@ class TrainingSettings:
     def uses_sex(self) -> bool:
         """Whether the network has the sex as an input: not where all have the same."""
         return self.sex_input and self.sex == "all"
+
+
+@dataclass(frozen=True)
+class TrainingSettings(RegressionSettings):
+    """One training from its first epoch to its last.
+
+    The published values: --weights imagenet --sex male (and female) --image-size 299
+    --loss mae.
+    """
+
+    fine_tune_from: str = "all"
+    """all, head, or the block where fine-tuning starts, such as mixed8 or block13."""
+    epochs: int = 50
+    """Epochs at most."""
+    patience: int = 15
+    """Stop after that many epochs without a better validation MAE."""
+    learning_rate: float = 1e-3
+    """Highest rate; reached after the warm-up."""
+    warmup_epochs: float = 1.0
+    """Epochs over which the rate rises from zero."""
+    decay: Literal["cosine", "none"] = "cosine"
+    """What the rate does after the warm-up: down a cosine, or nothing."""
+
+    def check(self) -> None:
+        """Raise InputError where a number or a block makes no sense."""
+        super().check()
+        at_least(1, epochs=self.epochs, patience=self.patience)
+        at_least(0, warmup_epochs=self.warmup_epochs)
+        if self.learning_rate <= 0:
+            raise InputError(f"--learning-rate {self.learning_rate}: above 0")
+        blocks = backbones.starts(self.model)
+        if self.fine_tune_from not in blocks:
+            raise InputError(
+                f"--fine-tune-from {self.fine_tune_from}: {self.model} can start at "
+                f"{', '.join(blocks)}"
+            )
+
+
+PUBLISHED_RATES = (1e-3, 1e-4, 5e-5, 1e-5, 5e-6)
+"""Of the stages from the head to all layers."""
+
+
+@dataclass(frozen=True)
+class PacedSettings(RegressionSettings):
+    """A training in stages, from the head down, and the rivals of as many epochs.
+
+    The published values: --model xception --image-size 299 --weights imagenet
+    --epochs-per-stage 50 and the default rates.
+    """
+
+    model: BackboneName = "xception"
+    """The backbone."""
+    schedule: dict[str, float] = field(default_factory=dict)
+    """Stages in order, each with its learning rate: head 1e-3 exit 1e-4 ...; default:
+    all stages of the backbone at the published rates 1e-3 1e-4 5e-5 1e-5 5e-6."""
+    epochs_per_stage: tuple[int, ...] = (50,)
+    """Epochs of each stage: one number for all, or one a stage."""
+    decay: Literal["none", "cosine"] = "none"
+    """What the rate does within a stage, or over a rival's epochs: nothing, as
+    published, or down a cosine."""
+
+    def check(self) -> None:
+        """Raise InputError where the schedule does not go down the backbone."""
+        super().check()
+        known = list(backbones.stages(self.model))
+        there = [known.index(name) for name in self.schedule if name in known]
+        if len(there) < len(self.schedule) or there != sorted(there):
+            raise InputError(
+                f"--schedule {' '.join(self.schedule)}: {self.model} has the stages "
+                f"{' '.join(known)}, in this order"
+            )
+        for stage, rate in self.rates.items():
+            if not rate > 0:
+                raise InputError(f"--schedule {stage} {rate}: a rate above 0")
+        at_least(1, epochs_per_stage=min(self.epochs_per_stage, default=0))
+        if len(self.epochs_per_stage) not in (1, len(self.rates)):
+            raise InputError(
+                f"--epochs-per-stage: {len(self.epochs_per_stage)} numbers for "
+                f"{len(self.rates)} stages; one number, or one a stage"
+            )
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rate of each stage, in order."""
+        if self.schedule:
+            return self.schedule
+        stages = backbones.stages(self.model)
+        if len(stages) != len(PUBLISHED_RATES):
+            raise InputError(
+                f"{self.model} has the stages {' '.join(stages)}: no rates are "
+                "published for them; give --schedule"
+            )
+        return dict(zip(stages, PUBLISHED_RATES, strict=True))
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """Epochs of each stage, in order."""
+        stages = list(self.rates)
+        given = self.epochs_per_stage
+        counts = given * len(stages) if len(given) == 1 else given
+        return dict(zip(stages, counts, strict=True))
+
+
+def only(kind: type[RegressionSettings], options: RegressionSettings) -> dict:
+    """Those of a script's options that `kind` has, by name."""
+    return {entry.name: getattr(options, entry.name) for entry in fields(kind)}

@@ -38,9 +38,16 @@ class Training:
     `last`, with the rows up to it.
     """
 
-    def __init__(self, run: runs.Run, settings: TrainingSettings, parts: Parts) -> None:
-        """Build the network of epoch 0, or reload the last checkpoint."""
+    def __init__(
+        self,
+        run: runs.Run,
+        settings: TrainingSettings,
+        parts: Parts,
+        origin: runs.Origin = runs.NOTHING_BEFORE,
+    ) -> None:
+        """Prepare the network of epoch 0, or reload the last checkpoint."""
         self.run, self.settings, self.parts = run, settings, parts
+        self.origin = origin
         self.size = settings.image_size or backbones.BACKBONES[settings.model].size
         self.run.folder.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(settings.seed)
@@ -76,10 +83,26 @@ class Training:
         return self.parts.train.cohort.bone_age_months
 
     def _begin(self) -> keras.Model:
-        """Build and compile the network of epoch 0."""
+        """Compile the network of epoch 0."""
         settings = self.settings
+        origin = self.origin.run
+        model = self._build() if origin is None else origin.load_model()
+        regressor.freeze_and_compile(
+            model,
+            settings.model,
+            settings.fine_tune_from,
+            keras.optimizers.Adam(settings.learning_rate),
+            LOSSES[settings.loss](),
+            settings.batch_norm == "frozen",
+        )
+        self._write_config()
+        return model
+
+    def _build(self) -> keras.Model:
+        settings = self.settings
+        precision = settings.mixed_precision
         keras.config.set_dtype_policy(
-            "mixed_float16" if settings.mixed_precision else "float32"
+            "float32" if precision == "none" else f"mixed_{precision}"
         )
         momentum = settings.batch_norm_momentum or (
             0.9 if settings.weights == "none" else None
@@ -94,14 +117,6 @@ class Training:
             momentum,
         )
         keras.config.set_dtype_policy("float32")
-        regressor.freeze_and_compile(
-            model,
-            settings.model,
-            settings.fine_tune_from,
-            keras.optimizers.Adam(settings.learning_rate),
-            LOSSES[settings.loss](),
-        )
-        self._write_config()
         return model
 
     def _go_on(self) -> keras.Model | None:
@@ -156,7 +171,7 @@ class Training:
     def _epoch(self, epoch: int) -> dict:
         """Train one epoch, counted from 0, and validate; its row of the history."""
         start, steps = time.monotonic(), len(self.batches)
-        self.batches.start_epoch(epoch)
+        self.batches.start_epoch(self.origin.epochs + epoch)
         rate = functools.partial(learning_rate, self.settings, steps)
         fitted = self.model.fit(
             self.batches,
@@ -168,13 +183,16 @@ class Training:
         )
         validation = self.parts.validation
         predicted = self.predict(self.model, validation)
-        mae = np.abs(predicted - validation.cohort.bone_age_months).mean()
+        true = validation.cohort.bone_age_months
+        mae = np.abs(predicted - true).mean()
+        loss = keras.losses.get(LOSSES[self.settings.loss]())(true, predicted)
         seconds = time.monotonic() - start
         print(f"validation MAE {mae:.2f} months, {seconds:.0f} s")
         return {
             "epoch": epoch + 1,
             "learning_rate": rate(epoch * steps),
             "loss": float(fitted.history["loss"][0]),
+            "validation_loss": float(loss),
             "validation_mae": float(mae),
             "seconds": round(seconds, 1),
         }
@@ -189,7 +207,7 @@ class Training:
             pd.DataFrame(self.history).to_csv(temporary, index=False)
         writer = tf.summary.create_file_writer(str(self.run.tensorboard))
         with writer.as_default(step=row["epoch"]):
-            for name in ("learning_rate", "loss", "validation_mae"):
+            for name in row.keys() - {"epoch", "seconds"}:
                 tf.summary.scalar(name, row[name])
         writer.close()
 
@@ -230,6 +248,7 @@ class Training:
                 "training_hands": len(self.ages),
                 "split_hash": self.parts.split_hash,
                 "weights": settings.weights,
+                "origin": self.origin.facts(),
                 "fine_tune_from": settings.fine_tune_from,
                 "seed": settings.seed,
                 "epochs": settings.epochs,

@@ -1,0 +1,153 @@
+"""Paced transfer learning and its rivals: which trainings, one after the other.
+
+Paced: the head learns first, then the last blocks with it, and so on down to the
+image; every stage goes on with the best network of the one before. Conventional: from
+the same weights, one start layer and one learning rate for as many epochs.
+"""
+
+import numpy as np
+
+from boneage.files import InputError, alone, read_json, write_json
+from boneage.layout import Layout
+from boneage.regression import agreement, backbones, fine_tuning
+from boneage.regression.parts import Parts
+from boneage.regression.runs import NOTHING_BEFORE, Origin, Run
+from boneage.regression.settings import (
+    PacedSettings,
+    RegressionSettings,
+    TrainingSettings,
+    only,
+)
+
+
+def train_paced(layout: Layout, settings: PacedSettings) -> list[Run]:
+    """Train all stages in order, from the first one that is not finished.
+
+    Returns:
+        A run a stage: `stage_<k>_<name>` in the run's folder.
+
+    Raises:
+        InputError: what the settings name is missing or does not fit, or the run
+            folder holds a training with other settings.
+    """
+    settings.check()
+    parts = Parts.read(layout, settings)
+    folder = layout.paced / settings.run_name
+    stages = [
+        Run(folder / f"stage_{number}_{name}")
+        for number, name in enumerate(settings.rates, start=1)
+    ]
+    for found in folder.glob("stage_*"):
+        if Run(found) not in stages:
+            raise InputError(
+                f"{found}: a stage of another schedule; name another run with --run, "
+                "or remove this one"
+            )
+    origin = NOTHING_BEFORE
+    with alone(folder):
+        for run, (name, rate) in zip(stages, settings.rates.items(), strict=True):
+            epochs = settings.epochs[name]
+            plan = _plan(
+                settings, f"{settings.run_name}/{run.name}", name, rate, epochs
+            )
+            fine_tuning.train(run, plan, parts, origin)
+            _evaluate(run, name)
+            origin = Origin(run, origin.epochs + epochs)
+    return stages
+
+
+def train_conventional(
+    layout: Layout, settings: PacedSettings, start_layers: list[str]
+) -> list[Run]:
+    """Train one rival for each start layer, named as the stage that begins there.
+
+    Each has the rate of that stage, and the epochs of all stages together.
+
+    Raises:
+        InputError: as `train_paced`; or the schedule has no rate for a start layer.
+    """
+    settings.check()
+    absent = [name for name in start_layers if name not in settings.rates]
+    if absent:
+        raise InputError(
+            f"--start-layer {absent[0]}: expected one of {', '.join(settings.rates)}, "
+            "or all-of-them"
+        )
+    parts = Parts.read(layout, settings)
+    epochs = sum(settings.epochs.values())
+    rivals = []
+    for name in start_layers:
+        run = Run(layout.conventional / f"{settings.run_name}_{name}")
+        plan = _plan(settings, run.name, name, settings.rates[name], epochs)
+        fine_tuning.train(run, plan, parts)
+        _evaluate(run, name)
+        rivals.append(run)
+    return rivals
+
+
+def _plan(
+    settings: PacedSettings, run_name: str, stage: str, rate: float, epochs: int
+) -> TrainingSettings:
+    """One training of constant rate, unless it decays, that never stops early."""
+    common = only(RegressionSettings, settings) | {"run": run_name}
+    return TrainingSettings(
+        **common,
+        fine_tune_from=backbones.stages(settings.model)[stage],
+        epochs=epochs,
+        patience=epochs,
+        learning_rate=rate,
+        warmup_epochs=0,
+        decay=settings.decay,
+    )
+
+
+def _evaluate(run: Run, stage: str) -> None:
+    """Write evaluation.json: which layers learned, and the best epoch's metrics."""
+    if run.evaluation.exists():
+        return
+    from boneage.regression import regressor
+
+    config, model = run.read_config(), run.load_model()
+    learned = regressor.trainable_layers(model, config["backbone"])
+    sizes = [int(np.prod(weight.shape)) for weight in model.trainable_weights]
+    facts = {
+        "stage": stage,
+        "unfrozen_from": config["fine_tune_from"],
+        "trainable_layer_count": len(learned),
+        "trainable_parameters": sum(sizes),
+        "trainable_layers": learned,
+    }
+    metrics = {part: _metrics(run, part) for part in ("validation", "test")}
+    write_json(run.evaluation, facts | metrics)
+
+
+def _metrics(run: Run, part: str) -> dict:
+    """Value and 95 % interval of every metric; null where undefined."""
+    table = run.read_predictions(part)
+    true = table.bone_age_months.to_numpy(float)
+    predicted = table.predicted_months.to_numpy(float)
+    found: dict = {"radiographs": len(table)}
+    for name, metric in agreement.METRICS.items():
+        rng = np.random.default_rng(0)
+        values = agreement.with_interval(metric, true, predicted, rng)
+        found[name] = [None if np.isnan(value) else value for value in values]
+    return found
+
+
+def best_stage(stages: list[Run]) -> Run:
+    """The stage with the lowest validation MAE: what a paced run leaves to use."""
+    return min(stages, key=lambda run: run.read_config()["best_validation_mae"])
+
+
+def summary(trained: list[Run]) -> list[str]:
+    """Closing lines: what learned in each training, and its error."""
+    lines = []
+    for run in trained:
+        config, facts = run.read_config(), read_json(run.evaluation, "this step")
+        lines.append(
+            f"{run.name}: {facts['trainable_layer_count']} layers at "
+            f"{config['learning_rate']:g}, best epoch {config['best_epoch']} of "
+            f"{config['epochs']}, validation MAE {config['best_validation_mae']:.2f}, "
+            f"test MAE {facts['test']['mae'][0]:.2f} months"
+        )
+    return lines

@@ -1,0 +1,40 @@
+"""Paced transfer learning: unfreeze a network from the top, stage by stage.
+
+Reads   data/segment_all.h5, data/csv/train.csv (test.csv), data/csv/split.csv (drawn
+        here if it does not exist)
+Writes  models/paced/<run>/stage_<k>_<name>/ of every stage: model.keras (the best
+        validation epoch), config.json, history.csv, predictions.csv, tensorboard/,
+        and evaluation.json (which layers learned, metrics of validation and test)
+
+    python paced_transfer/step1_ptl_gen.py --model xception --sex female
+
+The head learns first, then the last blocks with it, and so on; every stage begins with
+the best network of the one before. Interrupted, the same command goes on from there.
+"""
+
+from dataclasses import dataclass
+
+from boneage import cli
+from boneage.regression import transfer
+from boneage.regression.settings import PacedSettings, only
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths, PacedSettings):
+    """What is trained, on whom, and in which stages."""
+
+
+def main(options: Options) -> None:
+    """Train all stages of one run, unless they are finished."""
+    settings = PacedSettings(**only(PacedSettings, options))
+    stages = transfer.train_paced(options.layout, settings)
+    best = transfer.best_stage(stages)
+    cli.summary(
+        *transfer.summary(stages),
+        f"lowest validation MAE: {best.name}",
+        wrote=best.folder.parent,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

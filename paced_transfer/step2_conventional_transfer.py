@@ -1,0 +1,41 @@
+"""Conventional transfer: the rivals of paced transfer, one training a start layer.
+
+Reads   as step1_ptl_gen.py: the same hands, split, weights, order and augmentation
+Writes  models/conventional/<run>_<start layer>/: what step1_ptl_gen.py writes a stage
+
+    python paced_transfer/step2_conventional_transfer.py --model xception --sex female
+
+Each rival trains its layers from the first epoch on, for as many epochs as all stages
+of paced transfer have together, at the rate of the stage that starts at this layer.
+"""
+
+from dataclasses import dataclass
+
+from boneage import cli
+from boneage.regression import transfer
+from boneage.regression.settings import PacedSettings, only
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths, PacedSettings):
+    """What is trained, on whom, and from where on."""
+
+    start_layer: str = "all-of-them"
+    """A stage of the schedule, such as head, exit or all; or all-of-them, in turn."""
+
+
+def main(options: Options) -> None:
+    """Train the rivals that are not finished."""
+    settings = PacedSettings(**only(PacedSettings, options))
+    rivals = transfer.train_conventional(
+        options.layout,
+        settings,
+        list(settings.rates)
+        if options.start_layer == "all-of-them"
+        else [options.start_layer],
+    )
+    cli.summary(*transfer.summary(rivals), wrote=options.layout.conventional)
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

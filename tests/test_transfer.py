@@ -1,0 +1,324 @@
+"""Paced transfer and its rivals: what learns when, and what each stage begins with."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import call, pack_hands
+
+from boneage.files import InputError
+from boneage.regression import transfer
+from boneage.regression.runs import Run
+from boneage.regression.settings import PacedSettings
+
+PACED = "paced_transfer/step1_ptl_gen"
+CONVENTIONAL = "paced_transfer/step2_conventional_transfer"
+SCHEDULE = {"head": 0.1, "block2": 0.05, "block1": 0.02, "all": 0.01}
+OPTIONS = {
+    "model": "tiny",
+    "run": "one",
+    "weights": "none",
+    "schedule": SCHEDULE,
+    "epochs_per_stage": (2,),
+    "batch_size": 8,
+    "workers": 1,
+}
+LEARNED = {
+    "head": ["linear_unit"],
+    "block2": ["block2", "linear_unit"],
+    "block1": ["block1", "block1_bn", "block2", "linear_unit"],
+    "all": ["stem", "stem_bn", "block1", "block1_bn", "block2", "linear_unit"],
+}
+
+
+@pytest.fixture
+def ready(layout, tiny_backbone):
+    """Forty packed hands, and a backbone that trains in seconds."""
+    pack_hands(layout)
+    return layout
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One paced run and its four rivals, through the scripts. Copy it."""
+    from conftest import tiny_build
+
+    from boneage.layout import Layout
+    from boneage.regression import backbones
+
+    folder = tmp_path_factory.mktemp("transfer")
+    layout = Layout(folder / "data", folder / "models")
+    pack_hands(layout)
+    with pytest.MonkeyPatch.context() as patch:
+        record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
+        patch.setitem(backbones.BACKBONES, "tiny", record)
+        patch.setattr(backbones, "build", tiny_build)
+        call(layout, PACED, **OPTIONS)
+        call(layout, CONVENTIONAL, **OPTIONS)
+    return layout
+
+
+@pytest.fixture
+def copy(finished, tmp_path, tiny_backbone):
+    """The finished runs, to change."""
+    shutil.copytree(finished.data, tmp_path / "data")
+    shutil.copytree(finished.models, tmp_path / "models")
+    return type(finished)(tmp_path / "data", tmp_path / "models")
+
+
+def stages(layout) -> dict[str, Run]:
+    """The stages of the paced run by name, in order."""
+    folders = sorted((layout.paced / "one").glob("stage_*"))
+    return {folder.name.split("_", 2)[2]: Run(folder) for folder in folders}
+
+
+def weights(run: Run) -> dict[str, list[np.ndarray]]:
+    """The weights of every layer, by name."""
+    model = run.load_model()
+    found = {x.name: x.get_weights() for x in model.get_layer("tiny").layers}
+    return found | {"linear_unit": model.get_layer("linear_unit").get_weights()}
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    """Layers whose weights differ."""
+    return {
+        name
+        for name in before
+        if any(
+            not np.array_equal(old, new)
+            for old, new in zip(before[name], after[name], strict=True)
+        )
+    }
+
+
+def test_stages_stand_in_order_and_are_complete(finished):
+    folder = finished.paced / "one"
+    assert sorted(path.name for path in folder.glob("[!.]*")) == [
+        *("stage_1_head", "stage_2_block2", "stage_3_block1", "stage_4_all")
+    ]
+    assert sorted(path.name for path in (folder / "stage_1_head").iterdir()) == [
+        *("config.json", "evaluation.json", "history.csv", "model.keras"),
+        *("predictions.csv", "tensorboard"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "before"), [("block2", "head"), ("block1", "block2"), ("all", "block1")]
+)
+def test_stage_changes_just_the_layers_it_names(finished, stage, before):
+    found = stages(finished)
+    assert changed(weights(found[before]), weights(found[stage])) == set(LEARNED[stage])
+
+
+@pytest.mark.parametrize("stage", LEARNED)
+def test_evaluation_names_and_counts_the_layers_that_learned(finished, stage):
+    rivals = {"paced": stages(finished)[stage]}
+    rivals["conventional"] = Run(finished.conventional / f"one_{stage}")
+    for run in rivals.values():
+        facts = json.loads(run.evaluation.read_text())
+        assert facts["trainable_layers"] == LEARNED[stage]
+        assert facts["trainable_layer_count"] == len(LEARNED[stage])
+        # channels, weight and bias of the linear unit
+        assert stage != "head" or facts["trainable_parameters"] == 2 * 4 + 1 + 1
+
+
+def test_evaluation_holds_the_metrics_of_the_kept_predictions(finished):
+    run = stages(finished)["block1"]
+    facts = json.loads(run.evaluation.read_text())
+    for part in ("validation", "test"):
+        table = run.read_predictions(part)
+        errors = (table.predicted_months - table.bone_age_months).abs()
+        value, lower, upper = facts[part]["mae"]
+        assert value == pytest.approx(errors.mean())
+        assert lower < value < upper
+        assert facts[part]["radiographs"] == len(table) == 4
+
+
+def test_same_split_for_all_stages_and_rivals(finished):
+    runs = [*stages(finished).values()]
+    runs += [Run(finished.conventional / f"one_{stage}") for stage in LEARNED]
+    assert len({run.read_config()["split_hash"] for run in runs}) == 1
+    first = runs[0].read_predictions()[["id", "split"]]
+    for run in runs[1:]:
+        pd.testing.assert_frame_equal(run.read_predictions()[["id", "split"]], first)
+
+
+def test_rival_has_the_rate_of_its_stage_and_all_epochs(finished):
+    for stage, rate in SCHEDULE.items():
+        run = Run(finished.conventional / f"one_{stage}")
+        history = pd.read_csv(run.history)
+        assert history.epoch.tolist() == list(range(1, 9))
+        np.testing.assert_allclose(history.learning_rate, rate)
+        assert run.read_config()["best_epoch"] == history.validation_mae.idxmin() + 1
+
+
+def test_first_stage_and_its_rival_train_alike(finished):
+    # the same weights, order and augmentation: the same losses
+    paced = pd.read_csv(stages(finished)["head"].history)
+    rival = pd.read_csv(Run(finished.conventional / "one_head").history)
+    np.testing.assert_allclose(paced.loss, rival.loss[:2], rtol=1e-5)
+
+
+def test_stage_sees_the_hands_as_its_rival_in_the_same_epoch(ready, monkeypatch):
+    from boneage.regression import batches
+
+    seen = []
+    start_epoch = batches.TrainingBatches.start_epoch
+
+    def record(self, epoch):
+        start_epoch(self, epoch)
+        seen.append(epoch)
+
+    monkeypatch.setattr(batches.TrainingBatches, "start_epoch", record)
+    settings = PacedSettings(**OPTIONS | {"epochs_per_stage": (1, 2, 1, 1)})
+    transfer.train_paced(ready, settings)
+    # the constructor starts epoch 0 before each stage
+    assert seen == [0, 0, 0, 1, 2, 0, 3, 0, 4]
+
+
+def test_stage_begins_with_the_best_network_not_the_last(ready, monkeypatch):
+    from boneage.regression.training import Training
+
+    begun, left = [], []
+    train, train_one = Training.train, Training._epoch
+
+    def record(self, after_epoch=None):
+        begun.append(self.model.get_weights())
+        train(self, after_epoch)
+        left.append(self.model.get_weights())
+
+    def first_is_best(self, epoch):
+        return train_one(self, epoch) | {"validation_mae": 10.0 + epoch}
+
+    monkeypatch.setattr(Training, "train", record)
+    monkeypatch.setattr(Training, "_epoch", first_is_best)
+    settings = PacedSettings(**OPTIONS | {"schedule": {"head": 0.1, "all": 0.1}})
+    head, _ = transfer.train_paced(ready, settings)
+    assert head.read_config()["best_epoch"] == 1
+    kept = head.load_model().get_weights()
+    np.testing.assert_equal(begun[1], kept)
+    assert not np.array_equal(begun[1][-1], left[0][-1])
+
+
+def test_frozen_batch_norm_never_changes(ready):
+    settings = PacedSettings(**OPTIONS | {"batch_norm": "frozen"})
+    trained = transfer.train_paced(ready, settings)
+    head, everything = weights(trained[0]), weights(trained[-1])
+    assert changed(head, everything) == set(LEARNED["all"]) - {"stem_bn", "block1_bn"}
+    facts = json.loads(trained[-1].evaluation.read_text())
+    assert "stem_bn" not in facts["trainable_layers"]
+
+
+def test_finished_stages_are_not_trained_again(copy, capsys):
+    before = {p: p.stat().st_mtime_ns for p in copy.models.rglob("*") if p.is_file()}
+    call(copy, PACED, **OPTIONS)
+    call(copy, CONVENTIONAL, **OPTIONS)
+    after = {p: p.stat().st_mtime_ns for p in copy.models.rglob("*") if p.is_file()}
+    assert {p for p in after if before.get(p) != after[p]} <= {
+        p for p in after if p.suffix == ".lock"
+    }
+    assert "stage_4_all is trained already" in capsys.readouterr().out
+
+
+def test_run_resumed_after_a_finished_stage_gives_the_same_stages(copy):
+    undisturbed = {name: run.read_predictions() for name, run in stages(copy).items()}
+    for name in ("block1", "all"):
+        shutil.rmtree(stages(copy)[name].folder)
+    transfer.train_paced(copy, PacedSettings(**OPTIONS))
+    assert list(stages(copy)) == list(SCHEDULE)
+    for name, run in stages(copy).items():
+        pd.testing.assert_frame_equal(
+            run.read_predictions(), undisturbed[name], atol=0.01
+        )
+
+
+def test_stage_killed_half_way_goes_on_frozen_as_it_was(ready, monkeypatch):
+    from boneage.regression.training import Training
+
+    settings = PacedSettings(**OPTIONS | {"epochs_per_stage": (3,)})
+    undisturbed = transfer.train_paced(ready, replace(settings, run="whole"))
+    train_one = Training._epoch
+
+    def killed_at_the_third(self, epoch):
+        if self.run.name == "stage_2_block2" and epoch == 2:
+            raise KeyboardInterrupt
+        return train_one(self, epoch)
+
+    often = replace(settings, checkpoint_minutes=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_epoch", killed_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            transfer.train_paced(ready, often)
+    resumed = transfer.train_paced(ready, often)
+    head, second = weights(resumed[0]), weights(resumed[1])
+    assert changed(head, second) == set(LEARNED["block2"])
+    for one, other in zip(undisturbed, resumed, strict=True):
+        pd.testing.assert_frame_equal(
+            one.read_predictions(), other.read_predictions(), atol=0.01
+        )
+
+
+def test_later_stage_of_another_earlier_one_is_refused(copy):
+    # the second stage is trained anew, so the third continues a network that is gone
+    shutil.rmtree(stages(copy)["block2"].folder)
+    with pytest.raises(InputError, match=r"stage_3_block1: trained with origin"):
+        transfer.train_paced(copy, PacedSettings(**OPTIONS, seed=0))
+
+
+def test_other_settings_are_refused(copy):
+    with pytest.raises(InputError, match=r"stage_1_head: trained with seed 0, now 1"):
+        transfer.train_paced(copy, PacedSettings(**OPTIONS, seed=1))
+    longer = PacedSettings(**OPTIONS | {"epochs_per_stage": (2, 2, 2, 3)})
+    with pytest.raises(InputError, match=r"stage_4_all: trained with epochs 2, now 3"):
+        transfer.train_paced(copy, longer)
+    shorter = PacedSettings(**OPTIONS | {"schedule": {"head": 0.1, "all": 0.01}})
+    with pytest.raises(InputError, match=r"stage_\d_\w+: a stage of another schedule"):
+        transfer.train_paced(copy, shorter)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"schedule": {"block1": 1e-3, "head": 1e-3}}, "head block2 block1 all, in"),
+        ({"schedule": {"exit": 1e-3}}, "--schedule exit: tiny has the stages head"),
+        ({"schedule": {"head": 0.0}}, "--schedule head 0.0: a rate above 0"),
+        ({"schedule": {"head": float("nan")}}, "a rate above 0"),
+        ({"schedule": {}}, "no rates are published for them; give --schedule"),
+        ({"epochs_per_stage": (2, 2)}, "2 numbers for 4 stages"),
+        ({"epochs_per_stage": (0,)}, "--epochs-per-stage 0: at least 1"),
+        ({"epochs_per_stage": ()}, "--epochs-per-stage 0: at least 1"),
+        ({"batch_size": 0}, "--batch-size 0"),
+    ],
+)
+def test_impossible_plans_are_refused(ready, wrong, message):
+    with pytest.raises(InputError, match=message):
+        transfer.train_paced(ready, PacedSettings(**OPTIONS | wrong))
+    assert not ready.paced.exists()
+
+
+def test_unknown_start_layer_names_the_known_ones(ready):
+    with pytest.raises(InputError, match="--start-layer exit: expected one of head, b"):
+        call(ready, CONVENTIONAL, **OPTIONS, start_layer="exit")
+
+
+def test_published_stages_and_rates_of_xception():
+    settings = PacedSettings()
+    assert settings.rates == {
+        **{"head": 1e-3, "exit": 1e-4, "middle": 5e-5},
+        **{"entry": 1e-5, "all": 5e-6},
+    }
+    assert settings.epochs == dict.fromkeys(settings.rates, 50)
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("inception_v3", ["head", "mixed8", "mixed3", "mixed0", "all"]),
+        ("inception_resnet_v2", ["head", "mixed_7a", "mixed_6a", "mixed_5b", "all"]),
+    ],
+)
+def test_stages_of_the_other_backbones_are_their_blocks(model, names):
+    assert list(PacedSettings(model=model).rates) == names
