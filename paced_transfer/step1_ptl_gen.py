@@ -2,9 +2,9 @@
 
 Reads   data/segment_all.h5, data/csv/train.csv (test.csv), data/csv/split.csv (drawn
         here if it does not exist)
-Writes  models/paced/<run>/stage_<k>_<name>/ of every stage: model.keras (the best
-        validation epoch), config.json, history.csv, predictions.csv, tensorboard/,
-        and evaluation.json (which layers learned, metrics of validation and test)
+Writes  models/paced/<run>/plan.json, and stage_<k>_<name>/ of every stage: model.keras
+        (the best validation epoch), config.json, history.csv, predictions.csv,
+        tensorboard/, evaluation.json (which layers learned, and the metrics)
 
     python paced_transfer/step1_ptl_gen.py --model xception --sex female
 

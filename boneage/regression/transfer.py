@@ -5,6 +5,8 @@ image; every stage goes on with the best network of the one before. Conventional
 the same weights, one start layer and one learning rate for as many epochs.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from boneage.files import InputError, alone, read_json, write_json
@@ -18,6 +20,11 @@ from boneage.regression.settings import (
     TrainingSettings,
     only,
 )
+
+PACED_BY = "paced_transfer/step1_ptl_gen.py"
+CONVENTIONAL_BY = "paced_transfer/step2_conventional_transfer.py"
+PLAN = "plan.json"
+"""Beside the stages of a paced run: rates and epochs of each, in order."""
 
 
 def train_paced(layout: Layout, settings: PacedSettings) -> list[Run]:
@@ -33,18 +40,10 @@ def train_paced(layout: Layout, settings: PacedSettings) -> list[Run]:
     settings.check()
     parts = Parts.read(layout, settings)
     folder = layout.paced / settings.run_name
-    stages = [
-        Run(folder / f"stage_{number}_{name}")
-        for number, name in enumerate(settings.rates, start=1)
-    ]
-    for found in folder.glob("stage_*"):
-        if Run(found) not in stages:
-            raise InputError(
-                f"{found}: a stage of another schedule; name another run with --run, "
-                "or remove this one"
-            )
+    stages = stages_of(folder, list(settings.rates))
     origin = NOTHING_BEFORE
     with alone(folder):
+        _keep_plan(folder / PLAN, settings)
         for run, (name, rate) in zip(stages, settings.rates.items(), strict=True):
             epochs = settings.epochs[name]
             plan = _plan(
@@ -54,6 +53,27 @@ def train_paced(layout: Layout, settings: PacedSettings) -> list[Run]:
             _evaluate(run, name)
             origin = Origin(run, origin.epochs + epochs)
     return stages
+
+
+def stages_of(folder: Path, names: list[str]) -> list[Run]:
+    """The runs of a paced run's stages, in the order of `names`."""
+    numbered = enumerate(names, start=1)
+    return [Run(folder / f"stage_{number}_{name}") for number, name in numbered]
+
+
+def _keep_plan(path: Path, settings: PacedSettings) -> None:
+    """Write the plan, until a stage has begun; then refuse another one."""
+    plan = {"rates": settings.rates, "epochs": settings.epochs}
+    if not any(path.parent.glob("stage_*/config.json")):
+        write_json(path, plan)
+        return
+    before = read_json(path, PACED_BY)
+    for name, now in plan.items():
+        if list(before[name].items()) != list(now.items()):
+            raise InputError(
+                f"{path.parent}: planned with {name} {before[name]}, now {now}; name "
+                "another run with --run, or remove this one"
+            )
 
 
 def train_conventional(

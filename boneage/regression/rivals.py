@@ -1,0 +1,195 @@
+"""Trained paced runs and their rivals, by what distinguishes them, and read to compare.
+
+Runs are compared within a group: the same backbone, sex, split and test radiographs.
+In it a method is what only the seed distinguishes: paced, or one start layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from boneage.files import InputError, read_json
+from boneage.layout import Layout
+from boneage.regression import backbones, comparison, transfer
+from boneage.regression.comparison import Answers
+from boneage.regression.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACED = "paced"
+
+METHOD_SETTINGS = (
+    *("weights", "batch_norm", "batch_norm_momentum", "sex_input", "image_size"),
+    *("batch_size", "mixed_precision", "loss", "augmentation", "decay"),
+)
+"""Settings that tell methods of one group apart, beside start layer and plan."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training, judged by the network that validation chose.
+
+    start: "paced", or the stage whose layers a rival began with. plan: its learning
+    rates and epochs. answers: on the test part. best: the run whose network it is.
+    history: of all epochs in one count, with the column `stage`.
+    """
+
+    name: str
+    start: str
+    plan: str
+    settings: dict
+    best: Run
+    validation_mae: float
+    answers: Answers
+    history: pd.DataFrame
+
+    @property
+    def group(self) -> tuple:
+        """What runs must share to be compared."""
+        backbone, sex = self.settings["model"], self.settings["sex"]
+        ids = self.answers.predictions.id
+        return backbone, sex, self.answers.split_hash, hash(tuple(ids))
+
+
+@dataclass(frozen=True)
+class Method:
+    """Trainings that only the seed distinguishes, by seed."""
+
+    label: str
+    trained: tuple[Trained, ...]
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether these were trained in stages."""
+        return self.trained[0].start == PACED
+
+    @property
+    def seeds(self) -> list[int]:
+        """Their seeds, ascending."""
+        return [one.settings["seed"] for one in self.trained]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of each training."""
+        return len(self.trained[0].history)
+
+    @property
+    def validation_mae(self) -> float:
+        """Mean over the seeds, months."""
+        return float(np.mean([one.validation_mae for one in self.trained]))
+
+    @property
+    def true_months(self) -> np.ndarray:
+        """Of the test radiographs, (radiograph,)."""
+        return self.trained[0].answers.arrays[0]
+
+    @property
+    def predicted_months(self) -> np.ndarray:
+        """(seed, radiograph)."""
+        return np.stack([one.answers.arrays[1] for one in self.trained])
+
+
+def read_all(layout: Layout) -> tuple[list[Trained], list[str]]:
+    """Every finished paced run and rival, and a note on each that is not finished.
+
+    Raises:
+        InputError: there is none at all.
+    """
+    trained, notes = [], []
+    for path in sorted(layout.paced.glob(f"*/{transfer.PLAN}")):
+        plan = read_json(path, transfer.PACED_BY)
+        stages = transfer.stages_of(path.parent, list(plan["rates"]))
+        done = sum(stage.predictions.exists() for stage in stages)
+        if done < len(stages):
+            notes.append(
+                f"{path.parent.name}: {done} of {len(stages)} stages, left out"
+            )
+            continue
+        trained.append(_trained(path.parent.name, PACED, stages))
+    for path in sorted(layout.conventional.glob("*/config.json")):
+        run = Run(path.parent)
+        if not run.evaluation.exists():
+            notes.append(f"{run.name}: not finished, left out")
+            continue
+        start = read_json(run.evaluation, transfer.CONVENTIONAL_BY)["stage"]
+        trained.append(_trained(run.name, start, [run]))
+    if not trained:
+        unfinished = f" ({'; '.join(notes)})" if notes else ""
+        raise InputError(
+            f"{layout.paced}, {layout.conventional}: no finished run{unfinished}; run "
+            f"{transfer.PACED_BY} and {transfer.CONVENTIONAL_BY} first"
+        )
+    return trained, notes
+
+
+def _trained(name: str, start: str, runs: list[Run]) -> Trained:
+    import pandas as pd
+
+    configs = [run.read_config() for run in runs]
+    histories = [pd.read_csv(run.history) for run in runs]
+    before = np.cumsum([0, *(len(history) for history in histories)])
+    joined = pd.concat(
+        [
+            history.assign(epoch=history.epoch + int(first), stage=run.name)
+            for history, first, run in zip(histories, before, runs, strict=False)
+        ],
+        ignore_index=True,
+    )
+    best = transfer.best_stage(runs)
+    plan = "epochs " + ", ".join(
+        f"{len(history)} at {config['learning_rate']:g}"
+        for history, config in zip(histories, configs, strict=True)
+    )
+    return Trained(
+        name,
+        start,
+        plan,
+        configs[0]["settings"],
+        best,
+        best.read_config()["best_validation_mae"],
+        comparison.read(best),
+        joined,
+    )
+
+
+def groups(trained: list[Trained]) -> dict[str, list[Method]]:
+    """Comparable trainings by `backbone, sex`, and in it by method, paced first.
+
+    A group's name says the split, too, where the same backbone and sex have several.
+    """
+    found: dict[tuple, list[Trained]] = {}
+    for one in trained:
+        found.setdefault(one.group, []).append(one)
+    named = {}
+    for (backbone, sex, split_hash, _), alike in found.items():
+        name = f"{backbone}, {sex}"
+        if sum(key[:2] == (backbone, sex) for key in found) > 1:
+            name += f", split {split_hash}"
+        named[name] = _methods(alike)
+    return named
+
+
+def _methods(alike: list[Trained]) -> list[Method]:
+    """Trainings by method; a label says no more than what tells it from others."""
+    found: dict[tuple, list[Trained]] = {}
+    for one in alike:
+        facts = [f"{name} {one.settings[name]}" for name in METHOD_SETTINGS]
+        found.setdefault((one.start, one.plan, *facts), []).append(one)
+    stages = list(backbones.stages(alike[0].settings["model"]))
+    order = {start: place for place, start in enumerate([PACED, *stages])}
+    methods = []
+    for key in sorted(found, key=lambda key: (order[key[0]], *key[1:])):
+        of_start = [other for other in found if other[0] == key[0]]
+        telling = [
+            fact.replace("_", " ")
+            for place, fact in enumerate(key)
+            if place > 0 and any(other[place] != fact for other in of_start)
+        ]
+        label = PACED if key[0] == PACED else f"from {key[0]}"
+        by_seed = sorted(found[key], key=lambda one: one.settings["seed"])
+        methods.append(Method("; ".join([label, *telling]), tuple(by_seed)))
+    return methods

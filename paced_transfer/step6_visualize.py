@@ -1,0 +1,64 @@
+"""Compare paced transfer with its rivals: losses, test metrics, and what holds up.
+
+Reads   models/paced/<run>/ and models/conventional/<run>/ of every finished run
+Writes  models/transfer/: loss_<backbone>_<sex>.png of each sex group, loss_joint.png
+        where there are several, table.csv, table.md (with the differences in words)
+
+    python paced_transfer/step6_visualize.py
+
+Runs that differ by nothing but the seed are taken together.
+"""
+
+from dataclasses import dataclass
+
+from boneage import cli
+from boneage.files import at_least, replacing
+from boneage.regression import rivals
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """How the intervals are drawn."""
+
+    resamples: int = 2000
+    """Bootstrap resamples behind each 95 % interval."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+
+def main(options: Options) -> None:
+    """Write figures and tables, and say which differences hold up."""
+    at_least(1, resamples=options.resamples)
+    trained, notes = rivals.read_all(options.layout)
+    groups = rivals.groups(trained)
+
+    # Pandas and Matplotlib: a second, once everything named is there
+    import pandas as pd
+    from tqdm import tqdm
+
+    from boneage.explanation import figures, transfer_figures
+    from boneage.regression import differences
+
+    folder, bootstrap = options.layout.transfer, (options.seed, options.resamples)
+    tables, found = [], {}
+    for name, methods in tqdm(groups.items(), "comparing", disable=None):
+        of_group = [differences.tabulate(name, m, *bootstrap) for m in methods]
+        tables += of_group
+        found[name] = differences.of_group(methods, *bootstrap)
+        figure = transfer_figures.group_figure(name, methods, pd.concat(of_group))
+        figures.save(figure, folder / f"loss_{name.replace(', ', '_')}.png")
+    table = pd.concat(tables)
+    if len(groups) > 1:
+        joint = transfer_figures.joint_figure(groups, table)
+        figures.save(joint, folder / "loss_joint.png")
+    with replacing(folder / "table.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4f")
+    words = {name: differences.in_words(groups[name], found[name]) for name in groups}
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text(differences.markdown(table, words, notes))
+    lines = [line for name, said in words.items() for line in (f"{name}:", *said)]
+    cli.summary(*lines, *notes, wrote=folder)
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)
