@@ -16,8 +16,7 @@ import numpy as np
 from boneage import cli, hdf5
 from boneage.files import InputError, at_least
 from boneage.regression import runs
-
-HANDS_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
+from boneage.regression.parts import HANDS_BY
 
 
 @dataclass(frozen=True)

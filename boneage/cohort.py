@@ -42,7 +42,7 @@ class Cohort:
         return len(self.ids)
 
     def select(self, chosen: np.ndarray) -> "Cohort":
-        """Keep the rows where `chosen`, (radiograph,) bool, holds."""
+        """Keep the rows where `chosen`, (n,) bool, holds; or those at places, int."""
         return Cohort(
             self.ids[chosen], self.bone_age_months[chosen], self.is_male[chosen]
         )
@@ -207,7 +207,11 @@ def split(
             f"validation fraction {validation_fraction:g}, test fraction "
             f"{test_fraction:g}: nothing would be left to train on"
         )
-    cohort, official_test = _with_official_test(layout)
+    cohort, official_test = read_all(layout)
+    known = ~np.isnan(cohort.bone_age_months)
+    if not known.any():
+        raise InputError(f"{layout.train_csv}: no bone ages; training needs them")
+    cohort, official_test = cohort.select(known), official_test[known]
     with only_one(layout.split_csv):
         if not layout.split_csv.exists():
             rng = np.random.default_rng(seed)
@@ -230,7 +234,11 @@ def split(
     return cohort, np.array([drawn[i] for i in cohort.ids], dtype=object)
 
 
-def _with_official_test(layout: Layout) -> tuple[Cohort, np.ndarray]:
+def read_all(layout: Layout) -> tuple[Cohort, np.ndarray]:
+    """The radiographs of train.csv, then those of test.csv, and which are the latter.
+
+    Ages may be unknown. Raises InputError as `read`, or where both name an id.
+    """
     cohort = read(layout.train_csv)
     official_test = np.zeros(len(cohort), dtype=bool)
     if layout.test_csv.exists():
@@ -244,10 +252,7 @@ def _with_official_test(layout: Layout) -> tuple[Cohort, np.ndarray]:
             np.concatenate([cohort.bone_age_months, test.bone_age_months]),
             np.concatenate([cohort.is_male, test.is_male]),
         )
-    known = ~np.isnan(cohort.bone_age_months)
-    if not known.any():
-        raise InputError(f"{layout.train_csv}: no bone ages; training needs them")
-    return cohort.select(known), official_test[known]
+    return cohort, official_test
 
 
 def _write_split(path: Path, ids: np.ndarray, parts: np.ndarray) -> None:

@@ -15,7 +15,7 @@ the best network of the one before. Interrupted, the same command goes on from t
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression import transfer
+from boneage.regression import transfer, transfer_runs
 from boneage.regression.settings import PacedSettings, only
 
 
@@ -27,12 +27,11 @@ class Options(cli.Paths, PacedSettings):
 def main(options: Options) -> None:
     """Train all stages of one run, unless they are finished."""
     settings = PacedSettings(**only(PacedSettings, options))
-    stages = transfer.train_paced(options.layout, settings)
-    best = transfer.best_stage(stages)
+    run = transfer.train_paced(options.layout, settings)
     cli.summary(
-        *transfer.summary(stages),
-        f"lowest validation MAE: {best.name}",
-        wrote=best.folder.parent,
+        *transfer_runs.summary(run.runs),
+        f"lowest validation MAE: {run.best.name}",
+        wrote=run.folder,
     )
 
 

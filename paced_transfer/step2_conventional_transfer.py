@@ -12,7 +12,7 @@ of paced transfer have together, at the rate of the stage that starts at this la
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression import transfer
+from boneage.regression import transfer, transfer_runs
 from boneage.regression.settings import PacedSettings, only
 
 
@@ -34,7 +34,7 @@ def main(options: Options) -> None:
         if options.start_layer == "all-of-them"
         else [options.start_layer],
     )
-    cli.summary(*transfer.summary(rivals), wrote=options.layout.conventional)
+    cli.summary(*transfer_runs.summary(rivals), wrote=options.layout.conventional)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from boneage import cli
 from boneage.files import at_least, replacing
-from boneage.regression import rivals
+from boneage.regression import transfer_runs
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class Options(cli.Paths):
 def main(options: Options) -> None:
     """Write figures and tables, and say which differences hold up."""
     at_least(1, resamples=options.resamples)
-    trained, notes = rivals.read_all(options.layout)
-    groups = rivals.groups(trained)
+    finished, notes = transfer_runs.find(options.layout)
 
     # Pandas and Matplotlib: a second, once everything named is there
     import pandas as pd
     from tqdm import tqdm
 
     from boneage.explanation import figures, transfer_figures
-    from boneage.regression import differences
+    from boneage.regression import differences, rivals
 
+    groups = rivals.groups(rivals.read(finished))
     folder, bootstrap = options.layout.transfer, (options.seed, options.resamples)
     tables, found = [], {}
     for name, methods in tqdm(groups.items(), "comparing", disable=None):

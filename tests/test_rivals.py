@@ -8,7 +8,7 @@ import pytest
 from conftest import call
 
 from boneage.files import InputError, write_json
-from boneage.regression import differences, rivals
+from boneage.regression import differences, rivals, transfer_runs
 from boneage.regression.runs import Run
 from boneage.regression.settings import TrainingSettings, only
 
@@ -72,7 +72,7 @@ def noise(seed, spread=6.0):
 
 
 def group_of(layout) -> list[rivals.Method]:
-    (methods,) = rivals.groups(rivals.read_all(layout)[0]).values()
+    (methods,) = rivals.groups(rivals.read(transfer_runs.find(layout)[0])).values()
     return methods
 
 
@@ -103,7 +103,8 @@ def test_label_says_what_tells_two_methods_apart(layout):
 def test_paced_run_is_judged_by_the_stage_that_validation_prefers(layout):
     paced(layout, "one", noise(0), validation_mae=(30, 9, 10))
     (method,) = group_of(layout)
-    assert method.trained[0].best.name == "stage_2_exit"
+    (one,), _ = transfer_runs.find(layout)
+    assert one.best.name == "stage_2_exit"
     assert method.validation_mae == 9
     errors = method.predicted_months[0] - AGES
     np.testing.assert_allclose(errors, noise(0) + 5, atol=0.001)
@@ -113,7 +114,7 @@ def test_paced_run_is_judged_by_the_stage_that_validation_prefers(layout):
 def test_unfinished_runs_are_left_out_and_named(layout, capsys):
     paced(layout, "one", noise(0))
     paced(layout, "two", noise(0))
-    (layout.paced / "two" / "stage_3_all" / "predictions.csv").unlink()
+    (layout.paced / "two" / "stage_3_all" / "evaluation.json").unlink()
     rival(layout, "a", "all", noise(0))
     (layout.conventional / "a" / "evaluation.json").unlink()
     call(layout, STEP, resamples=50)
@@ -135,7 +136,7 @@ def test_groups_never_mix_sexes_or_test_radiographs(layout):
     rival(layout, "b", "all", noise(0))
     config = json.loads((other / "config.json").read_text())
     write_json(other / "config.json", config | {"split_hash": "xyz"})
-    names = list(rivals.groups(rivals.read_all(layout)[0]))
+    names = list(rivals.groups(rivals.read(transfer_runs.find(layout)[0])))
     assert sorted(names) == [
         *("xception, female, split abc", "xception, female, split xyz"),
         "xception, male",

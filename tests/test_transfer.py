@@ -15,6 +15,7 @@ from boneage.regression.runs import Run
 from boneage.regression.settings import PacedSettings
 
 PACED = "paced_transfer/step1_ptl_gen"
+INFERENCE = "paced_transfer/step5_cam_inference"
 CONVENTIONAL = "paced_transfer/step2_conventional_transfer"
 SCHEDULE = {"head": 0.1, "block2": 0.05, "block1": 0.02, "all": 0.01}
 OPTIONS = {
@@ -197,7 +198,7 @@ def test_stage_begins_with_the_best_network_not_the_last(ready, monkeypatch):
     monkeypatch.setattr(Training, "train", record)
     monkeypatch.setattr(Training, "_epoch", first_is_best)
     settings = PacedSettings(**OPTIONS | {"schedule": {"head": 0.1, "all": 0.1}})
-    head, _ = transfer.train_paced(ready, settings)
+    head, _ = transfer.train_paced(ready, settings).runs
     assert head.read_config()["best_epoch"] == 1
     kept = head.load_model().get_weights()
     np.testing.assert_equal(begun[1], kept)
@@ -206,7 +207,7 @@ def test_stage_begins_with_the_best_network_not_the_last(ready, monkeypatch):
 
 def test_frozen_batch_norm_never_changes(ready):
     settings = PacedSettings(**OPTIONS | {"batch_norm": "frozen"})
-    trained = transfer.train_paced(ready, settings)
+    trained = transfer.train_paced(ready, settings).runs
     head, everything = weights(trained[0]), weights(trained[-1])
     assert changed(head, everything) == set(LEARNED["all"]) - {"stem_bn", "block1_bn"}
     facts = json.loads(trained[-1].evaluation.read_text())
@@ -240,7 +241,7 @@ def test_stage_killed_half_way_goes_on_frozen_as_it_was(ready, monkeypatch):
     from boneage.regression.training import Training
 
     settings = PacedSettings(**OPTIONS | {"epochs_per_stage": (3,)})
-    undisturbed = transfer.train_paced(ready, replace(settings, run="whole"))
+    undisturbed = transfer.train_paced(ready, replace(settings, run="whole")).runs
     train_one = Training._epoch
 
     def killed_at_the_third(self, epoch):
@@ -253,7 +254,7 @@ def test_stage_killed_half_way_goes_on_frozen_as_it_was(ready, monkeypatch):
         patch.setattr(Training, "_epoch", killed_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             transfer.train_paced(ready, often)
-    resumed = transfer.train_paced(ready, often)
+    resumed = transfer.train_paced(ready, often).runs
     head, second = weights(resumed[0]), weights(resumed[1])
     assert changed(head, second) == set(LEARNED["block2"])
     for one, other in zip(undisturbed, resumed, strict=True):
@@ -323,3 +324,102 @@ def test_published_stages_and_rates_of_xception():
 )
 def test_stages_of_the_other_backbones_are_their_blocks(model, names):
     assert list(PacedSettings(model=model).rates) == names
+
+
+def cam(layout, **options):
+    call(layout, INFERENCE, **{"batch_size": 4} | options)
+
+
+def test_overlays_sort_by_error_and_predictions_are_those_of_training(copy, capsys):
+    cam(copy, run="one", stage="all", part="test")
+    folder = copy.paced / "one" / "cam"
+    table = pd.read_csv(folder / "predictions.csv").set_index("id")
+    kept = stages(copy)["all"].read_predictions("test").set_index("id")
+    assert sorted(table.index) == sorted(kept.index)
+    np.testing.assert_allclose(
+        table.predicted_months, kept.predicted_months[table.index], atol=0.01
+    )
+    overlays = sorted(path.name for path in folder.glob("error_*.png"))
+    by_error = table.error_months.abs().sort_values()
+    assert [
+        int(name[:-4].split("_")[2]) for name in overlays
+    ] == by_error.index.tolist()
+    assert overlays[0].startswith(f"error_{by_error.iloc[0]:05.1f}_")
+    others = {path.name for path in folder.iterdir()} - set(overlays)
+    assert others == {
+        *("predictions.csv", "contact_sheet.png", "index.html", "stages.png")
+    }
+    mae = table.error_months.abs().mean()
+    said = capsys.readouterr().out
+    assert f"one, stage_4_all: 4 hands, MAE {mae:.2f} months of 4 with" in said
+
+
+def test_sheet_has_a_row_a_hand_and_a_column_a_stage(copy, monkeypatch):
+    from boneage.explanation import pictures
+
+    seen = []
+    mosaic = pictures.mosaic
+
+    def record(tiles, header, limit_months, columns=None):
+        seen.append((len(tiles), columns, header))
+        return mosaic(tiles, header, limit_months, columns)
+
+    monkeypatch.setattr(pictures, "mosaic", record)
+    cam(copy, run="one", ids=(1, 3, 5))
+    # the contact sheet; then three hands, each beside its four stages
+    assert seen[1] == (15, 5, "one: the same hands after each stage")
+
+
+def test_every_run_is_explained_where_none_is_named(copy):
+    cam(copy, part="validation", limit=2)
+    folders = [copy.paced / "one", *copy.conventional.glob("one_*")]
+    assert len(folders) == 5
+    for folder in folders:
+        assert len(list((folder / "cam").glob("error_*.png"))) == 2
+        assert len(pd.read_csv(folder / "cam" / "predictions.csv")) == 4
+
+
+def test_cohort_of_unknown_ages_without_split_is_predicted(copy, tmp_path, capsys):
+    other = type(copy)(tmp_path / "other", copy.models)
+    pack_hands(other)
+    ages = other.train_csv.read_text().splitlines()
+    rows = [line.split(",") for line in ages[1:]]
+    lines = [
+        f"{i},{'' if n < 39 else age},{male}" for n, (i, age, male) in enumerate(rows)
+    ]
+    other.train_csv.write_text("\n".join([ages[0], *lines]) + "\n")
+    with pytest.raises(InputError, match=r"split\.csv: not found; give --part all"):
+        cam(other, run="one")
+    cam(other, run="one", part="all")
+    assert not other.split_csv.exists()
+    table = pd.read_csv(copy.paced / "one" / "cam" / "predictions.csv")
+    assert len(table) == 40
+    assert table.predicted_months.notna().all()
+    assert table.error_months.isna().sum() == 39
+    names = sorted(p.name for p in (copy.paced / "one" / "cam").glob("error_*.png"))
+    assert len(names) == 40
+    assert names[-1] == "error_unknown_9.png"
+    assert "of 1 with a known age" in capsys.readouterr().out
+    page = (copy.paced / "one" / "cam" / "index.html").read_text()
+    assert "40 hands, mean absolute error among them" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"run": "two"}, "--run two: not finished; there are one, one_all, one_block1"),
+        ({"run": "one", "stage": "exit"}, "--stage exit: one has head, block2, block1"),
+        ({"ids": (2,)}, r"train\.csv: no hand of id 2"),
+        ({"limit": 0}, "--limit 0"),
+        ({"batch_size": 0}, "--batch-size 0"),
+    ],
+)
+def test_inference_refuses_what_is_not_there(copy, options, message):
+    with pytest.raises(InputError, match=message):
+        cam(copy, **options)
+
+
+def test_overlays_of_an_earlier_call_go(copy):
+    cam(copy, run="one", stage="head")
+    cam(copy, run="one", stage="all", limit=1)
+    assert len(list((copy.paced / "one" / "cam").glob("error_*.png"))) == 1

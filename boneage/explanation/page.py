@@ -1,6 +1,7 @@
 """The page of a run's overlays, opened from disk: sorts, filters, needs no network."""
 
 import html
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -22,17 +23,21 @@ def write(
     Args:
         path: the page.
         title: names the network.
-        hands: what each card says: id, sex, true, predicted, true_months,
-            error_months, error; in the order first shown.
+        hands: what each card says: id, file, sex, true, predicted, true_months,
+            error_months, error; in the order first shown. Unknown ages are NaN.
         limit_months: where the colour scale ends.
         evolution: the video, a file beside the page, if there is one.
     """
     ends = overlays.colour_bar(3, 1)[0]
     errors = [abs(hand["error_months"]) for hand in hands]
+    known = [error for error in errors if not math.isnan(error)]
+    mae = sum(known) / max(len(known), 1)
     text = Template(PAGE).substitute(
         title=html.escape(title),
         count=len(hands),
-        mae=f"{sum(errors) / len(errors):.1f}",
+        agreement=f"mean absolute error among them {mae:.1f} months"
+        if known
+        else "of unknown age",
         gradient=", ".join("rgb({}, {}, {})".format(*colour) for colour in ends),
         least=signed_limit(-limit_months),
         greatest=signed_limit(limit_months),
@@ -47,9 +52,9 @@ def write(
 CARD = """
 <figure data-id="$id" data-sex="$sex" data-age="$true_months"
         data-error="$error_months">
-  <a href="$id.png"><img src="$id.png" width="512" height="512" loading="lazy"
+  <a href="$file"><img src="$file" width="512" height="512" loading="lazy"
     alt="Hand $id under its activation map, $sex, true $true, predicted $predicted"></a>
-  <figcaption><b>$id</b> $sex <span>$error months</span><br>
+  <figcaption><b>$id</b> $sex <span>$error</span><br>
     true $true, predicted $predicted</figcaption>
 </figure>"""
 
@@ -93,7 +98,7 @@ PAGE = """<!doctype html>
   video { max-width: 100%; border: 1px solid #ccc }
 </style>
 <h1>Activation maps: $title</h1>
-<p>$count hands, mean absolute error among them $mae months. Each region gives an age of
+<p>$count hands, $agreement. Each region gives an age of
 its own, and the prediction is their mean. Orange: the region says older than the whole
 hand; blue: younger; uncoloured: the same. What a region says also depends on its
 surroundings. A click on a hand enlarges it.$link</p>
@@ -124,11 +129,13 @@ surroundings. A click on a hand enlarges it.$link</p>
   const form = document.getElementById("controls");
   const hands = document.getElementById("hands");
   const cards = Array.from(hands.querySelectorAll("figure"));
+  // beyond all others, where the true age is unknown
+  const known = text => text === "nan" ? Infinity : Number(text);
   const facts = new Map(cards.map(card => [card, {
     id: Number(card.dataset.id),
     sex: card.dataset.sex,
-    age: Number(card.dataset.age),
-    error: Math.abs(Number(card.dataset.error)),
+    age: known(card.dataset.age),
+    error: Math.abs(known(card.dataset.error)),
   }]));
   const within = (value, from, to) =>
     (from === "" || value >= Number(from)) && (to === "" || value <= Number(to));

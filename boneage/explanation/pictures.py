@@ -13,7 +13,9 @@ CAPTION_PX, TILE_PX, TILE_CAPTION_PX, HEADER_PX = 92, 200, 44, 64
 
 
 def years_and_months(months: float) -> str:
-    """Write an age as people say it: 106.4 -> "8 y 10 m"."""
+    """Write an age as people say it: 106.4 -> "8 y 10 m"; NaN is unknown."""
+    if np.isnan(months):
+        return "unknown"
     whole = round(abs(float(months)))
     sign = "\N{MINUS SIGN}" if months < -0.5 else ""
     return f"{sign}{whole // 12} y {whole % 12} m"
@@ -38,13 +40,13 @@ def with_caption(overlay: np.ndarray, facts: dict, limit_months: float) -> np.nd
     caption = Image.new("RGB", (width, CAPTION_PX), PAPER_RGB)
     draw = ImageDraw.Draw(caption)
     draw.text((10, 6), f"{facts['id']}  {facts['sex']}", INK_RGB, _font(17, True))
-    ages = (
-        f"true {facts['true']} ({facts['true_months']:.0f} months),  "
-        f"predicted {facts['predicted']} ({facts['predicted_months']:.0f})"
-    )
-    draw.text((10, 33), ages, INK_RGB, _font(15))
-    error = f"error {facts['error']} months"
-    draw.text((width - 10, 7), error, INK_RGB, _font(15), anchor="ra")
+    true = "unknown"
+    if not np.isnan(facts["true_months"]):
+        true = f"{facts['true']} ({facts['true_months']:.0f} months)"
+        error = f"error {facts['error']}"
+        draw.text((width - 10, 7), error, INK_RGB, _font(15), anchor="ra")
+    predicted = f"{facts['predicted']} ({facts['predicted_months']:.0f})"
+    draw.text((10, 33), f"true {true},  predicted {predicted}", INK_RGB, _font(15))
     _draw_scale(caption, 10, 64, width - 20, limit_months)
     return np.vstack([overlay, np.asarray(caption)])
 
@@ -79,11 +81,21 @@ def tile(overlay: np.ndarray, first: str, second: str) -> np.ndarray:
     return np.vstack([overlay, np.asarray(caption)])
 
 
-def mosaic(tiles: list[np.ndarray], header: str, limit_months: float) -> np.ndarray:
-    """Lay tiles in rows under a header with the colour scale; even sides, for video."""
+def mosaic(
+    tiles: list[np.ndarray],
+    header: str,
+    limit_months: float,
+    columns: int | None = None,
+) -> np.ndarray:
+    """Lay tiles in rows under a header with the colour scale; even sides, for video.
+
+    columns: tiles in a row; by default a little more than rows.
+    """
     gap = 8
-    # a little wider than high, and never narrower than the header
-    columns = min(max(int(np.ceil((len(tiles) * 1.6) ** 0.5)), 3), max(len(tiles), 3))
+    if columns is None:
+        # never narrower than the header
+        wide = max(int(np.ceil((len(tiles) * 1.6) ** 0.5)), 3)
+        columns = min(wide, max(len(tiles), 3))
     rows = -(-len(tiles) // columns)
     height, width = tiles[0].shape[:2]
     side = (columns * (width + gap) + gap, HEADER_PX + rows * (height + gap))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ MOST_TILES = 120
 class Gallery:
     """Hands with their maps, shown on one scale.
 
-    hands: the N hands, their ages known. explanation: of the same N. grid: where the
+    hands: the N hands. explanation: of the same N. grid: where the
     maps' cells lie.
     """
 
@@ -45,7 +46,7 @@ class Gallery:
 
     @property
     def errors_months(self) -> np.ndarray:
-        """Predicted less true, (N,)."""
+        """Predicted less true, (N,); NaN where the age is unknown."""
         return self.explanation.predicted_months - self.hands.cohort.bone_age_months
 
 
@@ -117,10 +118,18 @@ def _hands_of(
     return Hands(packed, packed.rows_of(ids), Cohort(np.asarray(ids), ages, is_male))
 
 
+OVERLAY = re.compile(r"(error_\d+\.\d_|error_unknown_)?\d+\.png")
+"""Names of overlays: `<id>.png`, or led by the error."""
+
+
 def write(
-    folder: Path, title: str, gallery: Gallery, evolution: Path | None = None
+    folder: Path,
+    title: str,
+    gallery: Gallery,
+    evolution: Path | None = None,
+    by_error: bool = False,
 ) -> None:
-    """Write `<id>.png`, contact_sheet.png and index.html of a gallery.
+    """Write an overlay a hand, contact_sheet.png and index.html of a gallery.
 
     Overlays of hands that are not in the gallery are removed: everything in the
     folder is of one network and one colour scale.
@@ -130,10 +139,13 @@ def write(
         title: names the network and the part.
         gallery: what is shown.
         evolution: the video in the same folder, when there is one.
+        by_error: name the overlays so that they sort by absolute error:
+            `error_007.2_<id>.png` in place of `<id>.png`.
     """
-    for stale in folder.glob("*.png"):
-        if stale.stem.isdecimal() and int(stale.stem) not in gallery.hands.cohort.ids:
-            stale.unlink()
+    named = [_file_name(gallery, n, by_error) for n in range(len(gallery.hands))]
+    for found in folder.glob("*.png"):
+        if OVERLAY.fullmatch(found.name) and found.name not in named:
+            found.unlink()
     deviations = activation_maps.deviations(gallery.explanation.maps)
     limit_months = overlays.limit_of(deviations)
     on_sheet = set(agreement.spanning(gallery.errors_months, MOST_TILES).tolist())
@@ -147,7 +159,7 @@ def write(
             limit_months,
         )
         picture = pictures.with_caption(overlay, facts, limit_months)
-        radiographs.write(folder / f"{facts['id']}.png", picture[..., ::-1])
+        radiographs.write(folder / named[number], picture[..., ::-1])
         if number in on_sheet:
             small = cv2.resize(
                 overlay, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA
@@ -160,8 +172,17 @@ def write(
     sheet = pictures.mosaic(tiles, header, limit_months)
     radiographs.write(folder / "contact_sheet.png", sheet[..., ::-1])
     order = agreement.spanning(gallery.errors_months, count)[::-1]
-    cards = [_facts(gallery, number) for number in order]
+    cards = [_facts(gallery, number) | {"file": named[number]} for number in order]
     page.write(folder / "index.html", title, cards, limit_months, evolution)
+
+
+def _file_name(gallery: Gallery, number: int, by_error: bool) -> str:
+    file_name = f"{gallery.hands.cohort.ids[number]}.png"
+    if not by_error:
+        return file_name
+    error = abs(gallery.errors_months[number])
+    # three digits: no error is a thousand months
+    return f"error_{'unknown' if np.isnan(error) else f'{error:05.1f}'}_{file_name}"
 
 
 def _facts(gallery: Gallery, number: int) -> dict:
@@ -176,5 +197,5 @@ def _facts(gallery: Gallery, number: int) -> dict:
         "true_months": true,
         "predicted_months": predicted,
         "error_months": predicted - true,
-        "error": signed(predicted - true),
+        "error": "" if np.isnan(true) else f"{signed(predicted - true)} months",
     }

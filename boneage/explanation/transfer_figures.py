@@ -155,12 +155,12 @@ def _draw_mae(
         f"{m.label.replace('; ', chr(10))}\n{_count(len(m.seeds), 'seed')}"
         for m in methods
     ]
+    axes.yaxis.tick_right()
     axes.set_yticks(range(len(methods)), labels, fontsize=8)
     for label, method in zip(axes.get_yticklabels(), methods, strict=True):
         label.set_color(style[method.label]["color"])
     axes.set_ylim(len(methods) - 0.5, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.yaxis.tick_right()
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("test MAE (months), 95 % interval")
     axes.set_title(f"{rows.radiographs.iloc[0]} test radiographs", fontsize=9)

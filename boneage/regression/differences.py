@@ -191,6 +191,7 @@ def markdown(table: pd.DataFrame, words: dict[str, list[str]], notes: list[str])
         "",
         *[f"- {note}" for note in notes],
     ]
+    text = text if notes else text[:-1]
     for group, said in words.items():
         rows = table[table.group == group]
         names = ["method", "seeds", "epochs", "radiographs", "validation MAE"]

@@ -1,5 +1,6 @@
 """The hands of a cohort, and which of them train, choose and test."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from boneage.files import InputError
 from boneage.hdf5 import Packed
 from boneage.layout import Layout
 from boneage.regression.settings import RegressionSettings
+
+HANDS_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Hands:
         return len(self.rows)
 
     def select(self, chosen: np.ndarray) -> "Hands":
-        """Keep the hands where `chosen`, (hand,) bool, holds."""
+        """Keep the hands where `chosen`, (n,) bool, holds; or at places, int."""
         return Hands(self.packed, self.rows[chosen], self.cohort.select(chosen))
 
     def image(self, index: int, size: int) -> np.ndarray:
@@ -36,6 +39,48 @@ class Hands:
         return radiographs.resize(
             np.asarray(self.packed.images[self.rows[index]]), size
         )
+
+
+def of_cohort(
+    layout: Layout, part: str, ids: Sequence[int] = (), sex: str = "all"
+) -> Hands:
+    """The packed hands of a cohort, those of unknown age too, ascending by id.
+
+    Args:
+        layout: of the cohort; nothing is written, split.csv neither.
+        part: one of `cohort.PARTS`, or "all".
+        ids: these hands, whatever their part; empty for all of the part.
+        sex: all, male or female.
+
+    Raises:
+        InputError: a file is missing, an id is not in it, or no hand is left.
+    """
+    packed = hdf5.read(layout.hands_h5, HANDS_BY)
+    cohort, _ = cohorts.read_all(layout)
+    cohort = cohort.select(np.argsort(cohort.ids))
+    for holder, there in (
+        (layout.train_csv, cohort.ids),
+        (layout.hands_h5, packed.ids),
+    ):
+        absent = np.setdiff1d(ids, there)
+        if len(absent):
+            raise InputError(f"{holder}: no hand of id {absent[0]}")
+    chosen = np.isin(cohort.ids, packed.ids)
+    if len(ids):
+        chosen &= np.isin(cohort.ids, ids)
+    elif part != "all":
+        if not layout.split_csv.exists():
+            raise InputError(
+                f"{layout.split_csv}: not found; give --part all, or --ids"
+            )
+        known, parts = cohorts.split(layout)
+        chosen &= np.isin(cohort.ids, known.ids[parts == part])
+    if sex != "all":
+        chosen &= cohort.is_male == (sex == "male")
+    if not chosen.any():
+        raise InputError(f"{layout.data}: no hand to show (part {part}, sex {sex})")
+    cohort = cohort.select(chosen)
+    return Hands(packed, packed.rows_of(cohort.ids), cohort)
 
 
 @dataclass(frozen=True)
@@ -54,9 +99,7 @@ class Parts:
         Raises:
             InputError: a file is missing, a part is empty, or hands lack an age.
         """
-        packed = hdf5.read(
-            layout.hands_h5, "al_segmentation/step3_gen_segmentation_with_enhance.py"
-        )
+        packed = hdf5.read(layout.hands_h5, HANDS_BY)
         cohort, parts = cohorts.split(
             layout, settings.seed, settings.validation_fraction, settings.test_fraction
         )

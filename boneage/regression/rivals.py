@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.files import InputError, read_json
-from boneage.layout import Layout
-from boneage.regression import backbones, comparison, transfer
+from boneage.regression import backbones, comparison
 from boneage.regression.comparison import Answers
-from boneage.regression.runs import Run
+from boneage.regression.transfer_runs import PACED, Finished
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PACED = "paced"
 
 METHOD_SETTINGS = (
     *("weights", "batch_norm", "batch_norm_momentum", "sex_input", "image_size"),
@@ -34,15 +30,13 @@ class Trained:
     """One training, judged by the network that validation chose.
 
     start: "paced", or the stage whose layers a rival began with. plan: its learning
-    rates and epochs. answers: on the test part. best: the run whose network it is.
-    history: of all epochs in one count, with the column `stage`.
+    rates and epochs. answers: on the test part. history: of all epochs in one count,
+    with the column `stage`.
     """
 
-    name: str
     start: str
     plan: str
     settings: dict
-    best: Run
     validation_mae: float
     answers: Answers
     history: pd.DataFrame
@@ -93,65 +87,34 @@ class Method:
         return np.stack([one.answers.arrays[1] for one in self.trained])
 
 
-def read_all(layout: Layout) -> tuple[list[Trained], list[str]]:
-    """Every finished paced run and rival, and a note on each that is not finished.
-
-    Raises:
-        InputError: there is none at all.
-    """
-    trained, notes = [], []
-    for path in sorted(layout.paced.glob(f"*/{transfer.PLAN}")):
-        plan = read_json(path, transfer.PACED_BY)
-        stages = transfer.stages_of(path.parent, list(plan["rates"]))
-        done = sum(stage.predictions.exists() for stage in stages)
-        if done < len(stages):
-            notes.append(
-                f"{path.parent.name}: {done} of {len(stages)} stages, left out"
-            )
-            continue
-        trained.append(_trained(path.parent.name, PACED, stages))
-    for path in sorted(layout.conventional.glob("*/config.json")):
-        run = Run(path.parent)
-        if not run.evaluation.exists():
-            notes.append(f"{run.name}: not finished, left out")
-            continue
-        start = read_json(run.evaluation, transfer.CONVENTIONAL_BY)["stage"]
-        trained.append(_trained(run.name, start, [run]))
-    if not trained:
-        unfinished = f" ({'; '.join(notes)})" if notes else ""
-        raise InputError(
-            f"{layout.paced}, {layout.conventional}: no finished run{unfinished}; run "
-            f"{transfer.PACED_BY} and {transfer.CONVENTIONAL_BY} first"
-        )
-    return trained, notes
+def read(found: list[Finished]) -> list[Trained]:
+    """Read the predictions, histories and facts of finished runs."""
+    return [_read_one(one) for one in found]
 
 
-def _trained(name: str, start: str, runs: list[Run]) -> Trained:
+def _read_one(one: Finished) -> Trained:
     import pandas as pd
 
-    configs = [run.read_config() for run in runs]
-    histories = [pd.read_csv(run.history) for run in runs]
+    configs = [run.read_config() for run in one.runs]
+    histories = [pd.read_csv(run.history) for run in one.runs]
     before = np.cumsum([0, *(len(history) for history in histories)])
     joined = pd.concat(
         [
             history.assign(epoch=history.epoch + int(first), stage=run.name)
-            for history, first, run in zip(histories, before, runs, strict=False)
+            for history, first, run in zip(histories, before, one.runs, strict=False)
         ],
         ignore_index=True,
     )
-    best = transfer.best_stage(runs)
     plan = "epochs " + ", ".join(
         f"{len(history)} at {config['learning_rate']:g}"
         for history, config in zip(histories, configs, strict=True)
     )
     return Trained(
-        name,
-        start,
+        one.start,
         plan,
         configs[0]["settings"],
-        best,
-        best.read_config()["best_validation_mae"],
-        comparison.read(best),
+        one.best.read_config()["best_validation_mae"],
+        comparison.read(one.best),
         joined,
     )
 

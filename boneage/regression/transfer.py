@@ -20,18 +20,11 @@ from boneage.regression.settings import (
     TrainingSettings,
     only,
 )
-
-PACED_BY = "paced_transfer/step1_ptl_gen.py"
-CONVENTIONAL_BY = "paced_transfer/step2_conventional_transfer.py"
-PLAN = "plan.json"
-"""Beside the stages of a paced run: rates and epochs of each, in order."""
+from boneage.regression.transfer_runs import PACED, PACED_BY, PLAN, Finished, stages_of
 
 
-def train_paced(layout: Layout, settings: PacedSettings) -> list[Run]:
+def train_paced(layout: Layout, settings: PacedSettings) -> Finished:
     """Train all stages in order, from the first one that is not finished.
-
-    Returns:
-        A run a stage: `stage_<k>_<name>` in the run's folder.
 
     Raises:
         InputError: what the settings name is missing or does not fit, or the run
@@ -52,13 +45,7 @@ def train_paced(layout: Layout, settings: PacedSettings) -> list[Run]:
             fine_tuning.train(run, plan, parts, origin)
             _evaluate(run, name)
             origin = Origin(run, origin.epochs + epochs)
-    return stages
-
-
-def stages_of(folder: Path, names: list[str]) -> list[Run]:
-    """The runs of a paced run's stages, in the order of `names`."""
-    numbered = enumerate(names, start=1)
-    return [Run(folder / f"stage_{number}_{name}") for number, name in numbered]
+    return Finished(folder, PACED, tuple(stages))
 
 
 def _keep_plan(path: Path, settings: PacedSettings) -> None:
@@ -152,22 +139,3 @@ def _metrics(run: Run, part: str) -> dict:
         values = agreement.with_interval(metric, true, predicted, rng)
         found[name] = [None if np.isnan(value) else value for value in values]
     return found
-
-
-def best_stage(stages: list[Run]) -> Run:
-    """The stage with the lowest validation MAE: what a paced run leaves to use."""
-    return min(stages, key=lambda run: run.read_config()["best_validation_mae"])
-
-
-def summary(trained: list[Run]) -> list[str]:
-    """Closing lines: what learned in each training, and its error."""
-    lines = []
-    for run in trained:
-        config, facts = run.read_config(), read_json(run.evaluation, "this step")
-        lines.append(
-            f"{run.name}: {facts['trainable_layer_count']} layers at "
-            f"{config['learning_rate']:g}, best epoch {config['best_epoch']} of "
-            f"{config['epochs']}, validation MAE {config['best_validation_mae']:.2f}, "
-            f"test MAE {facts['test']['mae'][0]:.2f} months"
-        )
-    return lines

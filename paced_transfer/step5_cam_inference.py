@@ -1,0 +1,75 @@
+"""Predictions and activation maps of paced runs and rivals, over a cohort or some ids.
+
+Reads   models/paced/<run>/, models/conventional/<run>/; data/segment_all.h5,
+        data/csv/train.csv (test.csv), data/csv/split.csv (unless --part all or --ids)
+Writes  cam/ in the run's folder: predictions.csv, overlays error_<months>_<id>.png that
+        sort by error, contact_sheet.png, index.html; of paced runs stages.png, too:
+        the same hands after each stage
+
+    python paced_transfer/step5_cam_inference.py --run xception_female
+
+--data may name another cohort than the one that the run was trained on.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from boneage import cli
+from boneage.files import InputError, at_least
+from boneage.regression import agreement, parts, transfer_runs
+from boneage.regression.transfer_runs import Finished
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """Which networks, which hands."""
+
+    run: str | None = None
+    """A paced run or a rival; default: every finished one."""
+    stage: str = "best"
+    """Of a paced run: best (by validation), or a stage's name, such as exit."""
+    part: Literal["test", "validation", "train", "all"] = "test"
+    """The part of the cohort to predict; all needs no split."""
+    ids: tuple[int, ...] = ()
+    """Only these hands, of any part."""
+    limit: int = 60
+    """Overlays, from the best to the worst predicted hand."""
+    batch_size: int = 16
+    """Hands a forward pass."""
+
+
+def main(options: Options) -> None:
+    """Write the cam folder of each run."""
+    at_least(1, batch_size=options.batch_size, limit=options.limit)
+    found, notes = transfer_runs.find(options.layout)
+    wanted = [one for one in found if options.run in (None, one.name)]
+    if not wanted:
+        names = cli.list_some([one.name for one in found])
+        raise InputError(f"--run {options.run}: not finished; there are {names}")
+    for one in wanted:
+        explain(one, options)
+    cli.summary(*notes)
+
+
+def explain(one: Finished, options: Options) -> None:
+    """Write the cam folder of one run, and say what is in it."""
+    run = one.stage(options.stage)
+    config = run.read_config()
+    hands = parts.of_cohort(options.layout, options.part, options.ids, config["sex"])
+
+    # Keras and Matplotlib: seconds, once everything named is there
+    from boneage.explanation import stages
+
+    folder = one.folder / "cam"
+    title = one.name if run.folder == one.folder else f"{one.name}, {run.name}"
+    batch_size = options.batch_size
+    predicted = stages.write_run(folder, run, title, hands, options.limit, batch_size)
+    if len(one.runs) > 1:
+        errors = predicted - hands.cohort.bone_age_months
+        few = hands.select(agreement.spanning(errors, stages.HANDS_ON_SHEET))
+        stages.write_sheet(folder / "stages.png", one.name, one.runs, few, batch_size)
+    cli.summary(*stages.notes(run, title, hands, predicted), wrote=folder)
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)
