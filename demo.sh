@@ -36,6 +36,16 @@ step al_segmentation/step4_regression_with_cam.py --model xception \
 step al_segmentation/step5_statiscal_data.py
 step al_segmentation/step6_cam.py
 
+# the girls' hands once more, from the backbone just trained: what it is run for, not what
+# it is good for, since that backbone has seen them
+transfer="--weights demo/models/regression/xception_all_cam/model.keras --sex female
+    --image-size 96 --epochs-per-stage 2 --augmentation 0.3
+    --schedule head 1e-3 exit 1e-3 all 1e-4"
+step paced_transfer/step1_ptl_gen.py $transfer
+step paced_transfer/step2_conventional_transfer.py $transfer
+step paced_transfer/step5_cam_inference.py --run xception_female
+step paced_transfer/step6_visualize.py
+
 cat <<'TEXT'
 
 Look at
@@ -44,4 +54,6 @@ Look at
   demo/models/regression/*/cam/index.html                     where the networks look
   demo/models/regression/*/cam/contact_sheet.png
   demo/models/regression/xception_all_cam/cam/evolution.webm  how the maps came about
+  demo/models/paced/xception_female/cam/stages.png            the same hands by stage
+  demo/models/transfer/loss_xception_female.png               paced transfer and rivals
 TEXT

@@ -46,9 +46,9 @@ def main(options: Options) -> None:
     if not wanted:
         names = cli.list_some([one.name for one in found])
         raise InputError(f"--run {options.run}: not finished; there are {names}")
+    cli.summary(*notes)
     for one in wanted:
         explain(one, options)
-    cli.summary(*notes)
 
 
 def explain(one: Finished, options: Options) -> None:
@@ -60,15 +60,14 @@ def explain(one: Finished, options: Options) -> None:
     # Keras and Matplotlib: seconds, once everything named is there
     from boneage.explanation import stages
 
-    folder = one.folder / "cam"
     title = one.name if run.folder == one.folder else f"{one.name}, {run.name}"
     batch_size = options.batch_size
-    predicted = stages.write_run(folder, run, title, hands, options.limit, batch_size)
+    predicted = stages.write_run(one.cam, run, title, hands, options.limit, batch_size)
     if len(one.runs) > 1:
         errors = predicted - hands.cohort.bone_age_months
         few = hands.select(agreement.spanning(errors, stages.HANDS_ON_SHEET))
-        stages.write_sheet(folder / "stages.png", one.name, one.runs, few, batch_size)
-    cli.summary(*stages.notes(run, title, hands, predicted), wrote=folder)
+        stages.write_sheet(one.cam / "stages.png", one.name, one.runs, few, batch_size)
+    cli.summary(*stages.notes(run, title, hands, predicted), wrote=one.cam)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ class Finished:
         return self.folder.name
 
     @property
+    def cam(self) -> Path:
+        """Predictions, overlays and sheets: paced_transfer/step5_cam_inference.py."""
+        return Run(self.folder).cam
+
+    @property
     def best(self) -> Run:
         """The stage with the lowest validation MAE: what a paced run leaves to use."""
         maes = [run.read_config()["best_validation_mae"] for run in self.runs]
