@@ -88,15 +88,23 @@ def tiny_build(name: str, image_size: int, weights: str):
     return backbone
 
 
-@pytest.fixture
-def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> str:
+@contextlib.contextmanager
+def with_tiny_backbone() -> Iterator[str]:
     """Make `tiny` a backbone: the same training, in seconds."""
     from boneage.regression import backbones
 
     record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
-    monkeypatch.setitem(backbones.BACKBONES, "tiny", record)
-    monkeypatch.setattr(backbones, "build", tiny_build)
-    return "tiny"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(backbones.BACKBONES, "tiny", record)
+        monkeypatch.setattr(backbones, "build", tiny_build)
+        yield "tiny"
+
+
+@pytest.fixture
+def tiny_backbone() -> Iterator[str]:
+    """Make `tiny` a backbone for one test."""
+    with with_tiny_backbone() as name:
+        yield name
 
 
 def pack_hands(layout: Layout, count: int = 40, size: int = 32) -> Cohort:
@@ -115,6 +123,13 @@ def pack_hands(layout: Layout, count: int = 40, size: int = 32) -> Cohort:
 def layout(tmp_path: Path) -> Layout:
     """An empty data and models folder."""
     return Layout(tmp_path / "data", tmp_path / "models")
+
+
+@pytest.fixture
+def ready(layout: Layout, tiny_backbone: str) -> Layout:
+    """Forty packed hands, and a backbone that trains in seconds."""
+    pack_hands(layout)
+    return layout
 
 
 @pytest.fixture(scope="session")

@@ -224,6 +224,32 @@ def test_blocks_of_the_real_backbones(name):
     assert np.isfinite(months).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", backbones.BACKBONES)
+def test_stage_of_a_real_backbone_changes_just_its_layers(name):
+    model = regressor.build(name, 75, "none")
+    network, before = model.get_layer(name), set()
+    rng = np.random.default_rng(0)
+    fed = regressor.inputs(model, rng.integers(0, 256, (4, 75, 75)), IS_MALE)
+    for start in backbones.stages(name).values():
+        learning = regressor.freeze_and_compile(
+            model, name, start, keras.optimizers.Adam(1e-3), "mean_absolute_error"
+        )
+        old = {layer.name: layer.get_weights() for layer in network.layers}
+        model.train_on_batch(fed, np.array([[10.0], [20], [30], [40]]))
+        changed = {
+            layer.name
+            for layer in network.layers
+            if any(
+                not np.array_equal(one, other)
+                for one, other in zip(old[layer.name], layer.get_weights(), strict=True)
+            )
+        }
+        assert changed == set(learning) - {"linear_unit"}
+        assert changed > before or start == "head"
+        before = changed
+
+
 @pytest.mark.parametrize("name", backbones.BACKBONES)
 def test_preprocessing_is_that_of_the_imagenet_weights(name):
     record = backbones.BACKBONES[name]

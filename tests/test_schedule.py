@@ -36,6 +36,14 @@ def test_without_warm_up_it_begins_at_the_top():
     assert rates(TrainingSettings(warmup_epochs=0, learning_rate=1.0))[0] == 1.0
 
 
+def test_without_decay_it_stays():
+    settings = TrainingSettings(
+        epochs=5, warmup_epochs=1, learning_rate=1.0, decay="none"
+    )
+    assert rates(settings)[:STEPS] == rates()[:STEPS]
+    assert set(rates(settings)[STEPS:]) == {1.0}
+
+
 def test_warm_up_longer_than_the_training_never_passes_the_top():
     longer = TrainingSettings(epochs=1, warmup_epochs=3, learning_rate=1.0)
     assert max(learning_rate(longer, STEPS, step) for step in range(10)) < 0.5

@@ -9,11 +9,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, call, pack_hands
+from conftest import REPOSITORY, call, pack_hands, with_tiny_backbone
 
 from boneage import cohort as cohorts
 from boneage.explanation.activation_maps import read_panel
 from boneage.files import InputError
+from boneage.layout import Layout
 from boneage.regression import fine_tuning, runs, training
 from boneage.regression.settings import TrainingSettings
 
@@ -31,28 +32,13 @@ OPTIONS = {
 SETTINGS = TrainingSettings(**OPTIONS)
 
 
-@pytest.fixture
-def ready(layout, tiny_backbone):
-    """Forty packed hands, and a backbone that trains in seconds."""
-    pack_hands(layout)
-    return layout
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run of four epochs with its panel, through the script."""
-    from conftest import tiny_build
-
-    from boneage.layout import Layout
-    from boneage.regression import backbones
-
     folder = tmp_path_factory.mktemp("finished")
     layout = Layout(folder / "data", folder / "models")
     cohort = pack_hands(layout)
-    with pytest.MonkeyPatch.context() as patch:
-        record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
-        patch.setitem(backbones.BACKBONES, "tiny", record)
-        patch.setattr(backbones, "build", tiny_build)
+    with with_tiny_backbone():
         call(layout, STEP_WITH_CAM, panel=3, **OPTIONS)
     return layout, runs.Run(layout.regression / "one"), cohort
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import call, pack_hands
+from conftest import call, pack_hands, with_tiny_backbone
 
 from boneage.files import InputError
+from boneage.layout import Layout
 from boneage.regression import transfer
 from boneage.regression.runs import Run
 from boneage.regression.settings import PacedSettings
@@ -35,28 +36,13 @@ LEARNED = {
 }
 
 
-@pytest.fixture
-def ready(layout, tiny_backbone):
-    """Forty packed hands, and a backbone that trains in seconds."""
-    pack_hands(layout)
-    return layout
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One paced run and its four rivals, through the scripts. Copy it."""
-    from conftest import tiny_build
-
-    from boneage.layout import Layout
-    from boneage.regression import backbones
-
     folder = tmp_path_factory.mktemp("transfer")
     layout = Layout(folder / "data", folder / "models")
     pack_hands(layout)
-    with pytest.MonkeyPatch.context() as patch:
-        record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
-        patch.setitem(backbones.BACKBONES, "tiny", record)
-        patch.setattr(backbones, "build", tiny_build)
+    with with_tiny_backbone():
         call(layout, PACED, **OPTIONS)
         call(layout, CONVENTIONAL, **OPTIONS)
     return layout
@@ -67,7 +53,7 @@ def copy(finished, tmp_path, tiny_backbone):
     """The finished runs, to change."""
     shutil.copytree(finished.data, tmp_path / "data")
     shutil.copytree(finished.models, tmp_path / "models")
-    return type(finished)(tmp_path / "data", tmp_path / "models")
+    return Layout(tmp_path / "data", tmp_path / "models")
 
 
 def stages(layout) -> dict[str, Run]:
@@ -380,7 +366,7 @@ def test_every_run_is_explained_where_none_is_named(copy):
 
 
 def test_cohort_of_unknown_ages_without_split_is_predicted(copy, tmp_path, capsys):
-    other = type(copy)(tmp_path / "other", copy.models)
+    other = Layout(tmp_path / "other", copy.models)
     pack_hands(other)
     ages = other.train_csv.read_text().splitlines()
     rows = [line.split(",") for line in ages[1:]]
