@@ -95,8 +95,8 @@ def test_label_says_what_tells_two_methods_apart(layout):
     rival(layout, "b", "all", noise(1), learning_rate=1e-4)
     rival(layout, "c", "head", noise(1))
     assert [method.label for method in group_of(layout)] == [
-        *("paced; batch norm frozen", "paced; batch norm trained"),
-        *("from head", "from all; epochs 6 at 0.0001", "from all; epochs 6 at 0.001"),
+        *("paced (batch norm frozen)", "paced (batch norm trained)", "from head"),
+        *("from all (epochs 6 at 0.0001)", "from all (epochs 6 at 0.001)"),
     ]
 
 

@@ -153,6 +153,7 @@ def _methods(alike: list[Trained]) -> list[Method]:
             if place > 0 and any(other[place] != fact for other in of_start)
         ]
         label = PACED if key[0] == PACED else f"from {key[0]}"
+        label += f" ({'; '.join(telling)})" if telling else ""
         by_seed = sorted(found[key], key=lambda one: one.settings["seed"])
-        methods.append(Method("; ".join([label, *telling]), tuple(by_seed)))
+        methods.append(Method(label, tuple(by_seed)))
     return methods
