@@ -6,7 +6,7 @@ loading them. Attributes `size`, `preprocessing`, `version`.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,11 +125,16 @@ def _map(path: Path, dataset: h5py.Dataset, shape: tuple[int, int, int]) -> np.n
 
 
 def append(
-    path: Path, images: list[np.ndarray], masks: list[np.ndarray], ids: list[int]
+    path: Path,
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    ids: list[int],
+    without: Collection[int] = (),
 ) -> None:
     """Add pairs to an annotated file: a new file with all rows takes its place.
 
-    A pair whose id is there already takes the place of the old one.
+    A pair whose id is there already takes the place of the old one; those of the ids
+    in `without` go.
     """
     before = read(path, "step2_image_2_h5.py --pool annotated")
     if before.masks is None:
@@ -137,7 +142,7 @@ def append(
     with create(
         path, len(before.ids) + len(ids), before.size, before.preprocessing, True
     ) as writer:
-        for row in np.flatnonzero(~np.isin(before.ids, ids)):
+        for row in np.flatnonzero(~np.isin(before.ids, [*ids, *without])):
             writer.add(before.ids[row], before.images[row], before.masks[row])
         for radiograph_id, image, mask in zip(ids, images, masks, strict=True):
             writer.add(radiograph_id, image, mask)

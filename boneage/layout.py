@@ -64,8 +64,33 @@ class Layout:
 
     @property
     def new(self) -> Path:
-        """Pairs `<id>.png`, `<id>_bin.png`: step2 asks, the oracle answers."""
+        """Pairs `<id>.png`, `<id>_bin.png`: step2 asks, the oracle answers.
+
+        Beside them `<id>_proposal.png`, `<id>_disagreement.png`, for the oracle to look
+        at: step2_interactive_segmentation.py.
+        """
         return self.data / "gt" / "new"
+
+    def query(self, radiograph_id: int) -> Path:
+        """The radiograph that is asked about."""
+        return self.new / f"{radiograph_id}.png"
+
+    def proposal(self, radiograph_id: int) -> Path:
+        """The committee's own mask of it."""
+        return self.new / f"{radiograph_id}_proposal.png"
+
+    def disagreement(self, radiograph_id: int) -> Path:
+        """Where the members disagree: 0 nowhere, 255 between a sure yes and no."""
+        return self.new / f"{radiograph_id}_disagreement.png"
+
+    def answer(self, radiograph_id: int) -> Path:
+        """The mask that the oracle drew."""
+        return self.new / f"{radiograph_id}_bin.png"
+
+    @property
+    def unusable(self) -> Path:
+        """Columns `id,time`: step2_interactive_segmentation.py, in the browser."""
+        return self.data / "gt" / "unusable.csv"
 
     @property
     def queries(self) -> Path:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from boneage import hdf5, radiographs
+from boneage import hdf5
 from boneage.files import InputError, replacing
 from boneage.layout import Layout
 from boneage.parallel import SetAside, report
-from boneage.segmentation import annotations, hands, overlap, queries
+from boneage.segmentation import annotations, overlap, queries, unusable, waiting
 from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
 from boneage.segmentation.oracle import FinishAsking, Leave, Oracle, Query, timed
 from boneage.segmentation.query_log import QueryLog
@@ -166,7 +166,8 @@ class ActiveLearning:
             for path in self.layout.new.glob("*.png")
             if path.stem.isdecimal()
         ]
-        free = ~np.isin(ids, self.annotated.ids) & ~np.isin(ids, asked)
+        gone = [*self.annotated.ids, *asked, *unusable.flagged(self.layout)]
+        free = ~np.isin(ids, gone)
         if askable is not None:
             free &= np.isin(ids, list(askable))
         return np.flatnonzero(free)
@@ -271,29 +272,22 @@ class ActiveLearning:
             Query(entry["id"], entry["score"], self.state["epoch"])
             for entry in self.state["queries"]
         ]
+        flagged = unusable.flagged(self.layout)
         open_queries = [
             query
             for query in asked
-            if annotations.mask_of_person(self.layout, query.radiograph_id) is None
+            if query.radiograph_id not in flagged
+            and annotations.mask_of_person(self.layout, query.radiograph_id) is None
         ]
         if not open_queries:
             return None
-        self._lay_out(open_queries)
+        ids = np.array([query.radiograph_id for query in open_queries])
+        images = self.unannotated.images[self.unannotated.rows_of(ids)]
+        found = self.committee.probabilities(images)
+        waiting.lay_out(self.layout, open_queries, found)
         self.log.asked(open_queries)
         count, seconds = timed(oracle, open_queries)
         return seconds / count if count else None
-
-    def _lay_out(self, asked: list[Query]) -> None:
-        """Write each query's radiograph and the committee's proposal into gt/new."""
-        rows = self.unannotated.rows_of(np.array([q.radiograph_id for q in asked]))
-        mean = self.committee.probabilities(self.unannotated.images[rows]).mean(axis=0)
-        for query, probability in zip(asked, mean, strict=True):
-            source = self.layout.radiograph(query.radiograph_id)
-            radiograph = radiographs.read(source)
-            proposal = hands.mask_from_probability(probability, radiograph.shape)
-            name = self.layout.new / f"{query.radiograph_id}_proposal.png"
-            radiographs.write(name, proposal)
-            radiographs.write(self.layout.new / source.name, radiograph)
 
     def _write_history(self) -> None:
         path = self.layout.committee / "history.csv"

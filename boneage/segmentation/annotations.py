@@ -10,6 +10,7 @@ from boneage import hdf5, parallel, radiographs
 from boneage.files import InputError, only_one, up_to_date
 from boneage.layout import Layout
 from boneage.parallel import SetAside
+from boneage.segmentation import unusable
 
 PACKED_BY = "al_segmentation/step2_image_2_h5.py"
 SIZE_STEP = 16
@@ -135,12 +136,15 @@ def take_in_new(layout: Layout) -> TakenIn:
     """Append the finished pairs of gt/new to annotated.h5, each exactly once.
 
     Called by step2_image_2_h5.py and by the interactive program before each epoch;
-    either may run beside the other. A bad pair stays where it is.
+    either may run beside the other. A bad pair stays where it is, and so does one whose
+    radiograph is flagged as not usable; packed before it was flagged, it goes.
     """
     with only_one(layout.annotated_h5):
         packed = hdf5.read(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
         known = set(packed.ids.tolist())
         pairs = _pairs(layout, layout.new, ".png")
+        flagged = unusable.flagged(layout).keys() & pairs.keys()
+        ignored = [_flagged(layout, pairs.pop(i)) for i in sorted(flagged)]
         # a mask newer than the file was drawn again: it takes the old one's place
         packed_as_drawn = {
             i
@@ -161,11 +165,23 @@ def take_in_new(layout: Layout) -> TakenIn:
         )
         bad = {entry.item for entry in set_aside}
         added = [i for i in finished if pairs[i] not in bad]
-        if added:
-            images, masks = zip(*prepared, strict=True)
-            hdf5.append(layout.annotated_h5, images, masks, added)
+        if added or flagged & known:
+            images, masks = zip(*prepared, strict=True) if prepared else ((), ())
+            hdf5.append(layout.annotated_h5, images, masks, added, without=flagged)
     waiting += [i for i in finished if pairs[i] in bad]
+    set_aside += [entry for entry in ignored if entry is not None]
     return TakenIn(added, set_aside, sorted(waiting))
+
+
+def _flagged(layout: Layout, pair: tuple[Path, Path]) -> SetAside | None:
+    """Why a mask that was drawn is not used: its radiograph is flagged."""
+    if not pair[1].exists():
+        return None
+    return SetAside(
+        pair,
+        f"{pair[1]}: flagged as not usable in {layout.unusable}; save it once more in "
+        "the browser, or take its line out there",
+    )
 
 
 def pack_unannotated(

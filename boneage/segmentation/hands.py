@@ -28,6 +28,17 @@ def mask_from_probability(probability: np.ndarray, shape: tuple[int, int]) -> Ma
     return largest_hand(inside.astype(np.uint8) * 255)
 
 
+def disagreement(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """How far apart the members are: (row, column) uint8 at the radiograph's own size.
+
+    probabilities: (member, size, size) float32 in [0, 1] of the padded square.
+    shape: rows and columns of the radiograph.
+    255 where one member is sure of the hand and another of the background.
+    """
+    spread = np.ptp(probabilities, axis=0).astype(np.float32)
+    return np.rint(255 * from_square(spread, shape)).clip(0, 255).astype(np.uint8)
+
+
 def enhanced_hand(
     radiograph: np.ndarray,
     mask: Mask,

@@ -14,11 +14,15 @@ from boneage.segmentation import overlap
 
 @dataclass(frozen=True)
 class Query:
-    """One radiograph that the committee asks about."""
+    """One radiograph that the committee asks about.
+
+    score, round, measure: None where somebody laid the radiograph there unasked.
+    """
 
     radiograph_id: int
-    score: float
-    round: int
+    score: float | None
+    round: int | None
+    measure: str | None = None
 
 
 class FinishAsking(Exception):

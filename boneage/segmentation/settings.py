@@ -14,6 +14,8 @@ Measure = Literal[
     "random",
 ]
 
+OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
+
 
 @dataclass(frozen=True)
 class CommitteeSettings:
@@ -70,3 +72,30 @@ class CommitteeSettings:
         """These options alone, without those of the script that inherits them."""
         names = [field.name for field in fields(CommitteeSettings)]
         return CommitteeSettings(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """Where the page for annotating in the browser is served, and to whom."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; any but this machine's own demands --auth."""
+    port: int | None = None
+    """Port of the page; by default the first free one from 7860 on."""
+    auth: str = ""
+    """NAME:PASSWORD that the page asks for."""
+    open_page: bool = True
+    """Open the page in this machine's browser, if there is a screen."""
+
+    def check_page(self) -> None:
+        """Raise InputError where the page would be open to others, or cannot be."""
+        name, _, password = self.auth.partition(":")
+        if self.auth and not (name and password):
+            raise InputError("--auth: expected NAME:PASSWORD")
+        if self.host not in OWN_ADDRESSES and not self.auth:
+            raise InputError(
+                f"--host {self.host}: others could see the radiographs; --auth "
+                "NAME:PASSWORD is needed"
+            )
+        if self.port is not None and not 1 <= self.port <= 65535:
+            raise InputError(f"--port {self.port}: expected 1 to 65535")
