@@ -23,6 +23,13 @@ from boneage.segmentation.oracle import Query
 from boneage.segmentation.query_log import QueryLog
 
 Status = Literal["waiting", "saved", "flagged", "skipped", "unreadable"]
+WORDS: dict[Status, str] = {
+    "saved": "saved",
+    "skipped": "skipped",
+    "waiting": "waiting",
+    "flagged": "not usable",
+    "unreadable": "not readable",
+}
 CLAIM_S = 600
 """Seconds for which a radiograph is kept for a page that does nothing about it."""
 
@@ -252,6 +259,23 @@ class AnnotationQueue:
             proposal_shown=opened.proposal is not None,
             dice=dice,
         )
+
+    def changed(self, radiograph_id: int) -> int:
+        """When its mask was saved, in nanoseconds; 0 without one."""
+        path = self.layout.answer(radiograph_id)
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    def describe(self) -> str:
+        """How many have come to what, in one line."""
+        statuses = self.statuses()
+        parts = []
+        for status, words in WORDS.items():
+            ids = [str(i) for i, now in statuses.items() if now == status]
+            if ids and status in ("flagged", "unreadable"):
+                parts.append(f"{len(ids)} {words}: {', '.join(ids)}")
+            elif ids or status == "saved":
+                parts.append(f"{len(ids)} {words}")
+        return "; ".join(parts)
 
     def count(self, status: Status) -> int:
         """How many have come to this."""

@@ -4,6 +4,8 @@ Masks: (row, column) uint8, 0 or 255, of the radiograph's own size, in and out. 
 mask comes back empty.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -18,6 +20,12 @@ SMOOTHING = 0.006
 """Width of the smoothing, as a share of the hand's longer side."""
 MAP_COLOUR = (0, 200, 255)
 """RGB of the disagreement map: far from the grey of bone and the orange of the mask."""
+
+
+MASK_COLOUR = (255, 120, 0)
+"""RGB of the mask where it lies over a radiograph."""
+MASK_OPACITY = 0.4
+MASK_ALPHA = round(255 * MASK_OPACITY)
 
 
 def stretched(radiograph: np.ndarray) -> np.ndarray:
@@ -38,6 +46,25 @@ def with_map(grey: np.ndarray, disagreement: np.ndarray) -> np.ndarray:
     share = 0.8 * disagreement[..., None].astype(np.float32) / 255
     colour = np.array(MAP_COLOUR, np.float32)
     return (grey[..., None] * (1 - share) + colour * share).astype(np.uint8)
+
+
+def layer_of(mask: Mask) -> np.ndarray:
+    """A mask as a layer to draw on: (row, column, 4) uint8, RGBA."""
+    layer = np.zeros((*mask.shape, 4), np.uint8)
+    layer[mask > 0] = (*MASK_COLOUR, MASK_ALPHA)
+    return layer
+
+
+def mask_of_layers(layers: Sequence[np.ndarray], shape: tuple[int, int]) -> Mask | None:
+    """The mask drawn on the one layer of a canvas; None where it is not of `shape`.
+
+    layers: (row, column, 4) uint8, RGBA. An edge that the brush left half transparent
+    is inside from half of the mask's own opacity on.
+    """
+    # more than one: the canvas still holds what an earlier radiograph left on it
+    if len(layers) != 1 or layers[0].shape != (*shape, 4):
+        return None
+    return np.where(layers[0][..., 3] > MASK_ALPHA // 2, 255, 0).astype(np.uint8)
 
 
 def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:

@@ -1,0 +1,167 @@
+"""Serves the annotator's page, as an oracle for step 2 or on its own.
+
+The page is a Gradio application; only this machine sees it unless a password is set,
+and it gives out the pictures that it shows and no other file.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+import webbrowser
+from collections.abc import Iterator
+
+from boneage.files import InputError
+from boneage.layout import Layout
+from boneage.segmentation import waiting
+from boneage.segmentation.annotation_queue import AnnotationQueue
+from boneage.segmentation.desk import CLOSE, FINISH, GO_ON, LEAVE, Desk
+from boneage.segmentation.oracle import FinishAsking, Leave, Query
+from boneage.segmentation.settings import PageSettings
+
+FAREWELL_S = 1.5
+"""How long the page is still served after the last decision, to say so."""
+
+
+@contextlib.contextmanager
+def serving(desk: Desk, settings: PageSettings) -> Iterator[str]:
+    """Serve a desk's page while the block runs; yields its address.
+
+    Raises:
+        InputError: a host that others see, without a password.
+        OSError: the port is taken.
+    """
+    settings.check_page()
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    with tempfile.TemporaryDirectory(prefix="annotator-") as folder:
+        # by default all of a machine's Gradio programs, of all its users, share one
+        # folder, and each gives out what it finds there; this one is ours alone
+        os.environ |= ENVIRONMENT | {"GRADIO_TEMP_DIR": folder}
+        try:
+            yield from _launched(desk, settings)
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
+ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_TEMP_DIR": "",
+    # set by other programs, these would open to all what we keep to ourselves
+    "GRADIO_ALLOWED_PATHS": "",
+    "GRADIO_SHARE": "False",
+    "GRADIO_ROOT_PATH": "",
+}
+
+
+def _launched(desk: Desk, settings: PageSettings) -> Iterator[str]:
+    import gradio
+
+    from boneage.segmentation import annotator_page
+
+    page = annotator_page.build(desk)
+    _, address, _ = page.launch(
+        server_name=settings.host,
+        server_port=settings.port,
+        auth=tuple(settings.auth.split(":", 1)) if settings.auth else None,
+        share=False,
+        quiet=True,
+        inbrowser=False,
+        prevent_thread_lock=True,
+        allowed_paths=[],
+        show_error=True,
+        footer_links=[],
+        # the themes' own fonts would be fetched from the web
+        theme=gradio.themes.Default(
+            font=["system-ui", "sans-serif"], font_mono=["monospace"]
+        ),
+        css_paths=annotator_page.HERE / "annotator.css",
+        head=annotator_page.head(desk),
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+    )
+    try:
+        print(f"annotate at {address} (Ctrl-C stops; what is saved stays)")
+        if settings.open_page and _has_screen():
+            webbrowser.open(address)
+        yield address
+        time.sleep(FAREWELL_S)
+    finally:
+        page.close(verbose=False)
+
+
+def _has_screen() -> bool:
+    """Whether a browser can open here; a text browser would take the terminal."""
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+class BrowserOracle:
+    """A person who draws on a page, and says there when the training is to go on."""
+
+    def __init__(self, layout: Layout, settings: PageSettings, measure: str) -> None:
+        """Serve nothing yet; `measure` chose the queries."""
+        self.layout = layout
+        self.settings = settings
+        self.measure = measure
+        self.desk = Desk(layout, (GO_ON, FINISH, LEAVE))
+        self._served = contextlib.ExitStack()
+        self._address = ""
+
+    def __enter__(self) -> "BrowserOracle":
+        """The page is served from the first question until the block ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End serving."""
+        self._served.close()
+
+    def annotate(self, queries: list[Query]) -> int:
+        """Show the queries on the page, wait for the decision, count the masks."""
+        asked = [
+            Query(q.radiograph_id, q.score, q.round, self.measure) for q in queries
+        ]
+        queue = AnnotationQueue(
+            self.layout, waiting.queries_of_round(self.layout, asked)
+        )
+        self.desk.lay(queue)
+        if not self._address:
+            serving_page = serving(self.desk, self.settings)
+            self._address = self._served.enter_context(serving_page)
+        else:
+            print(f"{len(queries)} radiographs wait at {self._address}")
+        decision = self.desk.wait()
+        print(queue.describe())
+        if decision == LEAVE.name:
+            raise Leave
+        if decision == FINISH.name:
+            raise FinishAsking
+        now = queue.statuses()
+        return sum(now[query.radiograph_id] == "saved" for query in queries)
+
+
+def annotate_waiting(layout: Layout, settings: PageSettings) -> list[str]:
+    """Serve whatever waits in gt/new until the person is done; summary lines.
+
+    Raises:
+        InputError: no radiograph lies there.
+    """
+    if not any(path.stem.isdecimal() for path in layout.new.glob("*.png")):
+        raise InputError(
+            f"{layout.new}: no radiograph <id>.png to annotate; "
+            "step2_interactive_segmentation.py lays there what it asks about"
+        )
+    queries = waiting.waiting_queries(layout)
+    if not queries:
+        return ["nothing is waiting for a mask"]
+    desk = Desk(layout, (CLOSE,))
+    queue = AnnotationQueue(layout, queries)
+    desk.lay(queue)
+    with serving(desk, settings):
+        desk.wait()
+    return [queue.describe()]
