@@ -1,23 +1,16 @@
 """The annotator in a real browser: what a person draws is what lies on disk."""
 
 import contextlib
-import json
-import re
-import threading
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from boneage import phantom, radiographs
-from boneage.files import InputError
-from boneage.segmentation import annotator, mask_tools, unusable, waiting
+from boneage.segmentation import annotator, waiting
 from boneage.segmentation.annotation_queue import AnnotationQueue
 from boneage.segmentation.desk import CLOSE, Desk
-from boneage.segmentation.oracle import FinishAsking, Leave, Query
+from boneage.segmentation.oracle import Query
 from boneage.segmentation.query_log import QueryLog
 from boneage.segmentation.settings import PageSettings
 
@@ -91,28 +84,22 @@ class Tab:
         )
         return self
 
-    def drawing(self) -> int:
-        """Number of the canvas as it is built now."""
-        names = self.page.locator("#canvas").get_attribute("class", timeout=PATIENCE_MS)
-        return int(re.search(r"drawing-(\d+)", names)[1])
-
-    def ready(self, radiograph_id, after=-1):
-        """Wait until a canvas later than number `after` shows a radiograph."""
+    def ready(self, radiograph_id):
+        """Wait until a canvas built since the last key shows a radiograph."""
         self.page.wait_for_function(
-            READY, arg=[f"of-{radiograph_id}", after], timeout=PATIENCE_MS
+            READY, arg=f"of-{radiograph_id}", timeout=PATIENCE_MS
         )
-        # the picture is there, but the brush still gets its textures
-        self.page.wait_for_timeout(1500)
         return self
 
     def correct(self, key, radiograph_id):
         """Press a key that hands the canvas another mask."""
-        before = self.drawing()
-        self.page.keyboard.press(key)
-        return self.ready(radiograph_id, before)
+        return self.press(key).ready(radiograph_id)
 
     def press(self, key, then="", where="#headline"):
         """Press a key and wait for what it brings about."""
+        self.page.evaluate(
+            "window.canvasBefore = document.querySelector('#canvas canvas')"
+        )
         self.page.keyboard.press(key)
         return self.shows(then, where) if then else self
 
@@ -134,13 +121,18 @@ class Tab:
         return self
 
 
-READY = """([name, after]) => {
-    const canvas = document.querySelector("#canvas");
-    const zoom = canvas?.querySelector(".zoom-number");
-    const number = canvas?.className.match(/drawing-(\\d+)/)?.[1];
-    return canvas?.classList.contains(name) && +number > after
-        && !canvas.textContent.includes("select the draw tool")
-        && zoom && parseFloat(zoom.textContent) > 0;
+# true once one and the same canvas has been there for a while: it is built anew for
+# each mask, and the brush gets its textures after the picture
+READY = """(name) => {
+    const place = document.querySelector("#canvas");
+    const canvas = place?.querySelector("canvas");
+    const built = canvas !== window.canvasBefore && canvas?.clientWidth > 0 && place.classList.contains(name)
+        && place.querySelector(".zoom-number");
+    if (!built || window.canvasSeen?.canvas !== canvas) {
+        window.canvasSeen = { canvas: built && canvas, since: performance.now() };
+        return false;
+    }
+    return performance.now() - window.canvasSeen.since > 1500;
 }"""
 
 
@@ -156,7 +148,7 @@ def annotate(browser, layout):
                 desk.lay(AnnotationQueue(layout, waiting.waiting_queries(layout)))
                 address = stack.enter_context(annotator.serving(desk, QUIET))
                 served.extend([address, desk])
-            page = browser.new_page(viewport=dict(zip(("width", "height"), size)))
+            page = browser.new_page(viewport={"width": size[0], "height": size[1]})
             stack.callback(page.close)
             return Tab(page, served[0])
 

@@ -23,7 +23,7 @@ NAME = """() => sessionStorage.page ||=
     crypto.getRandomValues(new Uint32Array(2)).join("-")"""
 """A page keeps its name over a reload, another tab gets one of its own."""
 HERE = Path(__file__).parent
-FRAMES = (gr.Group, gr.Column, gr.Row)
+FRAMES = (gr.Group, gr.Column)
 POLL_S = 2
 """How often a page without a radiograph asks for the next."""
 
@@ -197,7 +197,7 @@ def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
         interactive=True,
         height="calc(100vh - 24px)",
         elem_id="canvas",
-        elem_classes=f"of-{opened.radiograph_id} drawing-{serial}",
+        elem_classes=f"of-{opened.radiograph_id}",
     )
 
     def act(call: Callable[[Sheet, Mask], None]) -> Callable[[Sheet, dict], list]:
