@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from boneage import cli, parallel
-from boneage.segmentation import annotations
+from boneage.segmentation import annotations, unusable
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def main(options: Options) -> None:
     cli.summary(
         *parallel.report(taken.set_aside),
         *([waiting] if taken.waiting else []),
+        *unusable.report(layout),
         f"{len(taken.added)} packed, {len(taken.set_aside)} set aside",
         wrote=written,
     )

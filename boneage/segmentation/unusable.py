@@ -32,6 +32,12 @@ def flagged(layout: Layout) -> dict[int, str]:
     return {int(radiograph_id): time for radiograph_id, time in rows[1:]}
 
 
+def report(layout: Layout) -> list[str]:
+    """The summary's line that lists them; none where none is flagged."""
+    ids = ", ".join(str(i) for i in sorted(flagged(layout)))
+    return [f"flagged as not usable: {ids}"] if ids else []
+
+
 def flag(layout: Layout, radiograph_id: int) -> None:
     """Flag one radiograph; flagged already, it keeps its time."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
