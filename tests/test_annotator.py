@@ -1,16 +1,24 @@
 """The annotator in a real browser: what a person draws is what lies on disk."""
 
 import contextlib
+import json
+import os
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from boneage import phantom, radiographs
-from boneage.segmentation import annotator, waiting
+from boneage.files import InputError
+from boneage.segmentation import annotator, mask_tools, unusable, waiting
 from boneage.segmentation.annotation_queue import AnnotationQueue
 from boneage.segmentation.desk import CLOSE, Desk
-from boneage.segmentation.oracle import Query
+from boneage.segmentation.oracle import FinishAsking, Query
 from boneage.segmentation.query_log import QueryLog
 from boneage.segmentation.settings import PageSettings
 
@@ -66,13 +74,13 @@ def lay_out(layout, *ids, with_map=True) -> dict[int, np.ndarray]:
 class Tab:
     """One browser tab on the annotator."""
 
-    def __init__(self, page, address):
+    def __init__(self, page, address, heading="1 of"):
         self.page = page
         self.requested, self.faults = [], []
         page.on("request", lambda request: self.requested.append(request.url))
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.goto(address)
-        self.shows("1 of")
+        self.shows(heading)
 
     def shows(self, text, where="#headline"):
         """Wait until `text` can be read."""
@@ -126,8 +134,8 @@ class Tab:
 READY = """(name) => {
     const place = document.querySelector("#canvas");
     const canvas = place?.querySelector("canvas");
-    const built = canvas !== window.canvasBefore && canvas?.clientWidth > 0 && place.classList.contains(name)
-        && place.querySelector(".zoom-number");
+    const built = canvas !== window.canvasBefore && canvas?.clientWidth > 0
+        && place.classList.contains(name) && place.querySelector(".zoom-number");
     if (!built || window.canvasSeen?.canvas !== canvas) {
         window.canvasSeen = { canvas: built && canvas, since: performance.now() };
         return false;
@@ -142,15 +150,15 @@ def annotate(browser, layout):
     with contextlib.ExitStack() as stack:
         served = []
 
-        def open_tab(size=(1280, 900)):
+        def open_tab(heading="1 of"):
             if not served:
                 desk = Desk(layout, (CLOSE,))
                 desk.lay(AnnotationQueue(layout, waiting.waiting_queries(layout)))
                 address = stack.enter_context(annotator.serving(desk, QUIET))
                 served.extend([address, desk])
-            page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
             stack.callback(page.close)
-            return Tab(page, served[0])
+            return Tab(page, served[0], heading)
 
         open_tab.served = served
         yield open_tab
@@ -185,24 +193,243 @@ def test_proposals_saved_untouched_are_the_proposals_to_the_pixel(annotate, layo
     assert hosts == {annotate.served[0].split("/")[2]}
 
 
-def disk(shape, row, column, radius) -> np.ndarray:
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+def tube(shape, start, end, radius) -> np.ndarray:
+    """Pixels nearer than `radius` to a line from start to end (row, column)."""
+    points = np.stack(np.indices(shape), axis=-1).astype(float)
+    along = np.subtract(end, start)
+    share = ((points - start) @ along / (along @ along)).clip(0, 1)
+    return np.linalg.norm(points - start - share[..., None] * along, axis=-1) < radius
 
 
-@pytest.mark.parametrize("i", [PORTRAIT, LANDSCAPE, SQUARE])
-def test_a_stroke_lies_where_it_was_drawn(annotate, layout, i):
-    proposal = lay_out(layout, i)[i]
-    tab = annotate().ready(i).correct("k", i)
-    tab.stroke(layout, i, (40, 30), (40, 100))
-    tab.press("s", f"Radiograph {i} saved", "#message")
-    mask = saved(layout, i)
-    assert mask.shape == proposal.shape
-    assert set(np.unique(mask)) == {0, 255}
-    rows, columns = np.nonzero(mask)
-    radius = (rows.max() - rows.min()) / 2
-    assert abs((rows.max() + rows.min()) / 2 - 40) <= 1
-    assert abs(columns.min() + radius - 30) <= 1.5
-    assert abs(columns.max() - radius - 100) <= 1.5
-    print(radius, rows.min(), rows.max(), columns.min(), columns.max())
-    assert mask[40, 30:101].all()
+def brush_radius(mask) -> float:
+    """Of a stroke along a row."""
+    return np.ptp(np.flatnonzero(mask.any(axis=1))) / 2
+
+
+def test_strokes_lie_where_they_are_drawn(annotate, layout):
+    """Portrait, landscape and square, each on a cleared canvas."""
+    proposals = lay_out(layout, PORTRAIT, LANDSCAPE, SQUARE)
+    start, end = (40, 30), (40, 100)
+    tab = annotate()
+    for i, proposal in proposals.items():
+        tab.ready(i).correct("k", i).stroke(layout, i, start, end)
+        tab.press("s", f"Radiograph {i} saved", "#message")
+        mask = saved(layout, i)
+        assert mask.shape == proposal.shape
+        assert set(np.unique(mask)) == {0, 255}
+        radius = brush_radius(mask)
+        assert 2 < radius < 6
+        assert mask[tube(mask.shape, start, end, radius - 1)].all()
+        assert not mask[~tube(mask.shape, start, end, radius + 1.5)].any()
+
+
+def test_draw_erase_refine_save_next(annotate, layout):
+    proposals = lay_out(layout, PORTRAIT, SQUARE)
+    tab = annotate().ready(PORTRAIT)
+    drawn, erased = ((60, 5), (90, 5)), ((150, 40), (150, 110))
+    tab.stroke(layout, PORTRAIT, *drawn).press("e").stroke(layout, PORTRAIT, *erased)
+    tab.press("s", f"Radiograph {PORTRAIT} saved", "#message").ready(SQUARE)
+    mask, proposal = saved(layout, PORTRAIT), proposals[PORTRAIT]
+    shape, beyond = mask.shape, np.ones(mask.shape, bool)
+    for points, value in ((drawn, 255), (erased, 0)):
+        assert (mask[tube(shape, *points, 2)] == value).all()
+        beyond &= ~tube(shape, *points, 7)
+    np.testing.assert_array_equal(mask[beyond], proposal[beyond])
+    (line,) = log_of(layout, "annotated")
+    assert 0 < line["dice"] < 1
+    assert line["seconds"] > 0
+
+    radiograph = radiographs.read(layout.query(SQUARE))
+    tab.correct("r", SQUARE).press("s", f"Radiograph {SQUARE} saved", "#message")
+    refined = mask_tools.refine_edge(radiograph, proposals[SQUARE])
+    assert (refined != proposals[SQUARE]).any()
+    np.testing.assert_array_equal(saved(layout, SQUARE), refined)
+
+
+def test_skip_flag_reload_and_the_way_back(annotate, layout):
+    proposals = lay_out(layout, PORTRAIT, LANDSCAPE, SQUARE)
+    tab = annotate().ready(PORTRAIT)
+    tab.press("n", "2 of 3").ready(LANDSCAPE)
+    # a reload in the middle goes on with the radiograph in hand
+    tab.page.reload()
+    tab.shows("2 of 3").ready(LANDSCAPE)
+    tab.press("x", "3 of 3").ready(SQUARE)
+    assert set(unusable.flagged(layout)) == {LANDSCAPE}
+    tab.press("d").ready(SQUARE)
+    tab.press("s", "Nothing is waiting any more", "#empty")
+    tab.shows("1 saved; 1 skipped; 1 not usable: 8", "#empty")
+    assert tab.page.locator("#finished .thumbnail-item").count() == 3
+    # by its thumbnail to the flagged one, by the key to the saved one
+    tab.page.evaluate("window.canvasBefore = null")
+    tab.page.locator("#finished .thumbnail-item", has_text="8, not").click()
+    tab.shows("2 of 3").ready(LANDSCAPE)
+    tab.press("s", f"Radiograph {LANDSCAPE} saved", "#message")
+    np.testing.assert_array_equal(saved(layout, LANDSCAPE), proposals[LANDSCAPE])
+    assert unusable.flagged(layout) == {}
+    assert [entry["id"] for entry in log_of(layout, "skipped")] == [PORTRAIT]
+    tab.press("g", "Everything is saved. This page can be closed.", "#empty")
+    assert annotate.served[1].wait() == "close"
+
+
+def test_two_tabs_share_the_queue_and_overwrite_nothing_unasked(annotate, layout):
+    proposals = lay_out(layout, PORTRAIT, SQUARE)
+    first = annotate().ready(PORTRAIT)
+    second = annotate(heading="2 of 2").ready(SQUARE)
+    second.press("s", f"Radiograph {SQUARE} saved", "#message")
+    second.shows("open in another page", "#message").ready(PORTRAIT)
+    second.correct("l", PORTRAIT).press("s", "Nothing is waiting", "#empty")
+    theirs = saved(layout, PORTRAIT)
+    first.press("s", "saved elsewhere since you opened it", "#message")
+    np.testing.assert_array_equal(saved(layout, PORTRAIT), theirs)
+    first.press("s", "Nothing is waiting", "#empty")
+    np.testing.assert_array_equal(saved(layout, PORTRAIT), proposals[PORTRAIT])
+
+
+def test_the_training_goes_on_when_the_person_says_so(browser, layout):
+    """Two rounds on one page, which gets the second by itself."""
+    lay_out(layout, PORTRAIT, SQUARE)
+    outcomes, asked = [], threading.Event()
+
+    def train(oracle):
+        outcomes.append(oracle.annotate([Query(PORTRAIT, 0.9, 3)]))
+        try:
+            oracle.annotate([Query(SQUARE, 0.8, 4)])
+        except FinishAsking as finish:
+            outcomes.append(type(finish))
+        asked.set()
+
+    with annotator.BrowserOracle(layout, QUIET, "vote_entropy") as oracle:
+        training = threading.Thread(target=train, args=[oracle], daemon=True)
+        training.start()
+        while not oracle.address:
+            time.sleep(0.1)
+        page = browser.new_page()
+        tab = Tab(page, oracle.address, "1 of 1, round 3").ready(PORTRAIT)
+        tab.press("s", "Nothing is waiting", "#empty")
+        tab.press("g").shows("1 of 1, round 4").ready(SQUARE)
+        for _ in range(2):
+            page.get_by_role("button", name="Train on, ask no more").click()
+            page.wait_for_timeout(1000)
+        tab.shows("asks no more", "#empty")
+        assert asked.wait(30)
+        page.close()
+    assert outcomes == [1, FinishAsking]
+
+
+def fetch(address, data=None, **headers) -> tuple[int, bytes]:
+    request = urllib.request.Request(address, data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.fixture
+def served(layout):
+    """A page that nobody has opened yet; no browser is needed."""
+    lay_out(layout, PORTRAIT)
+    desk = Desk(layout, (CLOSE,))
+    desk.lay(AnnotationQueue(layout, waiting.waiting_queries(layout)))
+    with annotator.serving(desk, QUIET) as address:
+        yield address.rstrip("/")
+
+
+def test_no_other_file_is_given_out(served, layout, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("classified")
+    others = Path(tempfile.gettempdir()) / "gradio" / "of_another_user.txt"
+    others.parent.mkdir(exist_ok=True)
+    others.write_text("classified")
+    own = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert own.stat().st_mode & 0o077 == 0
+    try:
+        for path in (
+            secret,
+            others,
+            layout.query(PORTRAIT),
+            layout.queries,
+            f"{own}/../{tmp_path.name}/secret.txt",
+            f"{own}/../../..{secret}",
+            f"{own}/..%2f..%2f..{secret}",
+            "README.md",
+            "../README.md",
+            "boneage/layout.py",
+            f"file://{secret}",
+            "/proc/self/environ",
+        ):
+            for route in ("gradio_api/file=", "file=", "gradio_api/file/", "static/"):
+                status, content = fetch(f"{served}/{route}{path}")
+                assert status >= 400, f"{route}{path}"
+                assert b"classified" not in content
+    finally:
+        others.unlink()
+
+
+def test_no_file_is_read_that_a_forged_drawing_names(served, tmp_path):
+    secret = tmp_path / "secret.png"
+    radiographs.write(secret, np.full((8, 8), 77, np.uint8))
+    forged = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    config = json.loads(fetch(f"{served}/config")[1])
+    for function in config["dependencies"]:
+        content = json.dumps(
+            {
+                "data": [{"background": forged, "layers": [forged]}] * 3,
+                "fn_index": function["id"],
+                "session_hash": "forger",
+            }
+        ).encode()
+        for route in ("gradio_api/run/predict", "gradio_api/queue/join"):
+            fetch(f"{served}/{route}", content, **{"Content-Type": "application/json"})
+    own = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert not [p for p in own.rglob("*") if p.is_file() and p.name == secret.name]
+
+
+def test_page_listens_on_this_machine_alone(served):
+    port = int(served.rpartition(":")[2])
+    listening = Path("/proc/net/tcp")
+    if not listening.exists():
+        pytest.skip("no table of listening sockets on this system")
+    rows = [row.split() for row in listening.read_text().splitlines()[1:]]
+    addresses = [row[1] for row in rows if row[3] == "0A"]
+    assert [a for a in addresses if int(a[9:], 16) == port] == [f"0100007F:{port:04X}"]
+
+
+def test_with_a_password_nothing_is_shown_without_it(layout):
+    lay_out(layout, PORTRAIT)
+    desk = Desk(layout, (CLOSE,))
+    settings = PageSettings(auth="ann:pa:ss", open_page=False)
+    with annotator.serving(desk, settings) as address:
+        address = address.rstrip("/")
+        assert fetch(f"{address}/config")[0] == 401
+        login = f"{address}/login"
+        assert fetch(login, b"username=ann&password=pa")[0] == 400
+        assert fetch(login, b"username=ann&password=pa:ss")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"host": "0.0.0.0"}, r"--host 0\.0\.0\.0: .*--auth NAME:PASSWORD is needed"),
+        ({"host": "", "auth": ""}, "--host"),
+        ({"auth": "ann"}, "--auth: expected NAME:PASSWORD"),
+        ({"auth": ":secret"}, "--auth: expected NAME:PASSWORD"),
+        ({"port": 0}, "--port 0"),
+    ],
+)
+def test_unsafe_settings_are_refused(wrong, why):
+    with pytest.raises(InputError, match=why):
+        PageSettings(**wrong).check_page()
+
+
+def test_other_hosts_are_served_with_a_password():
+    PageSettings(host="0.0.0.0", auth="ann:secret").check_page()
+
+
+def test_nothing_to_annotate_is_said(layout):
+    with pytest.raises(InputError, match=r"new: no radiograph <id>\.png to annotate"):
+        annotator.annotate_waiting(layout, QUIET)
+    lay_out(layout, PORTRAIT)
+    radiographs.write(layout.answer(PORTRAIT), np.eye(9, dtype=np.uint8) * 255)
+    said = annotator.annotate_waiting(layout, QUIET)
+    assert said == ["nothing is waiting for a mask"]

@@ -111,7 +111,7 @@ class BrowserOracle:
         self.measure = measure
         self.desk = Desk(layout, (GO_ON, FINISH, LEAVE))
         self._served = contextlib.ExitStack()
-        self._address = ""
+        self.address = ""
 
     def __enter__(self) -> "BrowserOracle":
         """The page is served from the first question until the block ends."""
@@ -130,11 +130,11 @@ class BrowserOracle:
             self.layout, waiting.queries_of_round(self.layout, asked)
         )
         self.desk.lay(queue)
-        if not self._address:
+        if not self.address:
             serving_page = serving(self.desk, self.settings)
-            self._address = self._served.enter_context(serving_page)
+            self.address = self._served.enter_context(serving_page)
         else:
-            print(f"{len(queries)} radiographs wait at {self._address}")
+            print(f"{len(queries)} radiographs wait at {self.address}")
         decision = self.desk.wait()
         print(queue.describe())
         if decision == LEAVE.name:
