@@ -11,7 +11,7 @@ from conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 from boneage import hdf5, radiographs
 from boneage.files import InputError
-from boneage.segmentation import active_learning
+from boneage.segmentation import active_learning, unusable
 from boneage.segmentation.active_learning import HISTORY, ActiveLearning
 from boneage.segmentation.oracle import FinishAsking, Leave, SimulatedOracle
 from boneage.segmentation.settings import CommitteeSettings
@@ -140,8 +140,9 @@ def test_radiograph_and_proposal_are_laid_out(undisturbed):
         np.testing.assert_array_equal(
             radiographs.read(layout.new / f"{i}.png"), original
         )
-        proposal = radiographs.read(layout.new / f"{i}_proposal.png")
-        assert proposal.shape == original.shape
+        for name in ("proposal", "disagreement"):
+            beside = radiographs.read(layout.new / f"{i}_{name}.png")
+            assert beside.shape == original.shape
 
 
 def test_same_command_again_finds_the_training_finished(undisturbed):
@@ -211,6 +212,21 @@ def test_who_comes_back_may_finish_at_the_first_prompt(cohort_copy):
     learn(cohort_copy, Oracle(cohort_copy, {1: Leave}))
     learning, _ = learn(cohort_copy, Oracle(cohort_copy, {1: FinishAsking}))
     assert learning.state["epoch"] == 3
+
+
+def test_flagged_radiographs_are_not_asked_about_again(cohort_copy):
+    """Neither in this round nor in later ones, and nobody trains on them."""
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Leave}))
+    flagged, other = oracle.seen[0]
+    unusable.flag(cohort_copy, flagged)
+    # a mask drawn before does not bring it back, nor does an empty folder
+    answer = radiographs.read(cohort_copy.truth / f"{flagged}_bin.png")
+    radiographs.write(cohort_copy.answer(flagged), answer)
+    learning, again = learn(cohort_copy, epochs=20)
+    assert again.seen[0] == [other]
+    assert flagged not in {i for batch in again.seen for i in batch}
+    assert flagged not in learning.state["trained_ids"]
+    assert other in learning.state["trained_ids"]
 
 
 def test_masks_drawn_while_the_program_was_off_are_logged(cohort_copy):

@@ -9,7 +9,7 @@ from conftest import ANNOTATED, PHANTOMS, call
 
 from boneage import hdf5, radiographs
 from boneage.files import InputError
-from boneage.segmentation import annotations
+from boneage.segmentation import annotations, unusable
 
 STEP = "al_segmentation/step2_image_2_h5"
 
@@ -119,6 +119,35 @@ def test_bad_mask_is_named_and_left_where_it_is(cohort_copy, capsys, fault):
     assert f"set aside: {path}: " in capsys.readouterr().out
     assert path.read_bytes() == before
     assert packed_ids(cohort_copy) == [*range(1, ANNOTATED + 1), 10]
+
+
+def test_flagged_pair_is_named_and_not_taken_in(cohort_copy, capsys):
+    lay_out(cohort_copy, 9)
+    unusable.flag(cohort_copy, 9)
+    call(cohort_copy, STEP, pool="new")
+    printed = capsys.readouterr().out
+    assert "9_bin.png: flagged as not usable in" in printed
+    assert "flagged as not usable: 9" in printed
+    assert 9 not in packed_ids(cohort_copy)
+
+
+def test_pair_flagged_after_it_was_taken_in_goes_and_comes_back(cohort_copy):
+    lay_out(cohort_copy, 9)
+    annotations.take_in_new(cohort_copy)
+    others = set(packed_ids(cohort_copy)) - {9}
+    unusable.flag(cohort_copy, 9)
+    annotations.take_in_new(cohort_copy)
+    assert set(packed_ids(cohort_copy)) == others
+    unusable.take_back(cohort_copy, 9)
+    assert annotations.take_in_new(cohort_copy).added == [9]
+
+
+def test_flagged_radiograph_without_a_mask_is_not_waited_for(cohort_copy):
+    lay_out(cohort_copy, 9)
+    cohort_copy.answer(9).unlink()
+    assert annotations.take_in_new(cohort_copy).waiting == [9]
+    unusable.flag(cohort_copy, 9)
+    assert annotations.take_in_new(cohort_copy).waiting == []
 
 
 def test_mended_mask_is_taken_in(cohort_copy):

@@ -156,7 +156,7 @@ def annotate(browser, layout):
                 desk.lay(AnnotationQueue(layout, waiting.waiting_queries(layout)))
                 address = stack.enter_context(annotator.serving(desk, QUIET))
                 served.extend([address, desk])
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page = browser.new_page(viewport={"width": 1000, "height": 640})
             stack.callback(page.close)
             return Tab(page, served[0], heading)
 

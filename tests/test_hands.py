@@ -198,3 +198,17 @@ def test_hands_of_two_kinds_do_not_mix(segmented):
         call(segmented, STEP, margin=0.1)
     call(segmented, STEP, margin=0.1, overwrite=True)
     assert "margin 0.1" in hdf5.read(segmented.hands_h5, STEP).preprocessing
+
+
+def test_disagreement_is_the_spread_of_the_members():
+    probabilities = np.array([[[0, 0.2]] * 2, [[1, 0.2]] * 2], np.float32)
+    found = hands.disagreement(probabilities, (2, 2))
+    assert found.dtype == np.uint8
+    assert found.tolist() == [[255, 0], [255, 0]]
+
+
+def test_disagreement_lies_where_the_radiograph_does():
+    """A portrait's padding is not part of it."""
+    probabilities = np.zeros((2, 8, 8), np.float32)
+    probabilities[0, :, 2:6] = 1
+    assert hands.disagreement(probabilities, (8, 4)).tolist() == [[255] * 4] * 8

@@ -145,3 +145,16 @@ def test_map_colours_disagreement_and_leaves_agreement_grey():
     shown = with_map(grey, np.array([[0, 255]], np.uint8))
     assert shown[0, 0].tolist() == [100, 100, 100]
     assert shown[0, 1, 0] < 50 < 200 < shown[0, 1, 2]
+
+
+def test_layer_and_back_is_the_same_mask():
+    drawn = mask("##.", "..#")
+    layer = mask_tools.layer_of(drawn)
+    np.testing.assert_array_equal(mask_tools.mask_of_layers([layer], (2, 3)), drawn)
+
+
+def test_layers_left_by_another_radiograph_are_no_mask():
+    layer = mask_tools.layer_of(mask("##", ".#"))
+    assert mask_tools.mask_of_layers([layer, layer], (2, 2)) is None
+    assert mask_tools.mask_of_layers([layer], (3, 3)) is None
+    assert mask_tools.mask_of_layers([], (2, 2)) is None

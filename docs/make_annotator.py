@@ -1,0 +1,101 @@
+"""Take the README's picture of the annotator, on a simulated radiograph.
+
+Reads   nothing; needs Debian's chromium
+Writes  docs/annotator.png
+
+    python docs/make_annotator.py
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from playwright.sync_api import sync_playwright
+
+from boneage import cli, phantom, radiographs
+from boneage.layout import REPOSITORY, Layout
+from boneage.segmentation import annotator, waiting
+from boneage.segmentation.annotation_queue import AnnotationQueue
+from boneage.segmentation.desk import FINISH, GO_ON, LEAVE, Desk
+from boneage.segmentation.oracle import Query
+from boneage.segmentation.query_log import QueryLog
+from boneage.segmentation.settings import PageSettings
+
+AGES_MONTHS = (30, 72, 108, 156, 190, 216)
+ALREADY_SAVED = 3
+ROUND = 3
+RADIOGRAPH_PX = 1200
+ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run")
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """What the picture looks like."""
+
+    out: Path = REPOSITORY / "docs" / "annotator.png"
+    """Where to."""
+    chromium: Path = Path("/usr/bin/chromium")
+    """The browser."""
+    width_px: int = 1280
+    """Of the window."""
+    height_px: int = 900
+    """Of the window."""
+    with_map: bool = True
+    """Show where the members disagree."""
+
+
+def main(options: Options) -> None:
+    """Lay phantoms out as a committee would, and look at the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        layout = Layout(Path(folder), Path(folder))
+        for number, age_months in enumerate(AGES_MONTHS):
+            lay_out(layout, 1470 + 21 * number, age_months, number < ALREADY_SAVED)
+        desk = Desk(layout, (GO_ON, FINISH, LEAVE))
+        desk.lay(AnnotationQueue(layout, waiting.waiting_queries(layout)))
+        with annotator.serving(desk, PageSettings(open_page=False)) as address:
+            take(options, address)
+    cli.summary(wrote=options.out)
+
+
+def lay_out(layout: Layout, i: int, age_months: int, is_saved: bool) -> None:
+    """One radiograph, and two members that disagree on what is left of a finger."""
+    rng = np.random.default_rng(i)
+    made = phantom.simulate(rng, age_months, i % 2 == 0, RADIOGRAPH_PX)
+    height, width = made.mask.shape
+    blob = np.zeros((height, width), np.uint8)
+    centre = (round(0.42 * width), round(0.18 * height))
+    cv2.circle(blob, centre, round(0.06 * height), 255, cv2.FILLED)
+    edge = cv2.morphologyEx(made.mask, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))
+    doubt = cv2.GaussianBlur(np.maximum(blob & made.mask, edge // 2), (0, 0), 6)
+    radiographs.write(layout.proposal(i), made.mask & ~blob)
+    radiographs.write(layout.disagreement(i), doubt)
+    radiographs.write(layout.query(i), made.radiograph)
+    score = round(0.4 - i / 10_000, 3)
+    QueryLog(layout.queries, "vote_entropy").asked([Query(i, score, ROUND)])
+    if is_saved:
+        radiographs.write(layout.answer(i), made.mask)
+
+
+def take(options: Options, address: str) -> None:
+    """Open the page, and write down what it looks like."""
+    with sync_playwright() as starter:
+        browser = starter.chromium.launch(
+            executable_path=options.chromium, args=list(ARGUMENTS)
+        )
+        size = {"width": options.width_px, "height": options.height_px}
+        page = browser.new_page(viewport=size)
+        page.goto(address)
+        page.wait_for_selector("#canvas canvas")
+        # the pictures come after the canvas
+        page.wait_for_timeout(4000)
+        if options.with_map:
+            page.keyboard.press("d")
+            page.wait_for_timeout(6000)
+        page.screenshot(path=options.out)
+        browser.close()
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)
