@@ -249,7 +249,7 @@ def sheet(queue):
 
 def test_headline_says_where_one_stands(sheet):
     assert sheet.headline() == (
-        "## 1 of 3, round 2\nradiograph 7; vote entropy 0.900; 0 saved, 3 waiting"
+        "## 1 of 3, round 2\nradiograph 7, vote entropy 0.900  \n0 saved, 3 waiting"
     )
 
 

@@ -67,8 +67,9 @@ class Sheet:
             measure = (query.measure or "score").replace("_", " ")
             facts.append(f"{measure} {query.score:.3f}")
         waiting = statuses.count("waiting")
-        facts.append(f"{statuses.count('saved')} saved, {waiting} waiting")
-        return "\n".join([place, "; ".join(facts)])
+        done = f"{statuses.count('saved')} saved, {waiting} waiting"
+        # two blanks: a new line
+        return f"{place}\n{', '.join(facts)}  \n{done}"
 
     def background(self) -> np.ndarray:
         """The radiograph in hand as it is shown: (row, column, 3) uint8, RGB."""

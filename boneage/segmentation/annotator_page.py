@@ -94,8 +94,9 @@ def build(desk: Desk) -> gr.Blocks:
                 headline = gr.Markdown(elem_id="headline")
                 message = gr.Markdown(elem_id="message")
                 buttons = _buttons()
+                gr.Markdown("Done in this round: click one to go back", elem_id="done")
                 finished = gr.Gallery(
-                    label="Done in this round",
+                    show_label=False,
                     elem_id="finished",
                     columns=4,
                     height=220,
@@ -195,7 +196,7 @@ def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
         buttons=[],
         show_label=False,
         interactive=True,
-        height="calc(100vh - 24px)",
+        height="calc(100vh - 26px)",
         elem_id="canvas",
         elem_classes=f"of-{opened.radiograph_id}",
     )
