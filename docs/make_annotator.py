@@ -92,8 +92,13 @@ def take(options: Options, address: str) -> None:
         # the pictures come after the canvas
         page.wait_for_timeout(4000)
         if options.with_map:
+            page.evaluate("window.before = document.querySelector('#canvas canvas')")
             page.keyboard.press("d")
-            page.wait_for_timeout(6000)
+            page.wait_for_function(
+                "![null, window.before].includes("
+                "document.querySelector('#canvas canvas'))"
+            )
+            page.wait_for_timeout(8000)
         page.screenshot(path=options.out)
         browser.close()
 

@@ -246,6 +246,26 @@ def test_draw_erase_refine_save_next(annotate, layout):
     np.testing.assert_array_equal(saved(layout, SQUARE), refined)
 
 
+def test_tool_and_size_stay_as_chosen(annotate, layout):
+    """From canvas to canvas, over one-click corrections and to the next radiograph."""
+    lay_out(layout, PORTRAIT, SQUARE)
+    tab = annotate().ready(PORTRAIT)
+    for key in ("e", "]", "]"):
+        tab.press(key).page.wait_for_timeout(500)
+    tab.correct("k", PORTRAIT).correct("o", PORTRAIT)
+    start, end = (150, 40), (150, 110)
+    tab.stroke(layout, PORTRAIT, start, end)
+    tab.press("s", f"Radiograph {PORTRAIT} saved", "#message").ready(SQUARE)
+    mask = saved(layout, PORTRAIT)
+    # 4 px to begin with, two steps larger
+    assert not mask[tube(mask.shape, start, end, 5)].any()
+    for key in ("b", "[", "[", "["):
+        tab.press(key).page.wait_for_timeout(500)
+    tab.correct("k", SQUARE).stroke(layout, SQUARE, (40, 30), (40, 100))
+    tab.press("s", f"Radiograph {SQUARE} saved", "#message")
+    assert brush_radius(saved(layout, SQUARE)) < 2.5
+
+
 def test_skip_flag_reload_and_the_way_back(annotate, layout):
     proposals = lay_out(layout, PORTRAIT, LANDSCAPE, SQUARE)
     tab = annotate().ready(PORTRAIT)

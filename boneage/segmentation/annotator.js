@@ -15,30 +15,52 @@
     else press(otherwise);
   };
 
-  // the size lies in a panel that opens with a button of its own
-  const resize = (factor) => {
-    let slider = document.querySelector("#canvas input[type=range]");
-    const panel = canvasButton("Brush Size") || canvasButton("Eraser Size");
-    if (!slider && panel) panel.click();
-    requestAnimationFrame(() => {
-      slider = document.querySelector("#canvas input[type=range]");
-      if (!slider) return;
-      const size = Math.max(1, Math.min(+slider.max, Math.round(slider.value * factor)));
-      slider.value = size === +slider.value ? size + (factor > 1 ? 1 : -1) : size;
-      slider.dispatchEvent(new Event("input", { bubbles: true }));
-      slider.dispatchEvent(new Event("change", { bubbles: true }));
-    });
+  // What the person chose, kept from canvas to canvas: each starts with a brush of the
+  // size that its class brush-<px> names. Sizes are kept as multiples of that.
+  const chosen = { tool: "Brush", Brush: 1, Erase: 1 };
+  const slider = () => document.querySelector("#canvas input[type=range]");
+  const standard = () =>
+    +(document.getElementById("canvas")?.className.match(/brush-(\d+)/)?.[1] ?? 10);
+  const tool = (label) => canvasButton(label)?.click();
+
+  // the slider is in a panel that opens with a button of its own
+  const size = (change) => {
+    if (!slider()) (canvasButton("Brush Size") || canvasButton("Eraser Size"))?.click();
+    setTimeout(() => {
+      const place = slider();
+      if (!place) return;
+      const before = +place.value;
+      place.value = Math.max(1, Math.min(+place.max, Math.round(change(before))));
+      place.dispatchEvent(new Event("input", { bubbles: true }));
+    }, 50);
   };
 
-  const tool = (label) => canvasButton(label)?.click();
+  document.addEventListener("click", (event) => {
+    const label = event.target.closest?.("#canvas button")?.getAttribute("aria-label");
+    if (label === "Brush" || label === "Erase") chosen.tool = label;
+  }, true);
+  document.addEventListener("input", (event) => {
+    if (event.target === slider()) chosen[chosen.tool] = slider().value / standard();
+  }, true);
+
+  let settled = null;
+  setInterval(() => {
+    const canvas = document.querySelector("#canvas canvas");
+    const ready = canvasButton("Brush")?.classList.contains("highlight");
+    if (!canvas || canvas === settled || !ready) return;
+    settled = canvas;
+    if (chosen.tool === "Erase") tool("Erase");
+    const times = chosen[chosen.tool];
+    if (times !== 1) size(() => times * standard());
+  }, 300);
 
   const actions = {
     undo: () => within("Undo", "take_back"),
     redo: () => within("Redo", "do_again"),
     brush: () => tool("Brush"),
     eraser: () => tool("Erase"),
-    smaller: () => resize(1 / 1.3),
-    larger: () => resize(1.3),
+    smaller: () => size((now) => Math.min(now - 1, now / 1.3)),
+    larger: () => size((now) => Math.max(now + 1, now * 1.3)),
     zoom_in: () => tool("Zoom in"),
     zoom_out: () => tool("Zoom out"),
   };

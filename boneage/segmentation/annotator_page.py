@@ -172,6 +172,7 @@ def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
     """The radiograph with the mask as its one layer, and what the buttons do to it."""
     opened, serial = mine.opened, mine.serial
     height, width = opened.radiograph.shape
+    brush_px = max(2, round(max(height, width) / 60))
     editor = gr.ImageEditor(
         value={
             "background": mine.background(),
@@ -184,12 +185,12 @@ def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
         image_mode="RGBA",
         format="png",
         brush=gr.Brush(
-            default_size=max(2, round(max(height, width) / 60)),
+            default_size=brush_px,
             colors=[(f"rgb{mask_tools.MASK_COLOUR}", mask_tools.MASK_OPACITY)],
             default_color=(f"rgb{mask_tools.MASK_COLOUR}", mask_tools.MASK_OPACITY),
             color_mode="fixed",
         ),
-        eraser=gr.Eraser(default_size=max(2, round(max(height, width) / 60))),
+        eraser=gr.Eraser(default_size=brush_px),
         transforms=(),
         sources=(),
         layers=False,
@@ -198,7 +199,7 @@ def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
         interactive=True,
         height="calc(100vh - 26px)",
         elem_id="canvas",
-        elem_classes=f"of-{opened.radiograph_id}",
+        elem_classes=f"of-{opened.radiograph_id} brush-{brush_px}",
     )
 
     def act(call: Callable[[Sheet, Mask], None]) -> Callable[[Sheet, dict], list]:
