@@ -1,8 +1,10 @@
 """The loop from the first epoch to the last, with kills, leaves and bad answers."""
 
+import contextlib
 import csv
 import json
 import shutil
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +13,7 @@ from conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 from boneage import hdf5, radiographs
 from boneage.files import InputError
-from boneage.segmentation import active_learning, unusable
+from boneage.segmentation import active_learning, annotator, unusable
 from boneage.segmentation.active_learning import HISTORY, ActiveLearning
 from boneage.segmentation.oracle import FinishAsking, Leave, SimulatedOracle
 from boneage.segmentation.settings import CommitteeSettings
@@ -277,6 +279,47 @@ def test_simulated_oracle_is_asked_about_what_it_knows(cohort_copy, tmp_path, ca
     printed = capsys.readouterr().out
     assert "committee Dice on its test part: mean" in printed
     assert printed.splitlines()[-1] == f"wrote {cohort_copy.committee}"
+
+
+def test_browser_oracle_is_asked_round_after_round(cohort_copy, monkeypatch, capsys):
+    """The page is tested in a browser; here somebody answers behind it."""
+
+    def answer(desk, stop):
+        while not stop.wait(0.05):
+            queue = desk.queue
+            if queue is not None:
+                while (i := queue.next_for("page")) is not None:
+                    truth = radiographs.read(cohort_copy.truth / f"{i}_bin.png")
+                    queue.save(queue.open(i, "page"), truth)
+                desk.decide("go_on")
+
+    @contextlib.contextmanager
+    def serving(desk, settings):
+        stop = threading.Event()
+        somebody = threading.Thread(target=answer, args=[desk, stop])
+        somebody.start()
+        yield "the page"
+        stop.set()
+        somebody.join()
+
+    monkeypatch.setattr(annotator, "serving", serving)
+    call(cohort_copy, STEP, oracle="browser", **SETTINGS)
+    log = log_of(cohort_copy)
+    answered = [entry for entry in log if "dice" in entry]
+    assert [entry["round"] for entry in answered] == [1, 1, 2, 2]
+    asked = {entry["id"] for entry in log if entry["action"] == "asked"}
+    assert {entry["id"] for entry in answered} == asked
+    assert asked <= set(state_of(cohort_copy)["trained_ids"])
+    # each answer once: the training does not log what the page has logged
+    assert len(log) == 8
+    assert "2 saved" in capsys.readouterr().out
+
+
+def test_annotating_alone_asks_for_a_password_before_others_see_it(layout):
+    with pytest.raises(InputError, match="--auth"):
+        call(layout, STEP, annotate_only=True, host="0.0.0.0")
+    with pytest.raises(InputError, match=r"no radiograph <id>\.png to annotate"):
+        call(layout, STEP, annotate_only=True)
 
 
 def test_random_choice_asks_as_well(cohort_copy):
