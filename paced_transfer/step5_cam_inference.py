@@ -42,10 +42,19 @@ def main(options: Options) -> None:
     """Write the cam folder of each run."""
     at_least(1, batch_size=options.batch_size, limit=options.limit)
     found, notes = transfer_runs.find(options.layout)
-    wanted = [one for one in found if options.run in (None, one.name)]
+    wanted = [
+        one
+        for one in found
+        if options.run in (None, one.name)
+        # a rival has no stages
+        and (options.stage == "best" or one.start == transfer_runs.PACED)
+    ]
     if not wanted:
         names = cli.list_some([one.name for one in found])
-        raise InputError(f"--run {options.run}: not finished; there are {names}")
+        raise InputError(
+            f"--run {options.run}, --stage {options.stage}: not finished; there are "
+            f"{names}"
+        )
     cli.summary(*notes)
     for one in wanted:
         explain(one, options)
@@ -55,19 +64,24 @@ def explain(one: Finished, options: Options) -> None:
     """Write the cam folder of one run, and say what is in it."""
     run = one.stage(options.stage)
     config = run.read_config()
-    hands = parts.of_cohort(options.layout, options.part, options.ids, config["sex"])
+    hands, of_part = parts.of_cohort(
+        options.layout, options.part, options.ids, config["sex"]
+    )
 
     # Keras and Matplotlib: seconds, once everything named is there
     from boneage.explanation import stages
 
     title = one.name if run.folder == one.folder else f"{one.name}, {run.name}"
+    title += ", chosen hands" if options.ids else f", {options.part} part"
     batch_size = options.batch_size
     predicted = stages.write_run(one.cam, run, title, hands, options.limit, batch_size)
+    stages.write_predictions(one.cam / "predictions.csv", hands, of_part, predicted)
     if len(one.runs) > 1:
         errors = predicted - hands.cohort.bone_age_months
         few = hands.select(agreement.spanning(errors, stages.HANDS_ON_SHEET))
         stages.write_sheet(one.cam / "stages.png", one.name, one.runs, few, batch_size)
-    cli.summary(*stages.notes(run, title, hands, predicted), wrote=one.cam)
+    notes = stages.notes(run, title, hands, of_part, predicted)
+    cli.summary(*notes, wrote=one.cam)
 
 
 if __name__ == "__main__":

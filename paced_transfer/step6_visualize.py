@@ -9,6 +9,7 @@ Writes  models/transfer/: loss_<backbone>_<sex>.png of each sex group, loss_join
 Runs that differ by nothing but the seed are taken together.
 """
 
+import re
 from dataclasses import dataclass
 
 from boneage import cli
@@ -29,6 +30,7 @@ class Options(cli.Paths):
 def main(options: Options) -> None:
     """Write figures and tables, and say which differences hold up."""
     at_least(1, resamples=options.resamples)
+    at_least(0, seed=options.seed)
     finished, notes = transfer_runs.find(options.layout)
 
     # Pandas and Matplotlib: a second, once everything named is there
@@ -39,18 +41,22 @@ def main(options: Options) -> None:
     from boneage.regression import differences, rivals
 
     groups = rivals.groups(rivals.read(finished))
+    notes += rivals.repeated(groups)
     folder, bootstrap = options.layout.transfer, (options.seed, options.resamples)
-    tables, found = [], {}
+    tables, found, drawn = [], {}, {}
     for name, methods in tqdm(groups.items(), "comparing", disable=None):
         of_group = [differences.tabulate(name, m, *bootstrap) for m in methods]
         tables += of_group
         found[name] = differences.of_group(methods, *bootstrap)
         figure = transfer_figures.group_figure(name, methods, pd.concat(of_group))
-        figures.save(figure, folder / f"loss_{name.replace(', ', '_')}.png")
+        drawn[f"loss_{re.sub(r'[, ]+', '_', name)}.png"] = figure
     table = pd.concat(tables)
     if len(groups) > 1:
-        joint = transfer_figures.joint_figure(groups, table)
-        figures.save(joint, folder / "loss_joint.png")
+        drawn["loss_joint.png"] = transfer_figures.joint_figure(groups, table)
+    for stale in set(folder.glob("loss_*.png")) - {folder / name for name in drawn}:
+        stale.unlink()
+    for name, figure in drawn.items():
+        figures.save(figure, folder / name)
     with replacing(folder / "table.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
     words = {name: differences.in_words(groups[name], found[name]) for name in groups}

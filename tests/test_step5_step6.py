@@ -318,7 +318,7 @@ def test_network_of_nan_is_named(with_hands, monkeypatch):
     model = run.load_model()
     model.set_weights([weights * np.nan for weights in model.get_weights()])
     model.save(run.model)
-    with pytest.raises(InputError, match=r"one/model\.keras: predicts no numbers"):
+    with pytest.raises(InputError, match="one: predicts no numbers"):
         explain(with_hands)
 
 

@@ -212,7 +212,7 @@ def test_run_of_another_split_is_not_gone_on_with(finished, tiny_backbone, layou
     shutil.copytree(made.models, layout.models)
     layout.split_csv.unlink()
     cohorts.split(layout, seed=99)
-    with pytest.raises(InputError, match=r"one: trained with split .* --run"):
+    with pytest.raises(InputError, match=r"one: trained with split_hash .* --run"):
         fine_tuning.train_run(layout, SETTINGS)
 
 

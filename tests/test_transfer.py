@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import call, pack_hands, with_tiny_backbone
 
+from boneage import hdf5
 from boneage.files import InputError
 from boneage.layout import Layout
 from boneage.regression import transfer
@@ -27,6 +29,7 @@ OPTIONS = {
     "epochs_per_stage": (2,),
     "batch_size": 8,
     "workers": 1,
+    "batch_norm": "trained",
 }
 LEARNED = {
     "head": ["linear_unit"],
@@ -256,6 +259,71 @@ def test_later_stage_of_another_earlier_one_is_refused(copy):
         transfer.train_paced(copy, PacedSettings(**OPTIONS, seed=0))
 
 
+def test_hands_that_were_added_between_stages_are_refused(copy):
+    # the same split.csv, but a hand less is packed: later stages would see others
+    shutil.rmtree(stages(copy)["all"].folder)
+    packed = hdf5.read(copy.hands_h5, "")
+    with hdf5.create(copy.hands_h5, 40, 32, packed.preprocessing) as writer:
+        for row in range(39):
+            writer.add(packed.ids[row], packed.images[row])
+    with pytest.raises(InputError, match="one: planned with hands"):
+        transfer.train_paced(copy, PacedSettings(**OPTIONS))
+
+
+def test_other_weights_under_the_same_name_are_refused(ready, tmp_path):
+    kept = tmp_path / "kept.keras"
+    settings = PacedSettings(**OPTIONS | {"schedule": {"head": 0.1}})
+    first = transfer.train_paced(ready, settings).best
+    shutil.copy(first.model, kept)
+    again = replace(settings, run="two", weights=str(kept))
+    transfer.train_paced(ready, again)
+    other = transfer.train_paced(ready, replace(settings, run="three", seed=1)).best
+    shutil.copy(other.model, kept)
+    with pytest.raises(InputError, match="stage_1_head: trained with weights_hash"):
+        transfer.train_paced(ready, again)
+
+
+def test_diverged_stage_stops_the_run_and_says_so(ready, monkeypatch):
+    from boneage.regression.training import Training
+
+    train_one = Training._epoch
+    monkeypatch.setattr(
+        Training,
+        "_epoch",
+        lambda self, epoch: train_one(self, epoch) | {"validation_mae": float("nan")},
+    )
+    with pytest.raises(InputError, match="stage_1_head: the training diverged"):
+        transfer.train_paced(ready, PacedSettings(**OPTIONS))
+    assert not (ready.paced / "one" / "stage_2_block2").exists()
+
+
+def test_every_stage_scales_the_loss_in_float16(ready, monkeypatch):
+    from boneage.regression.training import Training
+
+    optimizers = []
+    train = Training.train
+
+    def record(self, after_epoch=None):
+        optimizers.append(type(self.model.optimizer).__name__)
+        train(self, after_epoch)
+
+    monkeypatch.setattr(Training, "train", record)
+    options = OPTIONS | {"mixed_precision": "float16", "epochs_per_stage": (1,)}
+    transfer.train_paced(ready, PacedSettings(**options))
+    assert optimizers == ["LossScaleOptimizer"] * 4
+
+
+def test_retrained_rival_is_evaluated_anew(copy):
+    run = Run(copy.conventional / "one_head")
+    run.evaluation.write_text(run.evaluation.read_text().replace("mae", "old"))
+    time.sleep(0.01)
+    run.predictions.unlink()
+    run.history.unlink()
+    settings = PacedSettings(**OPTIONS)
+    transfer.train_conventional(copy, settings, ["head"])
+    assert "mae" in json.loads(run.evaluation.read_text())["test"]
+
+
 def test_other_settings_are_refused(copy):
     with pytest.raises(InputError, match=r"stage_1_head: trained with seed 0, now 1"):
         transfer.train_paced(copy, PacedSettings(**OPTIONS, seed=1))
@@ -274,6 +342,10 @@ def test_other_settings_are_refused(copy):
         ({"schedule": {"exit": 1e-3}}, "--schedule exit: tiny has the stages head"),
         ({"schedule": {"head": 0.0}}, "--schedule head 0.0: a rate above 0"),
         ({"schedule": {"head": float("nan")}}, "a rate above 0"),
+        ({"schedule": {"head": float("inf")}}, "a rate above 0"),
+        ({"seed": -1}, "--seed -1: at least 0"),
+        ({"run": ".."}, r"--run \.\.: a folder's name"),
+        ({"run": "a/b"}, "--run a/b: a folder's name"),
         ({"schedule": {}}, "no rates are published for them; give --schedule"),
         ({"epochs_per_stage": (2, 2)}, "2 numbers for 4 stages"),
         ({"epochs_per_stage": (0,)}, "--epochs-per-stage 0: at least 1"),
@@ -294,6 +366,7 @@ def test_unknown_start_layer_names_the_known_ones(ready):
 
 def test_published_stages_and_rates_of_xception():
     settings = PacedSettings()
+    assert settings.model == "xception"
     assert settings.rates == {
         **{"head": 1e-3, "exit": 1e-4, "middle": 5e-5},
         **{"entry": 1e-5, "all": 5e-6},
@@ -337,7 +410,11 @@ def test_overlays_sort_by_error_and_predictions_are_those_of_training(copy, caps
     }
     mae = table.error_months.abs().mean()
     said = capsys.readouterr().out
-    assert f"one, stage_4_all: 4 hands, MAE {mae:.2f} months of 4 with" in said
+    assert set(table.split) == {"test"}
+    assert "training part" not in said
+    assert (
+        f"one, stage_4_all, test part: 4 hands, MAE {mae:.2f} months of 4 with" in said
+    )
 
 
 def test_sheet_has_a_row_a_hand_and_a_column_a_stage(copy, monkeypatch):
@@ -393,8 +470,15 @@ def test_cohort_of_unknown_ages_without_split_is_predicted(copy, tmp_path, capsy
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"run": "two"}, "--run two: not finished; there are one, one_all, one_block1"),
-        ({"run": "one", "stage": "exit"}, "--stage exit: one has head, block2, block1"),
+        (
+            {"run": "two"},
+            "--run two, --stage best: not finished; there are one, one_al",
+        ),
+        (
+            {"run": "one_all", "stage": "all"},
+            "--run one_all, --stage all: not finished",
+        ),
+        ({"run": "one", "stage": "exit"}, "--stage exit: one has best, head, block2"),
         ({"ids": (2,)}, r"train\.csv: no hand of id 2"),
         ({"limit": 0}, "--limit 0"),
         ({"batch_size": 0}, "--batch-size 0"),

@@ -159,7 +159,10 @@ def explain_hands(
         explainer: of the network.
         hands: which.
         batch_size: hands a forward pass.
-        description: stands before the progress bar.
+        description: stands before the progress bar, and names the network.
+
+    Raises:
+        InputError: the network predicts no numbers.
     """
     batches = []
     for start in tqdm(range(0, len(hands), batch_size), description, disable=None):
@@ -167,7 +170,12 @@ def explain_hands(
         images = np.stack([hands.image(i, explainer.image_size) for i in rows])
         is_male = hands.cohort.is_male[rows.start : rows.stop]
         batches.append(explainer(images, is_male, batch_size))
-    return Explanation(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+    found = Explanation(*(np.concatenate(each) for each in zip(*batches, strict=True)))
+    if not np.isfinite(found.maps).all():
+        raise InputError(
+            f"{description}: predicts no numbers (NaN); train the run again"
+        )
+    return found
 
 
 def find_grid(backbone: keras.Model, image_size: int) -> Grid:

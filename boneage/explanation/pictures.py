@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -73,7 +74,9 @@ def signed_limit(months: float) -> str:
 
 
 def tile(overlay: np.ndarray, first: str, second: str) -> np.ndarray:
-    """Put two lines under a small overlay."""
+    """Shrink an overlay to TILE_PX, and put two lines under it."""
+    size = (TILE_PX, TILE_PX)
+    overlay = cv2.resize(overlay, size, interpolation=cv2.INTER_AREA)
     caption = Image.new("RGB", (TILE_PX, TILE_CAPTION_PX), PAPER_RGB)
     draw = ImageDraw.Draw(caption)
     draw.text((2, 4), first, INK_RGB, _font(13, True))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -16,7 +15,7 @@ from boneage.cli import list_some
 from boneage.cohort import Cohort
 from boneage.explanation import activation_maps, overlays, page, pictures, video
 from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid
-from boneage.explanation.pictures import TILE_PX, signed, years_and_months
+from boneage.explanation.pictures import signed, years_and_months
 from boneage.files import InputError
 from boneage.hdf5 import Packed
 from boneage.regression import agreement
@@ -70,8 +69,6 @@ def write_run(run: Run, packed: Packed, ids: np.ndarray, batch_size: int) -> lis
     hands = _hands_of(run, predictions, packed, ids)
     explainer = activation_maps.Explainer(run.load_model())
     explanation = activation_maps.explain_hands(explainer, hands, batch_size, run.name)
-    if not np.isfinite(explanation.maps).all():
-        raise InputError(f"{run.model}: predicts no numbers (NaN); train the run again")
     film = None
     if run.cam_history.is_file():
         panel = activation_maps.read_panel(run.cam_history)
@@ -161,11 +158,9 @@ def write(
         picture = pictures.with_caption(overlay, facts, limit_months)
         radiographs.write(folder / named[number], picture[..., ::-1])
         if number in on_sheet:
-            small = cv2.resize(
-                overlay, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA
-            )
             line = f"{facts['true']} \N{RIGHTWARDS ARROW} {facts['predicted']}"
-            tiles.append(pictures.tile(small, f"{facts['id']}  {facts['sex']}", line))
+            who = f"{facts['id']}  {facts['sex']}"
+            tiles.append(pictures.tile(overlay, who, line))
     count = len(gallery.hands)
     shown = f"{len(tiles)} of {count}" if len(tiles) < count else str(count)
     header = f"{title}: {shown} hands by true age; true \N{RIGHTWARDS ARROW} predicted"

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from boneage import radiographs
 from boneage.explanation import activation_maps, overlays, pictures, report
-from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, Explanation
-from boneage.explanation.pictures import TILE_PX, signed, years_and_months
-from boneage.files import InputError, replacing
+from boneage.explanation.activation_maps import (
+    DISPLAY_PX,
+    Explainer,
+    Explanation,
+    explain_hands,
+)
+from boneage.explanation.pictures import signed, years_and_months
+from boneage.files import replacing
 from boneage.regression import agreement
 from boneage.regression.parts import Hands
 from boneage.regression.runs import Run
+from boneage.regression.transfer_runs import stage_name
 
 HANDS_ON_SHEET = 8
 
@@ -24,8 +29,8 @@ def write_run(
 ) -> np.ndarray:
     """Predict a cohort with one network, and show hands from the best to the worst.
 
-    Writes predictions.csv of all hands, and of at most `limit` the overlays
-    `error_<months>_<id>.png`, the contact sheet and the page.
+    Writes of at most `limit` hands the overlays `error_<months>_<id>.png`, the contact
+    sheet and the page.
 
     Args:
         folder: models/paced/<run>/cam, or that of a rival.
@@ -42,10 +47,9 @@ def write_run(
         InputError: the network is missing, broken or predicts no numbers.
     """
     explainer = Explainer(run.load_model())
-    explanation = _explain(explainer, run, title, hands, batch_size)
+    explanation = explain_hands(explainer, hands, batch_size, title)
     predicted = explanation.predicted_months
     errors = predicted - hands.cohort.bone_age_months
-    _write_predictions(folder / "predictions.csv", hands, predicted)
     chosen = agreement.spanning(errors, limit)
     shown = report.Gallery(
         hands.select(chosen),
@@ -56,22 +60,17 @@ def write_run(
     return predicted
 
 
-def _explain(
-    explainer: Explainer, run: Run, title: str, hands: Hands, batch_size: int
-) -> Explanation:
-    found = activation_maps.explain_hands(explainer, hands, batch_size, title)
-    if not np.isfinite(found.maps).all():
-        raise InputError(f"{run.model}: predicts no numbers (NaN); train the run again")
-    return found
-
-
-def _write_predictions(path: Path, hands: Hands, predicted: np.ndarray) -> None:
+def write_predictions(
+    path: Path, hands: Hands, of_part: np.ndarray, predicted: np.ndarray
+) -> None:
+    """Write a row a hand: who, its part of the split, true and predicted, the error."""
     import pandas as pd
 
     cohort = hands.cohort
     table = pd.DataFrame(
         {
             "id": cohort.ids,
+            "split": of_part,
             "is_male": cohort.is_male,
             "bone_age_months": cohort.bone_age_months,
             "predicted_months": predicted,
@@ -99,8 +98,8 @@ def write_sheet(
     explained = []
     for stage in stages:
         explainer = Explainer(stage.load_model())
-        found = _explain(explainer, stage, stage.name, hands, batch_size)
-        explained.append((stage.name.split("_", 2)[2], explainer.grid, found))
+        found = explain_hands(explainer, hands, batch_size, stage.name)
+        explained.append((stage_name(stage), explainer.grid, found))
     limit_months = overlays.limit_of(
         np.concatenate([activation_maps.deviations(e.maps) for _, _, e in explained])
     )
@@ -111,25 +110,22 @@ def write_sheet(
         sex = "male" if hands.cohort.is_male[number] else "female"
         who = f"{hands.cohort.ids[number]}  {sex}"
         grey = np.repeat(hand[..., np.newaxis], 3, axis=2)
-        tiles.append(_tile(grey, who, f"true {years_and_months(true)}"))
+        tiles.append(pictures.tile(grey, who, f"true {years_and_months(true)}"))
         for name, grid, explanation in explained:
             deviation = activation_maps.deviations(explanation.maps[number])
             overlay = overlays.overlay(hand, grid.upsample(deviation), limit_months)
             said = float(explanation.predicted_months[number])
             error = "" if np.isnan(true) else f" ({signed(said - true)} months)"
-            tiles.append(_tile(overlay, name, years_and_months(said) + error))
+            words = years_and_months(said) + error
+            tiles.append(pictures.tile(overlay, name, words))
     header = f"{title}: the same hands after each stage"
     sheet = pictures.mosaic(tiles, header, limit_months, columns=1 + len(stages))
     radiographs.write(path, sheet[..., ::-1])
 
 
-def _tile(picture: np.ndarray, first: str, second: str) -> np.ndarray:
-    size = (TILE_PX, TILE_PX)
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return pictures.tile(small, first, second)
-
-
-def notes(run: Run, title: str, hands: Hands, predicted: np.ndarray) -> list[str]:
+def notes(
+    run: Run, title: str, hands: Hands, of_part: np.ndarray, predicted: np.ndarray
+) -> list[str]:
     """What to know of predictions, (hand,) months: their error, and what is odd."""
     config, true = run.read_config(), hands.cohort.bone_age_months
     known = ~np.isnan(true)
@@ -137,6 +133,9 @@ def notes(run: Run, title: str, hands: Hands, predicted: np.ndarray) -> list[str
     if known.any():
         mae = agreement.mae(true[known], predicted[known])
         said[0] += f", MAE {mae:.2f} months of {known.sum()} with a known age"
+    seen = np.count_nonzero(of_part == "train")
+    if seen:
+        said.append(f"{seen} of them are of the training part, so the error is too low")
     said += agreement.flags(predicted, config["age_range_months"])
     if hands.packed.preprocessing != config["preprocessing"]:
         said.append(

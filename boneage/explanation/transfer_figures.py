@@ -101,11 +101,13 @@ def _draw_losses(axes: Axes, method: Method, column: str, style: dict) -> None:
 
 
 def _clip(axes: Axes, methods: list[Method], column: str) -> None:
-    """Let a wild epoch leave the axes, else it would flatten the rest."""
-    losses = np.concatenate([one.history[column] for m in methods for one in m.trained])
+    """Let a wild epoch leave the axes, else it would flatten the rest; no stage."""
+    histories = [one.history for m in methods for one in m.trained]
+    losses = np.concatenate([history[column] for history in histories])
     losses = losses[np.isfinite(losses)]
     if len(losses):
-        highest = min(losses.max(), 3 * np.median(losses))
+        usual = max(h.groupby("stage")[column].median().max() for h in histories)
+        highest = min(losses.max(), 1.5 * usual)
         axes.set_ylim(max(0, 0.9 * losses.min()), 1.05 * max(highest, 1e-6))
 
 
@@ -119,14 +121,14 @@ def _mark_stages(panels: list[Axes], methods: list[Method]) -> None:
     if not methods[0].is_paced:
         return
     history = methods[0].trained[0].history
-    for run_name, epochs in history.groupby("stage", sort=False).epoch:
+    for stage, epochs in history.groupby("stage", sort=False).epoch:
         for axes in panels:
             if epochs.min() > 1:
                 axes.axvline(
                     epochs.min() - 0.5, color=FAINT, linewidth=0.8, linestyle=":"
                 )
         panels[0].annotate(
-            run_name.split("_", 2)[2],
+            stage,
             (epochs.mean(), 1.01),
             xycoords=("data", "axes fraction"),
             horizontalalignment="center",

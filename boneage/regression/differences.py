@@ -1,10 +1,10 @@
 """Which differences between paced transfer and its rivals hold up.
 
-Intervals are of the percentile bootstrap over test radiographs and, where a method was
-trained with several seeds, over those too: each resample draws radiographs, the same
-for both methods of a pair, and trainings. A difference holds up when its 95 % interval
-leaves out zero. Few seeds are a small sample of trainings: the interval is then too
-short rather than too long.
+A 95 % interval has two sources of chance: which radiographs were tested (percentile
+bootstrap, the same resamples for both methods of a pair), and which trainings happened
+to be run (Student's t with one degree of freedom less than seeds, because two or three
+trainings are too few to resample). With one seed the second is unknown and left out. A
+difference holds up when its interval leaves out zero.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.regression import agreement, comparison
+from boneage.regression import agreement, comparison, rivals
 from boneage.regression.agreement import METRICS, Metric
 from boneage.regression.rivals import Method
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BOUNDS = {name: (0, np.inf) for name in ("mae", "mse", "median_absolute_error")} | {
+    name: (-np.inf, 1) for name in comparison.SHARES
+}
 
 
 @dataclass(frozen=True)
@@ -44,48 +48,61 @@ class Difference:
         size, ends = abs(self.months), sorted([abs(self.lower), abs(self.upper)])
         if self.holds:
             said = (
-                f"{better} is better than {worse} by {size:.1f} months "
-                f"({ends[0]:.1f} to {ends[1]:.1f})"
+                f"{better} is better than {worse} by {size:.2f} months "
+                f"({ends[0]:.2f} to {ends[1]:.2f})"
             )
         else:
             said = (
                 f"{self.one.label} and {self.other.label}: no difference that holds "
-                f"up ({self.months:+.1f} months, {self.lower:+.1f} to "
-                f"{self.upper:+.1f})"
+                f"up ({self.months:+.2f} months, {self.lower:+.2f} to "
+                f"{self.upper:+.2f})"
             )
         if min(len(self.one.seeds), len(self.other.seeds)) == 1:
             said += "; one seed, so another training might say otherwise"
-        if self.one.epochs != self.other.epochs:
-            said += (
-                f"; budgets differ: {self.one.epochs} and {self.other.epochs} epochs"
-            )
-        return said
+        return "; ".join([said, *self.unfair()])
+
+    def unfair(self) -> list[str]:
+        """What differs between the two beside where they start, and when."""
+        one, other = self.one.trained[0].settings, self.other.trained[0].settings
+        facts = {
+            name: (one.get(name), other.get(name)) for name in rivals.METHOD_SETTINGS
+        }
+        facts["epochs"] = (self.one.epochs, self.other.epochs)
+        return [
+            f"{name.replace('_', ' ')} differ: {' and '.join(map(str, values))}"
+            for name, values in facts.items()
+            if values[0] != values[1]
+        ]
 
 
-def resampled(
-    metric: Metric,
-    method: Method,
-    rows: np.ndarray,
-    trainings: np.ndarray,
-) -> np.ndarray:
-    """A metric, averaged over the trainings of each resample, (resample,).
+def resampled(metric: Metric, method: Method, rows: np.ndarray) -> np.ndarray:
+    """A metric of each training on each resample, (resample, seed).
 
-    rows: (resample, radiograph). trainings: (resample, seed), places among the seeds.
+    rows: (resample, radiograph), places among the test radiographs.
     """
     true, predicted = method.true_months, method.predicted_months
-    values = [
-        metric(true[chosen], predicted[np.ix_(seeds, chosen)]).mean()
-        for chosen, seeds in zip(rows, trainings, strict=True)
-    ]
-    return np.array(values)
+    return np.array([metric(true[chosen], predicted[:, chosen]) for chosen in rows])
 
 
-def draw(
-    radiographs: int, seeds: int, resamples: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (resample, radiograph) and trainings (resample, seed) of a bootstrap."""
-    rows = rng.integers(0, radiographs, (resamples, radiographs))
-    return rows, rng.integers(0, seeds, (resamples, seeds))
+def of_any_training(
+    values: np.ndarray, observed: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """What the mean over all trainings may be, given those that were run.
+
+    values: (resample, seed). observed: (seed,), on the test part itself. Returns
+    (resample,): the mean, moved by the standard error of the observed mean times a
+    draw of Student's t; with one seed the values themselves.
+    """
+    mean, count = values.mean(axis=1), len(observed)
+    if count == 1:
+        return mean
+    error = observed.std(ddof=1) / np.sqrt(count)
+    return mean + error * rng.standard_t(count - 1, len(values))
+
+
+def draw(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a bootstrap over `count` radiographs, (resample, radiograph)."""
+    return rng.integers(0, count, (resamples, count))
 
 
 def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFrame:
@@ -98,11 +115,14 @@ def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFr
 
     true, count = method.true_months, len(method.seeds)
     rng = np.random.default_rng(seed)
-    rows, trainings = draw(len(true), count, resamples, rng)
+    rows = draw(len(true), resamples, rng)
     found = []
     for name, metric in METRICS.items():
-        value = float(metric(true, method.predicted_months).mean())
-        values = resampled(metric, method, rows, trainings)
+        observed = metric(true, method.predicted_months)
+        value = float(observed.mean())
+        values = of_any_training(resampled(metric, method, rows), observed, rng)
+        # Student's t knows no bounds, the metrics do
+        values = np.clip(values, *BOUNDS.get(name, (-np.inf, np.inf)))
         lower, upper = np.nanquantile(values, [0.025, 0.975])
         found.append((name, value, lower, upper))
     table = pd.DataFrame(found, columns=["metric", "value", "lower", "upper"])
@@ -120,22 +140,24 @@ def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFr
 def compare(one: Method, other: Method, seed: int, resamples: int) -> Difference:
     """Test MAE of `one` less that of `other`, on the same resampled radiographs.
 
-    Trainings of the same seeds are drawn together: they share order, augmentation
-    and, where the start is the same, the head's first weights.
+    Trainings of the same seeds are compared one by one: they share order and
+    augmentation and, where the start is the same, the head's first weights.
     """
     rng = np.random.default_rng(seed)
-    rows, of_one = draw(len(one.true_months), len(one.seeds), resamples, rng)
-    of_other = of_one
-    if one.seeds != other.seeds:
-        of_other = rng.integers(0, len(other.seeds), (resamples, len(other.seeds)))
-    differences = resampled(agreement.mae, one, rows, of_one) - resampled(
-        agreement.mae, other, rows, of_other
+    rows = draw(len(one.true_months), resamples, rng)
+    of_one, of_other = (resampled(agreement.mae, m, rows) for m in (one, other))
+    mae_one, mae_other = (
+        agreement.mae(m.true_months, m.predicted_months) for m in (one, other)
     )
-    mae = [
-        agreement.mae(m.true_months, m.predicted_months).mean() for m in (one, other)
-    ]
+    if one.seeds == other.seeds:
+        paired = mae_one - mae_other
+        differences = of_any_training(of_one - of_other, paired, rng)
+    else:
+        differences = of_any_training(of_one, mae_one, rng)
+        differences -= of_any_training(of_other, mae_other, rng)
     lower, upper = np.quantile(differences, [0.025, 0.975])
-    return Difference(one, other, float(mae[0] - mae[1]), float(lower), float(upper))
+    months = mae_one.mean() - mae_other.mean()
+    return Difference(one, other, float(months), float(lower), float(upper))
 
 
 def of_group(methods: list[Method], seed: int, resamples: int) -> list[Difference]:
@@ -154,11 +176,11 @@ def verdict(methods: list[Method], found: list[Difference]) -> str:
     Both are chosen by validation, so that the test part decides nothing twice.
     """
     paced = [method for method in methods if method.is_paced]
-    rivals = [method for method in methods if not method.is_paced]
-    if not paced or not rivals:
+    conventional = [method for method in methods if not method.is_paced]
+    if not paced or not conventional:
         return "only paced runs" if paced else "no paced run"
     one = min(paced, key=lambda method: method.validation_mae)
-    other = min(rivals, key=lambda method: method.validation_mae)
+    other = min(conventional, key=lambda method: method.validation_mae)
     difference = next(d for d in found if d.one is one and d.other is other)
     outcome = (
         "ties with"
@@ -173,7 +195,13 @@ def verdict(methods: list[Method], found: list[Difference]) -> str:
 
 def in_words(methods: list[Method], found: list[Difference]) -> list[str]:
     """The verdict, then every difference; each is a sentence."""
-    return [verdict(methods, found), *(str(difference) for difference in found)]
+    said = [verdict(methods, found), *(str(difference) for difference in found)]
+    if len(found) > 1:
+        said.append(
+            f"{len(found)} comparisons at 95 %: of as many equal pairs, "
+            f"{0.05 * len(found):.2g} hold up by chance"
+        )
+    return said
 
 
 def markdown(table: pd.DataFrame, words: dict[str, list[str]], notes: list[str]) -> str:
@@ -186,7 +214,7 @@ def markdown(table: pd.DataFrame, words: dict[str, list[str]], notes: list[str])
         "# Paced transfer and conventional transfer",
         "",
         "Test part; errors in months, predicted less true: the mean over the seeds, "
-        "and in brackets the 95 % bootstrap interval over radiographs and seeds. "
+        "and in brackets the 95 % interval over radiographs and trainings. "
         "Validation chose the epoch, and of a paced run the stage.",
         "",
         *[f"- {note}" for note in notes],

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from boneage.files import InputError, alone
 from boneage.layout import Layout
 from boneage.regression.parts import Hands, Parts
-from boneage.regression.runs import NOTHING_BEFORE, Origin, Run
+from boneage.regression.runs import NOTHING_BEFORE, Origin, Run, file_hash
 from boneage.regression.settings import TrainingSettings
 
 MAY_CHANGE = ("patience", "devices", "workers", "checkpoint_minutes")
@@ -53,11 +53,11 @@ def train(
     Raises:
         InputError: the folder holds another training.
     """
-    check_unchanged(run, settings, parts, origin)
-    if run.predictions.exists():
-        print(f"{run.name} is trained already")
-        return
     with alone(run.folder):
+        check_unchanged(run, settings, parts, origin)
+        if run.predictions.exists():
+            print(f"{run.name} is trained already")
+            return
         from boneage.regression.training import Training
 
         after_epoch = recorder(run, parts.validation) if recorder else None
@@ -71,10 +71,15 @@ def check_unchanged(
     if not run.config.exists():
         return
     config = run.read_config()
-    before, now = dict(config["settings"]), asdict(settings)
-    before |= {"split": config["split_hash"], "hands": config["preprocessing"]}
-    now |= {"split": parts.split_hash, "hands": parts.train.packed.preprocessing}
-    before["origin"], now["origin"] = config.get("origin"), origin.facts()
+    facts = {
+        "split_hash": parts.split_hash,
+        "hands_hash": parts.hands_hash,
+        "preprocessing": parts.train.packed.preprocessing,
+        "weights_hash": file_hash(settings.weights),
+        "origin": origin.facts(),
+    }
+    before = config["settings"] | {name: config.get(name) for name in facts}
+    now = asdict(settings) | facts
     for name, value in now.items():
         if name not in MAY_CHANGE and before.get(name) != value:
             raise InputError(

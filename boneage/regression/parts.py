@@ -43,8 +43,11 @@ class Hands:
 
 def of_cohort(
     layout: Layout, part: str, ids: Sequence[int] = (), sex: str = "all"
-) -> Hands:
+) -> tuple[Hands, np.ndarray]:
     """The packed hands of a cohort, those of unknown age too, ascending by id.
+
+    Counts on the screen what is left out. The second is the part of each hand, (hand,)
+    of `cohort.PARTS`, or "" where split.csv does not say.
 
     Args:
         layout: of the cohort; nothing is written, split.csv neither.
@@ -65,22 +68,28 @@ def of_cohort(
         absent = np.setdiff1d(ids, there)
         if len(absent):
             raise InputError(f"{holder}: no hand of id {absent[0]}")
-    chosen = np.isin(cohort.ids, packed.ids)
-    if len(ids):
-        chosen &= np.isin(cohort.ids, ids)
-    elif part != "all":
-        if not layout.split_csv.exists():
-            raise InputError(
-                f"{layout.split_csv}: not found; give --part all, or --ids"
-            )
-        known, parts = cohorts.split(layout)
-        chosen &= np.isin(cohort.ids, known.ids[parts == part])
-    if sex != "all":
-        chosen &= cohort.is_male == (sex == "male")
+    parts = np.full(len(cohort), "", dtype=object)
+    if layout.split_csv.exists():
+        known, of_known = cohorts.split(layout)
+        parts[np.searchsorted(cohort.ids, known.ids)] = of_known
+    elif part != "all" and not len(ids):
+        raise InputError(f"{layout.split_csv}: not found; give --part all, or --ids")
+    is_wanted = np.isin(cohort.ids, ids) if len(ids) else np.isin(parts, [part])
+    if part == "all" and not len(ids):
+        is_wanted[:] = True
+    is_packed = np.isin(cohort.ids, packed.ids)
+    is_of_sex = (cohort.is_male == (sex == "male")) | (sex == "all")
+    for is_there, why in ((is_packed, "have no hand"), (is_of_sex, f"are not {sex}")):
+        if not is_there[is_wanted].all():
+            out = np.count_nonzero(~is_there[is_wanted])
+            print(f"{out} of {np.count_nonzero(is_wanted)} {why}: left out")
+    chosen = is_wanted & is_packed & is_of_sex
     if not chosen.any():
-        raise InputError(f"{layout.data}: no hand to show (part {part}, sex {sex})")
+        raise InputError(
+            f"{layout.data}: no hand to show ({list(ids) or part}, sex {sex})"
+        )
     cohort = cohort.select(chosen)
-    return Hands(packed, packed.rows_of(cohort.ids), cohort)
+    return Hands(packed, packed.rows_of(cohort.ids), cohort), parts[chosen]
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,13 @@ class Parts:
     validation: Hands
     test: Hands
     split_hash: str
+
+    @property
+    def hands_hash(self) -> str:
+        """Names the hands of each part: of one sex, and only those that are packed."""
+        parts = {name: getattr(self, name).cohort.ids for name in cohorts.PARTS}
+        names = np.repeat(list(parts), [len(ids) for ids in parts.values()])
+        return cohorts.split_hash(np.concatenate(list(parts.values())), names)
 
     @classmethod
     def read(cls, layout: Layout, settings: RegressionSettings) -> "Parts":

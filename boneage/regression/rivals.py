@@ -13,14 +13,14 @@ import numpy as np
 
 from boneage.regression import backbones, comparison
 from boneage.regression.comparison import Answers
-from boneage.regression.transfer_runs import PACED, Finished
+from boneage.regression.transfer_runs import PACED, Finished, stage_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METHOD_SETTINGS = (
     *("weights", "batch_norm", "batch_norm_momentum", "sex_input", "image_size"),
-    *("batch_size", "mixed_precision", "loss", "augmentation", "decay"),
+    *("batch_size", "devices", "mixed_precision", "loss", "augmentation", "decay"),
 )
 """Settings that tell methods of one group apart, beside start layer and plan."""
 
@@ -29,14 +29,17 @@ METHOD_SETTINGS = (
 class Trained:
     """One training, judged by the network that validation chose.
 
-    start: "paced", or the stage whose layers a rival began with. plan: its learning
-    rates and epochs. answers: on the test part. history: of all epochs in one count,
+    start: "paced", or the stage whose layers a rival began with. plan: its stages with
+    epochs and learning rates. settings: those of METHOD_SETTINGS and the like; weights
+    by name and content. answers: on the test part. history: of all epochs in one count,
     with the column `stage`.
     """
 
+    name: str
     start: str
     plan: str
     settings: dict
+    hands_hash: str | None
     validation_mae: float
     answers: Answers
     history: pd.DataFrame
@@ -46,7 +49,7 @@ class Trained:
         """What runs must share to be compared."""
         backbone, sex = self.settings["model"], self.settings["sex"]
         ids = self.answers.predictions.id
-        return backbone, sex, self.answers.split_hash, hash(tuple(ids))
+        return backbone, sex, self.answers.split_hash, self.hands_hash, *ids
 
 
 @dataclass(frozen=True)
@@ -96,23 +99,31 @@ def _read_one(one: Finished) -> Trained:
     import pandas as pd
 
     configs = [run.read_config() for run in one.runs]
+    is_paced = one.start == PACED
+    stages = [stage_name(run) for run in one.runs] if is_paced else [one.start]
     histories = [pd.read_csv(run.history) for run in one.runs]
     before = np.cumsum([0, *(len(history) for history in histories)])
     joined = pd.concat(
         [
-            history.assign(epoch=history.epoch + int(first), stage=run.name)
-            for history, first, run in zip(histories, before, one.runs, strict=False)
+            history.assign(epoch=history.epoch + int(first), stage=stage)
+            for history, first, stage in zip(histories, before, stages, strict=False)
         ],
         ignore_index=True,
     )
-    plan = "epochs " + ", ".join(
-        f"{len(history)} at {config['learning_rate']:g}"
-        for history, config in zip(histories, configs, strict=True)
+    plan = ", ".join(
+        f"{stage} {len(history)} epochs at {config['learning_rate']:g}"
+        for stage, history, config in zip(stages, histories, configs, strict=True)
     )
+    content = configs[0].get("weights_hash")
+    settings = configs[0]["settings"]
+    if content:
+        settings |= {"weights": f"{settings['weights']} ({content})"}
     return Trained(
+        one.name,
         one.start,
         plan,
-        configs[0]["settings"],
+        settings,
+        configs[0].get("hands_hash"),
         one.best.read_config()["best_validation_mae"],
         comparison.read(one.best),
         joined,
@@ -122,18 +133,39 @@ def _read_one(one: Finished) -> Trained:
 def groups(trained: list[Trained]) -> dict[str, list[Method]]:
     """Comparable trainings by `backbone, sex`, and in it by method, paced first.
 
-    A group's name says the split, too, where the same backbone and sex have several.
+    Where the same backbone and sex were trained or tested on other hands, the groups
+    are numbered: what is in one is not compared with what is in the other.
     """
     found: dict[tuple, list[Trained]] = {}
     for one in trained:
         found.setdefault(one.group, []).append(one)
-    named = {}
-    for (backbone, sex, split_hash, _), alike in found.items():
+    named: dict[str, list[Method]] = {}
+    for (backbone, sex, *_), alike in found.items():
         name = f"{backbone}, {sex}"
-        if sum(key[:2] == (backbone, sex) for key in found) > 1:
-            name += f", split {split_hash}"
+        several = sum(key[:2] == (backbone, sex) for key in found) > 1
+        if several:
+            name += f", hands {1 + sum(other.startswith(name) for other in named)}"
         named[name] = _methods(alike)
     return named
+
+
+def repeated(found: dict[str, list[Method]]) -> list[str]:
+    """A note on each training that has another one's method and seed.
+
+    found: of `groups`. Such a training counts as one more seed, which it is not.
+    """
+    notes = []
+    for methods in found.values():
+        for method in methods:
+            first: dict[int, str] = {}
+            for one in method.trained:
+                there = first.setdefault(one.settings["seed"], one.name)
+                if there != one.name:
+                    notes.append(
+                        f"{one.name}: the same training as {there}, seed included; "
+                        "remove one of them"
+                    )
+    return notes
 
 
 def _methods(alike: list[Trained]) -> list[Method]:

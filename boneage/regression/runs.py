@@ -83,7 +83,7 @@ class Run:
         import keras
 
         if not self.model.is_file():
-            raise InputError(f"{self.model}: not found; run {TRAINED_BY} first")
+            raise InputError(f"{self.model}: not found; train {self.name} first")
         try:
             return keras.saving.load_model(self.model, compile=False, safe_mode=True)
         except (ValueError, OSError, KeyError) as error:
@@ -123,11 +123,24 @@ class Origin:
         """What names the network gone on with, for config.json."""
         if self.run is None:
             return None
-        digest = hashlib.sha256(self.run.model.read_bytes()).hexdigest()[:12]
+        digest = file_hash(self.run.model)
+        if digest is None:
+            raise InputError(
+                f"{self.run.model}: not found; remove {self.run.folder} and run the "
+                "same command again"
+            )
         return {"run": self.run.name, "model": digest, "epochs": self.epochs}
 
 
 NOTHING_BEFORE = Origin()
+
+
+def file_hash(path: Path | str) -> str | None:
+    """Twelve hexadecimal digits that name a file's content; None without the file."""
+    if not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def finished(folder: Path) -> list[Run]:

@@ -1,7 +1,10 @@
 """The regressors' options, as flags of the step4 scripts and of paced transfer."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Literal
+
+import numpy as np
 
 from boneage.files import InputError, at_least
 from boneage.regression import backbones
@@ -52,7 +55,16 @@ class RegressionSettings:
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
         at_least(1, batch_size=self.batch_size, workers=self.workers)
-        at_least(0, image_size=self.image_size, augmentation=self.augmentation)
+        at_least(
+            0,
+            image_size=self.image_size,
+            augmentation=self.augmentation,
+            seed=self.seed,
+        )
+        if self.run and not re.fullmatch(r"\w[\w.-]*", self.run):
+            raise InputError(
+                f"--run {self.run}: a folder's name: letters, digits, _, - and ."
+            )
 
     @property
     def run_name(self) -> str:
@@ -91,7 +103,7 @@ class TrainingSettings(RegressionSettings):
         super().check()
         at_least(1, epochs=self.epochs, patience=self.patience)
         at_least(0, warmup_epochs=self.warmup_epochs)
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < np.inf:
             raise InputError(f"--learning-rate {self.learning_rate}: above 0")
         blocks = backbones.starts(self.model)
         if self.fine_tune_from not in blocks:
@@ -115,6 +127,9 @@ class PacedSettings(RegressionSettings):
 
     model: BackboneName = "xception"
     """The backbone."""
+    batch_norm: Literal["trained", "frozen"] = "frozen"
+    """Frozen: in unfrozen blocks too, batch norm stays as the weights have it. As good
+    as trained or better where measured, and steadier at high rates: docs/RESULTS.md."""
     schedule: dict[str, float] = field(default_factory=dict)
     """Stages in order, each with its learning rate: head 1e-3 exit 1e-4 ...; default:
     all stages of the backbone at the published rates 1e-3 1e-4 5e-5 1e-5 5e-6."""
@@ -135,7 +150,7 @@ class PacedSettings(RegressionSettings):
                 f"{' '.join(known)}, in this order"
             )
         for stage, rate in self.rates.items():
-            if not rate > 0:
+            if not 0 < rate < np.inf:
                 raise InputError(f"--schedule {stage} {rate}: a rate above 0")
         at_least(1, epochs_per_stage=min(self.epochs_per_stage, default=0))
         if len(self.epochs_per_stage) not in (1, len(self.rates)):

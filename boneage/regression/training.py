@@ -59,6 +59,7 @@ class Training:
         self.history: list[dict] = []
         with self.scope:
             self.model = self._go_on() or self._begin()
+        self._write_config()
         replicas = self.scope.replicas
         # every device takes as many hands of a batch as the others
         batch_size = min(settings.batch_size, len(parts.train) // replicas) * replicas
@@ -84,9 +85,14 @@ class Training:
 
     def _begin(self) -> keras.Model:
         """Compile the network of epoch 0."""
-        settings = self.settings
-        origin = self.origin.run
+        settings, origin = self.settings, self.origin.run
+        precision = settings.mixed_precision
+        # of a loaded network, too: compiling asks it whether to scale the loss
+        keras.config.set_dtype_policy(
+            "float32" if precision == "none" else f"mixed_{precision}"
+        )
         model = self._build() if origin is None else origin.load_model()
+        keras.config.set_dtype_policy("float32")
         regressor.freeze_and_compile(
             model,
             settings.model,
@@ -95,19 +101,14 @@ class Training:
             LOSSES[settings.loss](),
             settings.batch_norm == "frozen",
         )
-        self._write_config()
         return model
 
     def _build(self) -> keras.Model:
         settings = self.settings
-        precision = settings.mixed_precision
-        keras.config.set_dtype_policy(
-            "float32" if precision == "none" else f"mixed_{precision}"
-        )
         momentum = settings.batch_norm_momentum or (
             0.9 if settings.weights == "none" else None
         )
-        model = regressor.build(
+        return regressor.build(
             settings.model,
             self.size,
             settings.weights,
@@ -116,8 +117,6 @@ class Training:
             float(max(np.std(self.ages), 1)),
             momentum,
         )
-        keras.config.set_dtype_policy("float32")
-        return model
 
     def _go_on(self) -> keras.Model | None:
         """Reload the newest checkpoint and the history up to it, if there is one."""
@@ -247,9 +246,18 @@ class Training:
                 "age_range_months": [float(self.ages.min()), float(self.ages.max())],
                 "training_hands": len(self.ages),
                 "split_hash": self.parts.split_hash,
+                "hands_hash": self.parts.hands_hash,
                 "weights": settings.weights,
+                "weights_hash": runs.file_hash(settings.weights),
                 "origin": self.origin.facts(),
                 "fine_tune_from": settings.fine_tune_from,
+                "trainable_layers": regressor.trainable_layers(
+                    self.model, settings.model
+                ),
+                "trainable_parameters": sum(
+                    int(np.prod(weight.shape))
+                    for weight in self.model.trainable_weights
+                ),
                 "seed": settings.seed,
                 "epochs": settings.epochs,
                 "batch_size": settings.batch_size,

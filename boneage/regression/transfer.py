@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.files import InputError, alone, read_json, write_json
+from boneage.files import InputError, alone, read_json, up_to_date, write_json
 from boneage.layout import Layout
 from boneage.regression import agreement, backbones, fine_tuning
 from boneage.regression.parts import Parts
@@ -36,30 +36,34 @@ def train_paced(layout: Layout, settings: PacedSettings) -> Finished:
     stages = stages_of(folder, list(settings.rates))
     origin = NOTHING_BEFORE
     with alone(folder):
-        _keep_plan(folder / PLAN, settings)
+        _keep_plan(folder / PLAN, settings, parts)
         for run, (name, rate) in zip(stages, settings.rates.items(), strict=True):
             epochs = settings.epochs[name]
             plan = _plan(
                 settings, f"{settings.run_name}/{run.name}", name, rate, epochs
             )
-            fine_tuning.train(run, plan, parts, origin)
-            _evaluate(run, name)
+            _train(run, name, plan, parts, origin)
             origin = Origin(run, origin.epochs + epochs)
     return Finished(folder, PACED, tuple(stages))
 
 
-def _keep_plan(path: Path, settings: PacedSettings) -> None:
+def _keep_plan(path: Path, settings: PacedSettings, parts: Parts) -> None:
     """Write the plan, until a stage has begun; then refuse another one."""
-    plan = {"rates": settings.rates, "epochs": settings.epochs}
+    plan = {
+        "rates": settings.rates,
+        "epochs": settings.epochs,
+        # one split for all stages, and the same hands in it
+        "hands": {"split": parts.split_hash, "used": parts.hands_hash},
+    }
     if not any(path.parent.glob("stage_*/config.json")):
         write_json(path, plan)
         return
     before = read_json(path, PACED_BY)
     for name, now in plan.items():
-        if list(before[name].items()) != list(now.items()):
+        if list(before.get(name, {}).items()) != list(now.items()):
             raise InputError(
-                f"{path.parent}: planned with {name} {before[name]}, now {now}; name "
-                "another run with --run, or remove this one"
+                f"{path.parent}: planned with {name} {before.get(name)}, now {now}; "
+                "name another run with --run, or remove this one"
             )
 
 
@@ -86,8 +90,7 @@ def train_conventional(
     for name in start_layers:
         run = Run(layout.conventional / f"{settings.run_name}_{name}")
         plan = _plan(settings, run.name, name, settings.rates[name], epochs)
-        fine_tuning.train(run, plan, parts)
-        _evaluate(run, name)
+        _train(run, name, plan, parts)
         rivals.append(run)
     return rivals
 
@@ -108,21 +111,33 @@ def _plan(
     )
 
 
-def _evaluate(run: Run, stage: str) -> None:
-    """Write evaluation.json: which layers learned, and the best epoch's metrics."""
-    if run.evaluation.exists():
-        return
-    from boneage.regression import regressor
+def _train(
+    run: Run,
+    stage: str,
+    plan: TrainingSettings,
+    parts: Parts,
+    origin: Origin = NOTHING_BEFORE,
+) -> None:
+    """Train a stage or a rival; write evaluation.json: what learned, and the metrics.
 
-    config, model = run.read_config(), run.load_model()
-    learned = regressor.trainable_layers(model, config["backbone"])
-    sizes = [int(np.prod(weight.shape)) for weight in model.trainable_weights]
+    Raises:
+        InputError: no epoch predicted numbers.
+    """
+    fine_tuning.train(run, plan, parts, origin)
+    if up_to_date(run.evaluation, run.predictions):
+        return
+    config = run.read_config()
+    if not np.isfinite(config["best_validation_mae"]):
+        raise InputError(
+            f"{run.folder}: the training diverged, no epoch predicts numbers; remove "
+            "it and choose a lower rate"
+        )
     facts = {
         "stage": stage,
         "unfrozen_from": config["fine_tune_from"],
-        "trainable_layer_count": len(learned),
-        "trainable_parameters": sum(sizes),
-        "trainable_layers": learned,
+        "trainable_layer_count": len(config["trainable_layers"]),
+        "trainable_parameters": config["trainable_parameters"],
+        "trainable_layers": config["trainable_layers"],
     }
     metrics = {part: _metrics(run, part) for part in ("validation", "test")}
     write_json(run.evaluation, facts | metrics)

@@ -23,6 +23,11 @@ def stages_of(folder: Path, names: list[str]) -> list[Run]:
     return [Run(folder / f"stage_{number}_{name}") for number, name in numbered]
 
 
+def stage_name(run: Run) -> str:
+    """The name of a stage: exit, of the folder stage_2_exit."""
+    return run.name.split("_", 2)[2]
+
+
 @dataclass(frozen=True)
 class Finished:
     """A paced run, or a rival, whose trainings are all done.
@@ -52,14 +57,13 @@ class Finished:
         return self.runs[int(np.argmin(np.nan_to_num(maes, nan=np.inf)))]
 
     def stage(self, name: str) -> Run:
-        """A stage by name, or the best; a rival's only network has every name.
+        """A stage by name, or the best; of a rival there is the best alone.
 
         Raises:
             InputError: the run has no such stage.
         """
-        if name == "best" or self.start != PACED:
-            return self.best
-        named = {run.name.split("_", 2)[2]: run for run in self.runs}
+        stages = self.runs if self.start == PACED else ()
+        named = {"best": self.best} | {stage_name(run): run for run in stages}
         if name not in named:
             raise InputError(f"--stage {name}: {self.name} has {', '.join(named)}")
         return named[name]
@@ -102,10 +106,11 @@ def summary(trained: Sequence[Run]) -> list[str]:
     lines = []
     for run in trained:
         config, facts = run.read_config(), read_json(run.evaluation, "this step")
+        validation, test = (facts[part]["mae"][0] for part in ("validation", "test"))
         lines.append(
             f"{run.name}: {facts['trainable_layer_count']} layers at "
             f"{config['learning_rate']:g}, best epoch {config['best_epoch']} of "
-            f"{config['epochs']}, validation MAE {config['best_validation_mae']:.2f}, "
-            f"test MAE {facts['test']['mae'][0]:.2f} months"
+            f"{config['epochs']}, MAE {validation:.2f} months in validation, "
+            f"{test:.2f} in the test"
         )
     return lines
