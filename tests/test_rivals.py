@@ -99,7 +99,7 @@ def test_label_says_what_tells_two_methods_apart(layout):
     rival(layout, "c", "head", noise(1))
     assert [method.label for method in group_of(layout)] == [
         *("paced (batch norm frozen)", "paced (batch norm trained)", "from head"),
-        *("from all (all 6 epochs at 0.0001)", "from all (all 6 epochs at 0.001)"),
+        *("from all (all 6 at 0.0001)", "from all (all 6 at 0.001)"),
     ]
 
 

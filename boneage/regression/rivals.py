@@ -111,7 +111,7 @@ def _read_one(one: Finished) -> Trained:
         ignore_index=True,
     )
     plan = ", ".join(
-        f"{stage} {len(history)} epochs at {config['learning_rate']:g}"
+        f"{stage} {len(history)} at {config['learning_rate']:g}"
         for stage, history, config in zip(stages, histories, configs, strict=True)
     )
     content = configs[0].get("weights_hash")
