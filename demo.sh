@@ -42,7 +42,7 @@ transfer="--weights demo/models/regression/xception_all_cam/model.keras --sex fe
     --image-size 96 --epochs-per-stage 2 --augmentation 0.3
     --schedule head 1e-3 exit 1e-3 all 1e-4"
 step paced_transfer/step1_ptl_gen.py $transfer
-step paced_transfer/step2_conventional_transfer.py $transfer
+step paced_transfer/step2_conventional_transfer.py $transfer --start-layer all
 step paced_transfer/step5_cam_inference.py --run xception_female
 step paced_transfer/step6_visualize.py
 
