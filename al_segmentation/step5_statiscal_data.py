@@ -12,23 +12,19 @@ Writes  models/statistics/: table.csv (a row a run, group and metric), table.md,
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.files import at_least, replacing
+from boneage.files import replacing
 from boneage.regression import comparison, runs
+from boneage.regression.settings import BootstrapSettings
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(BootstrapSettings, cli.Paths):
     """How the intervals are drawn."""
-
-    resamples: int = 2000
-    """Bootstrap resamples behind each 95 % interval."""
-    seed: int = 0
-    """Seed of the bootstrap."""
 
 
 def main(options: Options) -> None:
     """Write the table and the figures, and show the main table."""
-    at_least(1, resamples=options.resamples)
+    options.check()
     finished = runs.finished(options.layout.regression)
     answers = [comparison.read(run) for run in finished]
     notes = [flag for one in answers for flag in one.flags()]

@@ -13,24 +13,19 @@ import re
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.files import at_least, replacing
+from boneage.files import replacing
 from boneage.regression import transfer_runs
+from boneage.regression.settings import BootstrapSettings
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(BootstrapSettings, cli.Paths):
     """How the intervals are drawn."""
-
-    resamples: int = 2000
-    """Bootstrap resamples behind each 95 % interval."""
-    seed: int = 0
-    """Seed of the bootstrap."""
 
 
 def main(options: Options) -> None:
     """Write figures and tables, and say which differences hold up."""
-    at_least(1, resamples=options.resamples)
-    at_least(0, seed=options.seed)
+    options.check()
     finished, notes = transfer_runs.find(options.layout)
 
     # Pandas and Matplotlib: a second, once everything named is there

@@ -181,6 +181,21 @@ class PacedSettings(RegressionSettings):
         return dict(zip(stages, counts, strict=True))
 
 
+@dataclass(frozen=True)
+class BootstrapSettings:
+    """How 95 % intervals are drawn."""
+
+    resamples: int = 2000
+    """Bootstrap resamples behind each 95 % interval."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+    def check(self) -> None:
+        """Raise InputError where a number makes no sense."""
+        at_least(1, resamples=self.resamples)
+        at_least(0, seed=self.seed)
+
+
 def only(kind: type[RegressionSettings], options: RegressionSettings) -> dict:
     """Those of a script's options that `kind` has, by name."""
     return {entry.name: getattr(options, entry.name) for entry in fields(kind)}
