@@ -59,7 +59,7 @@ def learn(options: Options, served: contextlib.ExitStack) -> None:
     from boneage.segmentation.active_learning import ActiveLearning
     from boneage.segmentation.oracle import FolderOracle, SimulatedOracle
 
-    learning = ActiveLearning(options.layout, options.committee_settings())
+    learning = ActiveLearning(options.layout, cli.part_of(options, CommitteeSettings))
     askable = None
     if options.oracle == "simulated":
         oracle = SimulatedOracle(options.layout, options.truth)

@@ -13,20 +13,14 @@ import functools
 from dataclasses import dataclass
 
 from boneage import cli, hdf5, parallel
-from boneage.files import InputError, at_least, up_to_date
+from boneage.files import InputError, up_to_date
 from boneage.segmentation import hands
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.Paths, hands.Enhancement):
     """How to enhance."""
 
-    margin: float = 0.03
-    """Black around the hand, as a share of its longer side."""
-    clip_limit: float = 0.03
-    """Contrast limit of the equalisation; 0 for none."""
-    stretch: bool = True
-    """Stretch the hand's grey levels to the full range first."""
     jobs: int = -1
     """Processes; -1 for one a core."""
     overwrite: bool = False
@@ -42,22 +36,19 @@ def main(options: Options) -> None:
             f"{layout.segmentation}: not found; run "
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
-    at_least(0, margin=options.margin, clip_limit=options.clip_limit)
-    how = hands.describe(options.margin, options.clip_limit, options.stretch)
+    options.check()
     if not options.overwrite:
-        hands.check_alike(layout, how)
+        hands.check_alike(layout, options.describe())
     todo = [
         i
         for i in ids
         if options.overwrite or not up_to_date(layout.hand(i), layout.mask(i))
     ]
-    enhance = functools.partial(hands.enhance_file, layout)
-    work = functools.partial(
-        enhance, options.margin, options.clip_limit, options.stretch
-    )
+    how = cli.part_of(options, hands.Enhancement)
+    work = functools.partial(hands.enhance_file, layout, how)
     _, set_aside = parallel.map_images(work, todo, options.jobs, "enhancing")
     if todo or not hands.is_packed(layout, ids):
-        set_aside += hands.pack(layout, ids, how, options.jobs)
+        set_aside += hands.pack(layout, ids, options.describe(), options.jobs)
     packed = len(hdf5.read(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.report(set_aside),

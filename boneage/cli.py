@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ class Paths:
 
 
 Options = TypeVar("Options", bound=Paths)
+Part = TypeVar("Part")
 
 
 def run(
@@ -63,6 +64,11 @@ def run(
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def part_of(options: object, kind: type[Part]) -> Part:
+    """Those of a script's options that it inherits from `kind`, alone."""
+    return kind(**{part.name: getattr(options, part.name) for part in fields(kind)})
 
 
 def summary(*lines: str, wrote: Path | None = None) -> None:

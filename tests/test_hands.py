@@ -2,15 +2,18 @@
 
 import os
 
+import cv2
 import numpy as np
 import pytest
 from conftest import call
 
-from boneage import hdf5, radiographs
+from boneage import hdf5, phantom, radiographs
 from boneage.files import InputError
 from boneage.segmentation import hands
+from boneage.segmentation.hands import Enhancement
 
 STEP = "al_segmentation/step3_gen_segmentation_with_enhance"
+PLAIN = Enhancement(clip_limit=0, stretch=False)
 
 
 def two_blobs() -> np.ndarray:
@@ -73,7 +76,7 @@ def test_hand_is_512_px_and_black_outside_the_mask(radiograph):
 
 
 def test_larger_margin_makes_the_hand_smaller(radiograph):
-    wide = hands.enhanced_hand(*radiograph, margin=0.5)
+    wide = hands.enhanced_hand(*radiograph, Enhancement(margin=0.5))
     assert np.count_nonzero(wide) < np.count_nonzero(hands.enhanced_hand(*radiograph))
 
 
@@ -81,7 +84,7 @@ def test_without_clip_limit_the_grey_levels_stay():
     radiograph = np.full((40, 40), 77, np.uint8)
     mask = np.zeros((40, 40), np.uint8)
     mask[8:32, 8:32] = 255
-    hand = hands.enhanced_hand(radiograph, mask, clip_limit=0, stretch=False)
+    hand = hands.enhanced_hand(radiograph, mask, PLAIN)
     assert hand[256, 256] == 77
     assert hand.max() == 77
 
@@ -89,16 +92,18 @@ def test_without_clip_limit_the_grey_levels_stay():
 def test_equalising_raises_the_contrast(radiograph):
     noise, mask = radiograph
     faint = (100 + noise // 16).astype(np.uint8)
-    plain = hands.enhanced_hand(faint, mask, clip_limit=0, stretch=False)
-    equalised = hands.enhanced_hand(faint, mask, stretch=False)
+    plain = hands.enhanced_hand(faint, mask, PLAIN)
+    equalised = hands.enhanced_hand(faint, mask, Enhancement(stretch=False))
     assert equalised[equalised > 0].std() > 1.5 * plain[plain > 0].std()
 
 
 @pytest.mark.parametrize("faint", [lambda x: x // 4 + 9, lambda x: x * 200 + 5000])
 def test_exposure_and_bits_do_not_change_a_stretched_hand(radiograph, faint):
     noise, mask = radiograph
-    one = hands.enhanced_hand(noise, mask, clip_limit=0).astype(int)
-    other = hands.enhanced_hand(faint(noise.astype(np.uint16)), mask, clip_limit=0)
+    one = hands.enhanced_hand(noise, mask, Enhancement(clip_limit=0)).astype(int)
+    other = hands.enhanced_hand(
+        faint(noise.astype(np.uint16)), mask, Enhancement(clip_limit=0)
+    )
     assert np.abs(one - other).mean() < 3
     assert one.max() > 200
 
@@ -107,6 +112,32 @@ def test_sixteen_bits_are_taken(radiograph):
     noise, mask = radiograph
     hand = hands.enhanced_hand(noise.astype(np.uint16) * 100, mask)
     assert hand.dtype == np.uint8
+
+
+def test_a_filled_hand_does_not_depend_on_the_radiographs_proportions():
+    acquired = phantom.simulate(np.random.default_rng(0), 120, True, 512)
+    radiograph = cv2.GaussianBlur(acquired.radiograph, (0, 0), 2)
+    squeezed = cv2.resize(radiograph, (512, 512))
+    squeezed_mask = cv2.resize(acquired.mask, (512, 512))
+    squeezed_mask = np.where(squeezed_mask > 127, 255, 0).astype(np.uint8)
+
+    def difference(how):
+        one = hands.enhanced_hand(radiograph, acquired.mask, how).astype(int)
+        other = hands.enhanced_hand(squeezed, squeezed_mask, how).astype(int)
+        return np.abs(one - other).mean()
+
+    assert difference(Enhancement(fill=True)) < 3
+    assert difference(Enhancement()) > 10
+
+
+@pytest.mark.parametrize("how", [Enhancement(), Enhancement(0.1, 0, False, True)])
+def test_how_hands_were_made_can_be_read_back(how):
+    assert Enhancement.described(how.describe()) == how
+
+
+def test_hands_of_unknown_making():
+    with pytest.raises(InputError, match=r"'by hand': not by al_segmentation/step3"):
+        Enhancement.described("by hand")
 
 
 @pytest.mark.parametrize("shape", [(100, 60), (10, 10)])

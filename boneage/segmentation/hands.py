@@ -1,13 +1,15 @@
 """From the committee's probabilities to a mask, and from the mask to the final hand."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from boneage import hdf5, parallel, radiographs
-from boneage.files import InputError, up_to_date
+from boneage.files import InputError, at_least, up_to_date
 from boneage.hdf5 import HAND_PX
 from boneage.layout import Layout
 from boneage.parallel import SetAside
@@ -16,6 +18,48 @@ from boneage.segmentation.coarse import largest_hand
 
 ENHANCED_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
 SEGMENTED_BY = "al_segmentation/step3_gen_segmentation_result.py"
+
+
+@dataclass(frozen=True)
+class Enhancement:
+    """How a hand is cut out and enhanced."""
+
+    margin: float = 0.03
+    """Black around the hand, as a share of its longer side."""
+    clip_limit: float = 0.03
+    """Contrast limit of the equalisation; 0 for none."""
+    stretch: bool = True
+    """Stretch the hand's grey levels to the full range first."""
+    fill: bool = False
+    """Let the hand fill the square both ways: for radiographs of unlike proportions."""
+
+    def check(self) -> None:
+        """Raise InputError where a number makes no sense."""
+        at_least(0, margin=self.margin, clip_limit=self.clip_limit)
+
+    def describe(self) -> str:
+        """The attribute `preprocessing` of segment_all.h5, kept in a run's config."""
+        stretched = "stretched" if self.stretch else "not stretched"
+        filled = ", filled" if self.fill else ""
+        return (
+            f"enhanced hand, margin {self.margin:g}, CLAHE {self.clip_limit:g}, "
+            f"{stretched}{filled}"
+        )
+
+    @classmethod
+    def described(cls, text: str) -> "Enhancement":
+        """What `describe` put into words; InputError where it did not."""
+        found = re.fullmatch(
+            r"enhanced hand, margin (\S+), CLAHE (\S+), (not )?stretched(, filled)?",
+            text,
+        )
+        if found is None:
+            raise InputError(f"hands made as {text!r}: not by {ENHANCED_BY}")
+        margin, clip_limit, unstretched, filled = found.groups()
+        return cls(float(margin), float(clip_limit), not unstretched, bool(filled))
+
+
+DEFAULT = Enhancement()
 
 
 def mask_from_probability(probability: np.ndarray, shape: tuple[int, int]) -> Mask:
@@ -40,17 +84,13 @@ def disagreement(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarra
 
 
 def enhanced_hand(
-    radiograph: np.ndarray,
-    mask: Mask,
-    margin: float = 0.03,
-    clip_limit: float = 0.03,
-    stretch: bool = True,
+    radiograph: np.ndarray, mask: Mask, how: Enhancement = DEFAULT
 ) -> np.ndarray:
     """The hand alone on black, centred, equalised: (512, 512) uint8.
 
     Grey levels of the hand stretched to the full range (a faint exposure stays faint
-    under CLAHE alone), background to zero, crop to the hand and a margin (a share of
-    its longer side), pad to a square, shrink, CLAHE at the final size.
+    under CLAHE alone), background to zero, crop to the hand and a margin, pad or fill
+    to a square, shrink, CLAHE at the final size.
 
     Raises:
         ValueError: the mask is empty or of another shape than the radiograph.
@@ -62,16 +102,26 @@ def enhanced_hand(
         raise ValueError("the mask is empty")
     inside = mask[top : top + height, left : left + width] > 0
     crop = radiograph[top : top + height, left : left + width]
-    crop = _stretched(crop, inside) if stretch else to_uint8(crop)
-    side = round(max(width, height) * (1 + 2 * margin))
-    row, column = (side - height) // 2, (side - width) // 2
-    square = np.zeros((side, side), np.uint8)
-    square[row : row + height, column : column + width] = np.where(inside, crop, 0)
-    hand_mask = np.zeros((side, side), np.uint8)
-    hand_mask[row : row + height, column : column + width] = inside * np.uint8(255)
-    hand = equalise(resize(square, HAND_PX), clip_limit)
+    crop = _stretched(crop, inside) if how.stretch else to_uint8(crop)
+    square = _squared(np.where(inside, crop, np.uint8(0)), how)
+    hand_mask = _squared(inside * np.uint8(255), how)
+    hand = equalise(resize(square, HAND_PX), how.clip_limit)
     # equalising lifts black, in tiles that hold little else
     return np.where(resize(hand_mask, HAND_PX) > 127, hand, 0).astype(np.uint8)
+
+
+def _squared(crop: np.ndarray, how: Enhancement) -> np.ndarray:
+    """The crop and its margin in a square: padded, or drawn out to fill it."""
+    height, width = crop.shape
+    longer = max(height, width)
+    side = round(longer * (1 + 2 * how.margin))
+    if how.fill:
+        crop = cv2.resize(crop, (longer, longer), interpolation=cv2.INTER_LINEAR)
+        height = width = longer
+    row, column = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side), np.uint8)
+    square[row : row + height, column : column + width] = crop
+    return square
 
 
 def _stretched(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -81,9 +131,7 @@ def _stretched(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return scaled.clip(0, 255).astype(np.uint8)
 
 
-def enhance_file(
-    layout: Layout, margin: float, clip_limit: float, stretch: bool, radiograph_id: int
-) -> None:
+def enhance_file(layout: Layout, how: Enhancement, radiograph_id: int) -> None:
     """Write the final hand of one radiograph.
 
     Raises:
@@ -94,14 +142,8 @@ def enhance_file(
     if not path.exists():
         raise InputError(f"{path}: not found; run {SEGMENTED_BY} first")
     mask = radiographs.read_mask(path, radiograph.shape)
-    hand = enhanced_hand(radiograph, mask, margin, clip_limit, stretch)
+    hand = enhanced_hand(radiograph, mask, how)
     radiographs.write(layout.hand(radiograph_id), hand)
-
-
-def describe(margin: float, clip_limit: float, stretch: bool) -> str:
-    """The attribute `preprocessing` of segment_all.h5, kept in every run's config."""
-    stretched = "stretched" if stretch else "not stretched"
-    return f"enhanced hand, margin {margin:g}, CLAHE {clip_limit:g}, {stretched}"
 
 
 def check_alike(layout: Layout, preprocessing: str) -> None:

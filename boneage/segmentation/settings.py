@@ -1,6 +1,6 @@
 """The committee's options, as flags of step2_interactive_segmentation.py."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from boneage.files import InputError, at_least
@@ -67,11 +67,6 @@ class CommitteeSettings:
         )
         if not 0 < self.test_fraction < 1:
             raise InputError(f"--test-fraction {self.test_fraction}: between 0 and 1")
-
-    def committee_settings(self) -> "CommitteeSettings":
-        """These options alone, without those of the script that inherits them."""
-        names = [field.name for field in fields(CommitteeSettings)]
-        return CommitteeSettings(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
