@@ -1,7 +1,7 @@
 """Train the committee; after each epoch ask about what its members disagree on.
 
-Reads   data/gt/annotated.h5, unannotated.h5 (step2_image_2_h5.py --pool annotated and
-        --pool unannotated); new pairs in data/gt/new
+Reads   data/gt/unannotated.h5, annotated.h5 (step2_image_2_h5.py --pool unannotated and
+        --pool annotated; the second where some are annotated); pairs in data/gt/new
 Writes  models/committee/member_<k>.keras, state.json, history.csv; in data/gt/new
         <id>.png, <id>_proposal.png and <id>_disagreement.png of what it asks;
         data/gt/queries.jsonl; in the browser <id>_bin.png there, and gt/unusable.csv
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from boneage import cli, parallel
+from boneage import cli
 from boneage.files import InputError, alone
-from boneage.segmentation import annotations, unusable
+from boneage.segmentation import annotations, first_batch
+from boneage.segmentation.oracle import FolderOracle, Oracle, SimulatedOracle
 from boneage.segmentation.settings import CommitteeSettings, PageSettings
 
 
@@ -38,49 +39,47 @@ class Options(cli.Paths, CommitteeSettings, PageSettings):
 
 def main(options: Options) -> None:
     """Train, ask, train; one process a committee."""
+    layout = options.layout
     if options.oracle == "simulated" and options.truth is None:
         raise InputError("--oracle simulated needs --truth DIR, the masks it looks at")
     options.check_page()
     if options.annotate_only:
         from boneage.segmentation import annotator
 
-        lines = annotator.annotate_waiting(options.layout, options)
-        cli.summary(*lines, wrote=options.layout.new)
+        lines = annotator.annotate_waiting(layout, options)
+        cli.summary(*lines, wrote=layout.new)
         return
-    # a missing file is named before Keras, which takes seconds to import
-    annotations.read_pools(options.layout)
-    with alone(options.layout.committee), contextlib.ExitStack() as served:
-        learn(options, served)
+    with alone(layout.committee), contextlib.ExitStack() as served:
+        oracle, askable = answering(options, served)
+        if not first_batch.is_needed(layout) or first_batch.ask(
+            layout, oracle, options.first, options.seed, askable
+        ):
+            learn(options, oracle, askable)
 
 
-def learn(options: Options, served: contextlib.ExitStack) -> None:
-    """Begin a committee's training, or go on with it."""
-    from boneage.segmentation import annotator
-    from boneage.segmentation.active_learning import ActiveLearning
-    from boneage.segmentation.oracle import FolderOracle, SimulatedOracle
-
-    learning = ActiveLearning(options.layout, cli.part_of(options, CommitteeSettings))
-    askable = None
+def answering(options: Options, served: contextlib.ExitStack) -> tuple:
+    """Who answers, and which ids it can answer; None for all."""
     if options.oracle == "simulated":
         oracle = SimulatedOracle(options.layout, options.truth)
-        askable = set(oracle.known)
-    elif options.oracle == "browser":
+        return oracle, set(oracle.known)
+    if options.oracle == "browser":
+        from boneage.segmentation import annotator
+
         oracle = annotator.BrowserOracle(options.layout, options, options.measure)
-        served.enter_context(oracle)
-    else:
-        oracle = FolderOracle(options.layout, learning.save_copy)
+        return served.enter_context(oracle), None
+    return FolderOracle(options.layout), None
+
+
+def learn(options: Options, oracle: Oracle, askable: set[int] | None) -> None:
+    """Begin a committee's training, or go on with it."""
+    # a missing file is named before Keras, which takes seconds to import
+    annotations.read_pools(options.layout)
+    from boneage.segmentation.active_learning import ActiveLearning
+
+    settings = cli.part_of(options, CommitteeSettings)
+    learning = ActiveLearning(options.layout, settings)
     set_aside = learning.run(oracle, askable)
-    state = learning.state
-    dice = learning.test_dice()
-    cli.summary(
-        *parallel.report(set_aside),
-        f"{state['epoch']} epochs, {len(state['trained_ids'])} training pairs, "
-        f"{len(set_aside)} set aside",
-        f"committee Dice on its test part: mean {sum(dice) / len(dice):.4f}, "
-        f"lowest {min(dice):.4f}, {len(dice)} radiographs",
-        *unusable.report(options.layout),
-        wrote=options.layout.committee,
-    )
+    cli.summary(*learning.report(set_aside), wrote=options.layout.committee)
 
 
 if __name__ == "__main__":

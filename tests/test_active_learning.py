@@ -13,8 +13,8 @@ from conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 from boneage import hdf5, radiographs
 from boneage.files import InputError
-from boneage.segmentation import active_learning, annotator, unusable
-from boneage.segmentation.active_learning import HISTORY, ActiveLearning
+from boneage.segmentation import active_learning, annotator, history, unusable
+from boneage.segmentation.active_learning import ActiveLearning
 from boneage.segmentation.oracle import FinishAsking, Leave, SimulatedOracle
 from boneage.segmentation.settings import CommitteeSettings
 
@@ -94,7 +94,7 @@ def undisturbed(made_cohort, tmp_path_factory):
 
 def test_history_has_a_row_an_epoch(undisturbed):
     rows = rows_of(undisturbed[0])
-    assert tuple(rows[0]) == HISTORY
+    assert tuple(rows[0]) == history.COLUMNS
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [int(row["training_pairs"]) for row in rows] == [4, 6, 8]
     # after the last epoch nobody is asked: the pool is not looked at any more
@@ -330,15 +330,6 @@ def test_random_choice_asks_as_well(cohort_copy):
 def test_part_of_the_pool_may_be_scored(cohort_copy):
     _, oracle = learn(cohort_copy, score_at_most=2, epochs=2)
     assert len(set(oracle.seen[0])) == 2
-
-
-def test_copy_of_the_committee_is_whole(trained_committee, layout):
-    shutil.copytree(trained_committee.data, layout.data)
-    shutil.copytree(trained_committee.models, layout.models)
-    settings = CommitteeSettings(**state_of(layout)["settings"])
-    copy = ActiveLearning(layout, settings).save_copy()
-    names = {path.name for path in copy.iterdir()}
-    assert names == {"member_0.keras", "member_1.keras", "state.json", "history.csv"}
 
 
 def begin(layout, **more) -> None:

@@ -1,5 +1,7 @@
 """Who answers: a person at a prompt, and known masks."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -30,11 +32,8 @@ def person(layout):
                 raise answer
             return answer
 
-        oracle = FolderOracle(layout, lambda: saved.append(1) or layout.committee, ask)
-        oracle.saved = saved
-        return oracle
+        return FolderOracle(layout, ask)
 
-    saved = []
     return with_answers
 
 
@@ -50,10 +49,20 @@ def test_queries_and_folder_are_named(layout, person, capsys):
     assert str(layout.new) in printed
 
 
-def test_s_saves_and_asks_again(person):
-    oracle = person("s", " S ", "")
-    assert oracle.annotate(QUERIES) == 0
-    assert len(oracle.saved) == 2
+def test_s_saves_a_copy_of_the_committee_and_asks_again(trained_committee, capsys):
+    typed = iter(["s", " S ", ""])
+    oracle = FolderOracle(trained_committee, lambda prompt: next(typed))
+    oracle.annotate(QUERIES)
+    copy = trained_committee.committee / "saved_epoch_2"
+    names = {path.name for path in copy.iterdir()}
+    assert names == {"member_0.keras", "member_1.keras", "state.json", "history.csv"}
+    assert capsys.readouterr().out.count(f"saved {copy}") == 2
+    shutil.rmtree(copy)
+
+
+def test_s_before_anything_is_trained(person, capsys):
+    assert person("s", "").annotate(QUERIES) == 0
+    assert "nothing is trained yet" in capsys.readouterr().out
 
 
 def test_f_finishes_and_q_leaves(person):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from boneage.segmentation import queries
-from boneage.segmentation.queries import most_uncertain
 
 DISAGREEMENT = ("vote_entropy", "jensen_shannon", "pairwise_dice")
 
@@ -100,31 +99,3 @@ def test_each_image_has_its_own_score(name):
 def test_an_image_without_a_hand_has_a_finite_score(name):
     scores = queries.MEASURES[name](np.zeros((2, 1, 4, 4), np.float32))
     assert np.isfinite(scores).all()
-
-
-def best(scores, count, seed=0):
-    rng = np.random.default_rng(seed)
-    return most_uncertain(np.array(scores), count, rng).tolist()
-
-
-def test_highest_scores_come_first():
-    assert best([0.1, 0.9, 0.5, 0.7], 3) == [1, 3, 2]
-
-
-def test_ties_are_broken_by_chance_and_come_once_each():
-    chosen = [best([1, 1, 1, 1], 2, seed) for seed in range(20)]
-    assert all(len(set(pair)) == 2 for pair in chosen)
-    assert {index for pair in chosen for index in pair} == {0, 1, 2, 3}
-
-
-def test_ties_do_not_push_a_higher_score_out():
-    assert all(best([1, 1, 2, 1], 1, seed) == [2] for seed in range(10))
-
-
-def test_all_where_there_are_fewer():
-    assert sorted(best([3, 1], 10)) == [0, 1]
-    assert best([], 10) == []
-
-
-def test_undefined_scores_come_last():
-    assert best([np.nan, 0.1, 0.2], 2) == [2, 1]

@@ -1,25 +1,30 @@
 """The loop: train, look at the pool, ask about what the members disagree on."""
 
 import math
-import shutil
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from boneage import hdf5
-from boneage.files import InputError, replacing
+from boneage.files import InputError
 from boneage.layout import Layout
 from boneage.parallel import SetAside, report
-from boneage.segmentation import annotations, overlap, queries, unusable, waiting
+from boneage.segmentation import (
+    annotations,
+    history,
+    overlap,
+    queries,
+    selection,
+    stopping,
+    unusable,
+    waiting,
+)
 from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
 from boneage.segmentation.oracle import FinishAsking, Leave, Oracle, Query, timed
 from boneage.segmentation.query_log import QueryLog
 from boneage.segmentation.settings import CommitteeSettings
-
-HISTORY = ("epoch", "training_pairs", "pool", "asked", "loss", "test_dice", "seconds")
 
 
 class ActiveLearning:
@@ -111,7 +116,7 @@ class ActiveLearning:
             The pairs that could not be taken in.
         """
         asking, set_aside = True, []
-        self._write_history()
+        history.write(self.layout.committee, self.state["history"])
         try:
             while True:
                 # first of all what an interrupted run left open
@@ -133,19 +138,23 @@ class ActiveLearning:
             print("left; the same command goes on from here")
         return set_aside
 
+    def report(self, set_aside: list[SetAside]) -> list[str]:
+        """Summary lines: what was trained on, and how good the committee is now."""
+        dice = self.test_dice()
+        return [
+            *report(set_aside),
+            f"{self.state['epoch']} epochs, {len(self.state['trained_ids'])} training "
+            f"pairs, {len(set_aside)} set aside",
+            f"committee Dice on its test part: mean {np.mean(dice):.4f}, lowest "
+            f"{min(dice):.4f}, {len(dice)} radiographs",
+            *unusable.report(self.layout),
+            *filter(None, [stopping.advice(self.layout)]),
+        ]
+
     def _all_trained(self) -> bool:
         """Whether the last epoch saw every pair there is."""
         known = set(self.annotated.ids.tolist()) - set(self.state["test_ids"])
         return known == set(self.state["trained_ids"])
-
-    def save_copy(self) -> Path:
-        """Keep the committee as it is after this epoch in a folder of its own."""
-        folder = self.layout.committee / f"saved_epoch_{self.state['epoch']}"
-        folder.mkdir(exist_ok=True)
-        for path in self.layout.committee.glob("*.*"):
-            if path.is_file():
-                shutil.copy(path, folder)
-        return folder
 
     def _take_in(self, seconds: float | None) -> list[SetAside]:
         """Take new pairs in, name the bad ones; `seconds` is what an answer took."""
@@ -187,12 +196,13 @@ class ActiveLearning:
         )
         losses = self._train(epoch, rows, plan)
         test_dice = self.test_dice()
-        chosen = self._choose(pool, epoch) if ask else []
+        chosen, pool_score = self._choose(pool, epoch) if ask else ([], None)
         row = {
             "epoch": epoch,
             "training_pairs": len(rows),
             "pool": len(pool),
             "asked": len(chosen),
+            "pool_score": pool_score,
             "loss": round(float(np.mean(losses)), 5),
             "test_dice": round(float(np.mean(test_dice)), 5),
             "seconds": round(time.monotonic() - start, 1),
@@ -205,7 +215,7 @@ class ActiveLearning:
             "history": [*self.state["history"], row],
         }
         commit_epoch(self.layout.committee, self.state)
-        self._write_history()
+        history.write(self.layout.committee, self.state["history"])
         print(
             f"epoch {epoch}: {len(rows)} training pairs, loss {row['loss']:.3f}, "
             f"test Dice {row['test_dice']:.4f} on {len(test_dice)}, pool {len(pool)}"
@@ -242,8 +252,8 @@ class ActiveLearning:
             for found, row in zip(mean, rows, strict=True)
         ]
 
-    def _choose(self, pool: np.ndarray, epoch: int) -> list[Query]:
-        """The most uncertain of the pool, or of a sample of it."""
+    def _choose(self, pool: np.ndarray, epoch: int) -> tuple[list[Query], float | None]:
+        """The most uncertain of the pool, or of a sample of it; the mean score."""
         settings = self.settings
         rng = np.random.default_rng([settings.seed, epoch, 1])
         if settings.score_at_most and len(pool) > settings.score_at_most:
@@ -256,11 +266,14 @@ class ActiveLearning:
             )
             progress = tqdm(batches, "scoring the pool", disable=None)
             scores = np.concatenate([np.zeros(0), *progress])
-        best = queries.most_uncertain(scores, settings.queries, rng)
-        return [
+        best = selection.most_uncertain(scores, settings.queries, rng)
+        chosen = [
             Query(int(self.unannotated.ids[pool[i]]), round(float(scores[i]), 6), epoch)
             for i in best
         ]
+        if settings.measure == queries.RANDOM or not len(scores):
+            return chosen, None
+        return chosen, round(float(np.mean(scores)), 6)
 
     def _ask(self, oracle: Oracle) -> float | None:
         """Lay the epoch's open queries out, and wait for the oracle.
@@ -286,12 +299,7 @@ class ActiveLearning:
         found = self.committee.probabilities(images)
         waiting.lay_out(self.layout, open_queries, found)
         self.log.asked(open_queries)
+        if advice := stopping.advice(self.layout):
+            print(advice)
         count, seconds = timed(oracle, open_queries)
         return seconds / count if count else None
-
-    def _write_history(self) -> None:
-        path = self.layout.committee / "history.csv"
-        with replacing(path) as temporary, temporary.open("w") as file:
-            file.write(",".join(HISTORY) + "\n")
-            for row in self.state["history"]:
-                file.write(",".join(str(row[name]) for name in HISTORY) + "\n")

@@ -18,7 +18,7 @@ from boneage import radiographs
 from boneage.files import InputError, only_one
 from boneage.layout import Layout
 from boneage.radiographs import Mask
-from boneage.segmentation import coarse, overlap, unusable
+from boneage.segmentation import coarse, overlap, stopping, unusable
 from boneage.segmentation.oracle import Query
 from boneage.segmentation.query_log import QueryLog
 
@@ -80,6 +80,7 @@ class AnnotationQueue:
         self.queries = {query.radiograph_id: query for query in queries}
         self.clock = clock
         self.log = QueryLog(layout.queries)
+        self.advice = stopping.advice(layout)
         self.skipped: set[int] = set()
         self.unreadable: dict[int, str] = {}
         self._claims: dict[int, tuple[str, float]] = {}

@@ -57,7 +57,7 @@ class Sheet:
             return ""
         ids, statuses = self.queue.ids, list(self.queue.statuses().values())
         if self.opened is None:
-            return f"## {len(ids)} of {len(ids)}"
+            return f"## {len(ids)} of {len(ids)}\n{self.queue.advice}"
         query = self.opened.query
         place = f"## {ids.index(query.radiograph_id) + 1} of {len(ids)}"
         if query.round is not None:
@@ -68,8 +68,9 @@ class Sheet:
             facts.append(f"{measure} {query.score:.3f}")
         waiting = statuses.count("waiting")
         done = f"{statuses.count('saved')} saved, {waiting} waiting"
+        advice = f"\n\n**{self.queue.advice}**" if self.queue.advice else ""
         # two blanks: a new line
-        return f"{place}\n{', '.join(facts)}  \n{done}"
+        return f"{place}\n{', '.join(facts)}  \n{done}{advice}"
 
     def background(self) -> np.ndarray:
         """The radiograph in hand as it is shown: (row, column, 3) uint8, RGB."""

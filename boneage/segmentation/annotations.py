@@ -101,14 +101,17 @@ def pack_annotated(
     """Pack gt/annotated anew, and what gt/new holds by now, into annotated.h5.
 
     Raises:
-        InputError: no usable pair in gt/annotated, or a size that no member takes.
+        InputError: no usable pair in either, or a size that no member takes.
     """
     _check_size(size)
     pairs = _pairs(layout, layout.annotated, "_ori.png")
-    if not pairs:
+    new = _pairs(layout, layout.new, ".png").values()
+    drawn = any(mask.exists() for _, mask in new)
+    if not pairs and not drawn:
         raise InputError(
             f"{layout.annotated}: no annotated pairs <id>_ori.png, <id>_bin.png; "
-            "annotate a first few hands, or step0_prepare_cohort.py --annotated N"
+            "step2_interactive_segmentation.py asks for a first few where there are "
+            "none, and step0_prepare_cohort.py --annotated N takes those of phantoms"
         )
     work = functools.partial(_prepare_pair, size, clip_limit)
     ids, set_aside = sorted(pairs), []
@@ -124,12 +127,12 @@ def pack_annotated(
                 set_aside.append(outcome)
             else:
                 writer.add(radiograph_id, *outcome)
-        if writer.rows == 0:
+        if writer.rows == 0 and not drawn:
             reason = set_aside[0].reason
             raise InputError(f"{layout.annotated}: no usable pair ({reason})")
         added = writer.file["id"][: writer.rows].tolist()
-    new = take_in_new(layout)
-    return TakenIn(added + new.added, set_aside + new.set_aside, new.waiting)
+    taken = take_in_new(layout)
+    return TakenIn(added + taken.added, set_aside + taken.set_aside, taken.waiting)
 
 
 def take_in_new(layout: Layout) -> TakenIn:
@@ -215,6 +218,11 @@ def pack_unannotated(
     return TakenIn(added, set_aside)
 
 
+def read_pool(layout: Layout) -> hdf5.Packed:
+    """Map unannotated.h5 into memory; InputError where it is missing or damaged."""
+    return hdf5.read(layout.unannotated_h5, f"{PACKED_BY} --pool unannotated")
+
+
 def read_pools(layout: Layout) -> tuple[hdf5.Packed, hdf5.Packed]:
     """Map annotated.h5 and unannotated.h5 into memory.
 
@@ -222,7 +230,7 @@ def read_pools(layout: Layout) -> tuple[hdf5.Packed, hdf5.Packed]:
         InputError: one is missing or damaged, or their images differ in size.
     """
     annotated = hdf5.read(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
-    unannotated = hdf5.read(layout.unannotated_h5, f"{PACKED_BY} --pool unannotated")
+    unannotated = read_pool(layout)
     if annotated.size != unannotated.size:
         raise InputError(
             f"{layout.unannotated_h5}: {unannotated.size} px, annotated.h5 has "

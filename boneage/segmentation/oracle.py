@@ -1,5 +1,6 @@
 """Who answers the committee's queries."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from boneage import radiographs
+from boneage.files import InputError, read_json
 from boneage.layout import Layout
 from boneage.segmentation import overlap
 
@@ -51,22 +53,17 @@ class FolderOracle:
 
     PROMPT = "Enter goes on, s saves, f finishes without asking again, q leaves: "
 
-    def __init__(
-        self,
-        layout: Layout,
-        save: Callable[[], Path],
-        ask: Callable[[str], str] = input,
-    ) -> None:
-        """`save` keeps a copy of the committee as it is now; `ask` reads one line."""
+    def __init__(self, layout: Layout, ask: Callable[[str], str] = input) -> None:
+        """`ask` reads one line."""
         self.layout = layout
-        self.save = save
         self.ask = ask
 
     def annotate(self, queries: list[Query]) -> int:
         """Name the queries, wait for the person, count the masks."""
         ids = ", ".join(str(query.radiograph_id) for query in queries)
         print(f"please draw <id>_bin.png in {self.layout.new} for: {ids}")
-        print("(<id>_proposal.png there is the committee's own mask)")
+        if any(self.layout.proposal(query.radiograph_id).exists() for query in queries):
+            print("(<id>_proposal.png there is the committee's own mask)")
         while True:
             try:
                 answer = self.ask(self.PROMPT).strip().lower()
@@ -78,7 +75,7 @@ class FolderOracle:
             if answer == "f":
                 raise FinishAsking
             if answer == "s":
-                print(f"saved {self.save()}")
+                print(_save_copy(self.layout.committee))
             elif answer == "":
                 return sum(_has_mask(self.layout, query) for query in queries)
             else:
@@ -102,6 +99,20 @@ class SimulatedOracle:
             if not target.exists():
                 radiographs.write(target, radiographs.read_mask(known))
         return len(answerable)
+
+
+def _save_copy(committee: Path) -> str:
+    """Keep the committee as it is after this epoch in a folder of its own."""
+    try:
+        epoch = read_json(committee / "state.json", "this step")["epoch"]
+    except InputError:
+        return "nothing is trained yet"
+    folder = committee / f"saved_epoch_{epoch}"
+    folder.mkdir(exist_ok=True)
+    for path in committee.glob("*.*"):
+        if path.is_file():
+            shutil.copy(path, folder)
+    return f"saved {folder}"
 
 
 def _has_mask(layout: Layout, query: Query) -> bool:

@@ -85,15 +85,3 @@ RANDOM = "random"
 """Chance in place of a measure: the rival that is hard to beat."""
 
 NAMES = (*MEASURES, *FEATURE_MEASURES, RANDOM)
-
-
-def most_uncertain(
-    scores: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Indices of the `count` highest scores, highest first, ties by chance.
-
-    Each index once; all of them where there are fewer than `count`.
-    """
-    shuffled = rng.permutation(len(scores))
-    order = np.argsort(-scores[shuffled], kind="stable")
-    return shuffled[order[:count]]

@@ -47,6 +47,8 @@ class CommitteeSettings:
     """Radiographs to ask about after each epoch."""
     score_at_most: int = 0
     """Score a random part of the pool each epoch; 0 for all of it."""
+    first: int = 20
+    """Radiographs to ask about before anything is trained, where none is annotated."""
     test_fraction: float = 0.2
     """Share of the first annotated pairs kept for testing, drawn once."""
     seed: int = 0
@@ -54,7 +56,7 @@ class CommitteeSettings:
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
-        at_least(2, members=self.members)
+        at_least(2, members=self.members, first=self.first)
         at_least(
             1,
             filters=self.filters,

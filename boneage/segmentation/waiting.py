@@ -9,19 +9,25 @@ from boneage.segmentation.oracle import Query
 from boneage.segmentation.query_log import QueryLog
 
 
-def lay_out(layout: Layout, asked: list[Query], probabilities: np.ndarray) -> None:
+def lay_out(
+    layout: Layout, asked: list[Query], probabilities: np.ndarray | None = None
+) -> None:
     """Write each query's radiograph, and what the committee makes of it.
 
-    probabilities: (member, query, size, size) float32 in [0, 1] of the padded squares.
+    probabilities: (member, query, size, size) float32 in [0, 1] of the padded squares;
+    None before there is a committee.
     """
-    by_query = np.swapaxes(probabilities, 0, 1)
-    for query, found in zip(asked, by_query, strict=True):
+    nothing = [None] * len(asked)
+    found = nothing if probabilities is None else np.swapaxes(probabilities, 0, 1)
+    for query, by_member in zip(asked, found, strict=True):
         i = query.radiograph_id
         radiograph = radiographs.read(layout.radiograph(i))
-        shape = radiograph.shape
-        proposal = hands.mask_from_probability(found.mean(axis=0), shape)
-        radiographs.write(layout.proposal(i), proposal)
-        radiographs.write(layout.disagreement(i), hands.disagreement(found, shape))
+        if by_member is not None:
+            shape = radiograph.shape
+            proposal = hands.mask_from_probability(by_member.mean(axis=0), shape)
+            spread = hands.disagreement(by_member, shape)
+            radiographs.write(layout.proposal(i), proposal)
+            radiographs.write(layout.disagreement(i), spread)
         # last: what lies there under its id alone is asked about
         radiographs.write(layout.query(i), radiograph)
 

@@ -1,0 +1,182 @@
+"""Tables and figure of benchmarks/active_learning.py."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from boneage.files import InputError, replacing
+
+CLOSE = 0.005
+"""Dice: as good as all annotations."""
+POOR = 0.9
+"""Dice below which a mask is of no use."""
+ALL, CHANCE = "all_annotations", "random"
+LATEST_ROUNDS = 3
+"""Rounds whose mean is what all annotations give: single rounds differ by chance."""
+PANELS = {
+    "dice": "Dice, mean",
+    "lowest_tenth": "Dice, mean of the lowest tenth",
+    "poor": f"share of masks below {POOR}",
+}
+
+
+def path_of(folder: Path, variant: str, seed: int) -> Path:
+    """The table of one run."""
+    return folder / f"{variant}.{seed}.csv"
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    """One run's table: `annotations,id,dice,asked_dice,pool_disagreement`."""
+    pd.DataFrame(rows).to_csv(path, index=False, float_format="%.5f")
+
+
+def lowest_tenth(dice: pd.Series) -> float:
+    """Mean of the lowest tenth, at least of one: where masks go wrong."""
+    return float(np.sort(dice)[: max(1, round(len(dice) / 10))].mean())
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """A row a run and round: `variant,seed,round,annotations,dice,lowest_tenth,poor`.
+
+    Raises:
+        InputError: no run there.
+    """
+    tables = []
+    for path in sorted(folder.glob("*.*.csv")):
+        variant, seed, _ = path.name.split(".")
+        run = pd.read_csv(path)
+        run["round"] = run.groupby("id").cumcount()
+        rounds = run.groupby("round")
+        facts = rounds[["annotations", "asked_dice", "pool_disagreement"]].first()
+        dice = pd.DataFrame(
+            {
+                "dice": rounds.dice.mean(),
+                "lowest_tenth": rounds.dice.apply(lowest_tenth),
+                "poor": rounds.dice.apply(lambda values: (values < POOR).mean()),
+            }
+        )
+        tables.append(
+            facts.join(dice).reset_index().assign(variant=variant, seed=int(seed))
+        )
+    if not tables:
+        raise InputError(f"{folder}: no runs; make some with `run --out {folder}`")
+    return pd.concat(tables, ignore_index=True)
+
+
+def ceiling(runs: pd.DataFrame) -> pd.Series:
+    """The Dice that all annotations give, by seed: mean of the latest rounds."""
+    everything = runs[runs.variant == ALL].sort_values("round")
+    return everything.groupby("seed").dice.apply(lambda d: d[-LATEST_ROUNDS:].mean())
+
+
+def needed(run: pd.DataFrame, target: float) -> float:
+    """Annotations after which a run's Dice reaches `target`; NaN where it never does.
+
+    The mean of a round and its neighbours decides, since single rounds differ by
+    chance.
+    """
+    run = run.sort_values("round")
+    smooth = run.dice.rolling(3, center=True, min_periods=2).mean()
+    reached = run.annotations[smooth.to_numpy() >= target]
+    return float(reached.iloc[0]) if len(reached) else np.nan
+
+
+def against_chance(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Mean over rounds less that of random choice, of the same seeds, by variant.
+
+    Columns `difference,low,high,seeds`: the interval is Student's t at 95 %.
+    """
+    means = runs.pivot_table(index="seed", columns="variant", values=column)
+    rows = {}
+    for variant in means.columns.drop([ALL, CHANCE], errors="ignore"):
+        differences = (means[variant] - means[CHANCE]).dropna()
+        half = np.nan
+        if len(differences) > 1:
+            error = differences.std(ddof=1) / np.sqrt(len(differences))
+            half = stats.t.ppf(0.975, len(differences) - 1) * error
+        mean = differences.mean()
+        rows[variant] = (mean, mean - half, mean + half, len(differences))
+    names = ["difference", "low", "high", "seeds"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=names)
+
+
+def report(folder: Path) -> list[str]:
+    """Write `curves.csv`, `table.md` and `curves.png` beside the runs; say what."""
+    runs = read(folder)
+    target = ceiling(runs) - CLOSE
+    gains = {name: against_chance(runs, name) for name in ("dice", "lowest_tenth")}
+    lines = [
+        "| way of asking | seeds | Dice at 50 | at 100 | lowest tenth at 50 | at 100 "
+        "| below 0.9 at 100 | annotations needed | Dice, less random's "
+        "| lowest tenth, less random's |",
+        "|---|---:|---|---|---|---|---|---|---|---|",
+    ]
+    for variant, own in runs.groupby("variant"):
+        needs = [
+            needed(run, target[seed])
+            for seed, run in own.groupby("seed")
+            if seed in target.index
+        ]
+        cells = [variant.replace("_", " "), str(own.seed.nunique())]
+        for column in ("dice", "lowest_tenth", "poor"):
+            for count in (50, 100)[column == "poor" :]:
+                there = own[own.annotations == count][column]
+                if variant == ALL:
+                    there = own[own["round"] >= own["round"].max() - 2][column]
+                cells.append(f"{there.mean():.4f}" if len(there) else "")
+        shown = ["never" if np.isnan(n) else f"{n:.0f}" for n in needs]
+        cells.append("" if variant == ALL else ", ".join(shown))
+        for gain in gains.values():
+            if variant in gain.index:
+                mean, low, high, _ = gain.loc[variant]
+                cells.append(f"{mean:+.4f} ({low:+.4f} to {high:+.4f})")
+            else:
+                cells.append("")
+        lines.append("| " + " | ".join(cells) + " |")
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+    averages = runs.groupby(["variant", "round"]).agg(
+        annotations=("annotations", "first"),
+        seeds=("seed", "nunique"),
+        **{f"{c}_mean": (c, "mean") for c in PANELS},
+        **{f"{c}_deviation": (c, "std") for c in PANELS},
+    )
+    with replacing(folder / "curves.csv") as temporary:
+        averages.reset_index().to_csv(temporary, index=False, float_format="%.5f")
+    with replacing(folder / "curves.png") as temporary:
+        figure(runs).savefig(temporary, dpi=120)
+    return [*lines, f"wrote {folder / 'table.md'}, curves.csv, curves.png"]
+
+
+def figure(runs: pd.DataFrame) -> Figure:
+    """Dice, its lowest tenth, and the share below 0.9 against annotations."""
+    drawn = Figure(figsize=(13, 4.2), layout="constrained")
+    for axes, (column, label) in zip(drawn.subplots(1, 3), PANELS.items(), strict=True):
+        for variant, own in runs[runs.variant != ALL].groupby("variant"):
+            line = own.groupby("annotations")[column].agg(["mean", "std"])
+            chance = variant == CHANCE
+            (shown,) = axes.plot(
+                line.index,
+                line["mean"],
+                color="black" if chance else None,
+                linewidth=2.5 if chance else 1.3,
+                label=variant.replace("_", " "),
+            )
+            if chance:
+                low, high = line["mean"] - line["std"], line["mean"] + line["std"]
+                axes.fill_between(
+                    line.index, low, high, color=shown.get_color(), alpha=0.15
+                )
+        everything = runs[runs.variant == ALL]
+        if len(everything):
+            last = everything["round"].max() - LATEST_ROUNDS
+            level = everything[everything["round"] > last][column].mean()
+            axes.axhline(level, color="grey", linestyle="--", label="all annotations")
+        axes.set_xlabel("annotations")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    drawn.axes[0].legend(fontsize=7)
+    return drawn
