@@ -2,10 +2,16 @@
 
 import contextlib
 import json
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
+
+SETTLED_S = 10
+"""A scratch folder older than that has its lock."""
 
 
 class InputError(Exception):
@@ -75,6 +81,29 @@ def alone(folder: Path) -> Iterator[None]:
             yield
     except filelock.Timeout:
         raise InputError(f"{folder}: another process is at work on it") from None
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """Yield an empty folder for files that are nobody's once the block ends.
+
+    Folders of that name left by processes that were killed are removed; a living
+    process holds the lock of its own.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{name}-*"):
+        # Timeout: in use. OSError: another user's.
+        with (
+            contextlib.suppress(filelock.Timeout, OSError),
+            filelock.FileLock(left / "lock", timeout=0),
+        ):
+            # a moment passes between a folder's making and its lock
+            if time.time() - left.stat().st_ctime > SETTLED_S:
+                shutil.rmtree(left)
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{name}-") as folder,
+        filelock.FileLock(Path(folder) / "lock"),
+    ):
+        yield Path(folder)
 
 
 @contextlib.contextmanager

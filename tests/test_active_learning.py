@@ -322,6 +322,17 @@ def test_annotating_alone_asks_for_a_password_before_others_see_it(layout):
         call(layout, STEP, annotate_only=True)
 
 
+def test_a_flagged_test_pair_is_left_out(cohort_copy):
+    learning, _ = learn(cohort_copy, epochs=1)
+    first, second = learning.state["test_ids"]
+    dice = learning.test_dice()
+    unusable.flag(cohort_copy, first)
+    assert learning.test_dice() == dice[1:]
+    unusable.flag(cohort_copy, second)
+    with pytest.raises(InputError, match="every pair of the committee's test part"):
+        learning.test_dice()
+
+
 def test_random_choice_asks_as_well(cohort_copy):
     _, oracle = learn(cohort_copy, measure="random", epochs=2)
     assert len(set(oracle.seen[0])) == 2

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,42 @@ def test_folder_at_work_is_refused_to_a_second(tmp_path):
         pass
     with files.alone(tmp_path / "run"):
         pass
+
+
+SCRATCH_AND_WAIT = """
+import sys, time
+from boneage.files import scratch
+with scratch("boneage-test") as folder:
+    (folder / "picture.png").write_text("hand")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def working(tmp_path, monkeypatch):
+    """A process that works in a scratch folder, and the folder's path."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(files, "SETTLED_S", 0)
+    command = [sys.executable, "-c", SCRATCH_AND_WAIT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process, Path(process.stdout.readline().strip())
+        process.kill()
+
+
+def test_scratch_folder_of_a_killed_process_goes_with_the_next(working):
+    process, folder = working
+    process.kill()
+    process.wait()
+    assert (folder / "picture.png").exists()
+    with files.scratch("boneage-test"):
+        assert not folder.exists()
+
+
+def test_scratch_folder_of_a_living_process_stays(working):
+    _, folder = working
+    with files.scratch("boneage-test") as own:
+        assert (folder / "picture.png").exists()
+        assert own != folder
+    assert not own.exists()

@@ -238,14 +238,24 @@ class ActiveLearning:
         return losses
 
     def test_dice(self) -> list[float]:
-        """Dice of the committee's mean on each pair of the test part."""
-        gone = np.setdiff1d(self.state["test_ids"], self.annotated.ids)
+        """Dice of the committee's mean on each pair of the test part.
+
+        A pair that was flagged as not usable since the part was drawn is left out.
+        """
+        flagged = list(unusable.flagged(self.layout))
+        ids = np.setdiff1d(self.state["test_ids"], flagged)
+        gone = np.setdiff1d(ids, self.annotated.ids)
         if len(gone):
             raise InputError(
                 f"{self.layout.annotated_h5}: the test pair {gone[0]} is no longer "
                 "there; put it back into gt/annotated and pack again"
             )
-        rows = self.annotated.rows_of(np.array(self.state["test_ids"]))
+        if not len(ids):
+            raise InputError(
+                f"{self.layout.unusable}: every pair of the committee's test part is "
+                "flagged there; take a line out, or begin anew with --models DIR"
+            )
+        rows = self.annotated.rows_of(ids)
         mean = self.committee.probabilities(self.annotated.images[rows]).mean(axis=0)
         return [
             overlap.dice(found > 0.5, self.annotated.masks[row])

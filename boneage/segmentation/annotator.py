@@ -7,12 +7,11 @@ and it gives out the pictures that it shows and no other file.
 import contextlib
 import os
 import sys
-import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
 
-from boneage.files import InputError
+from boneage.files import InputError, scratch
 from boneage.layout import Layout
 from boneage.segmentation import waiting
 from boneage.segmentation.annotation_queue import AnnotationQueue
@@ -34,10 +33,10 @@ def serving(desk: Desk, settings: PageSettings) -> Iterator[str]:
     """
     settings.check_page()
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    with tempfile.TemporaryDirectory(prefix="annotator-") as folder:
+    with scratch("annotator") as folder:
         # by default all of a machine's Gradio programs, of all its users, share one
         # folder, and each gives out what it finds there; this one is ours alone
-        os.environ |= ENVIRONMENT | {"GRADIO_TEMP_DIR": folder}
+        os.environ |= ENVIRONMENT | {"GRADIO_TEMP_DIR": str(folder)}
         try:
             yield from _launched(desk, settings)
         finally:
