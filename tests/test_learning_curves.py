@@ -1,4 +1,4 @@
-"""Does asking pay: runs of every kind of committee, and what is made of their tables."""
+"""Does asking pay: runs of every kind, and what is made of their tables."""
 
 import numpy as np
 import pandas as pd
@@ -16,25 +16,22 @@ def packed(made_cohort):
     return made_cohort.annotated_h5
 
 
-def run(packed, folder, *variants, **more) -> pd.DataFrame:
-    small = {
-        "first": 2,
-        "queries": 1,
-        "rounds": 2,
-        "images": 4,
-        "test": 2,
-        "filters": 2,
-    }
-    options = active_learning.Run(packed, folder, variants, (0,), **small | more)
+def run(packed, folder, *variants) -> pd.DataFrame:
+    small = {"first": 2, "queries": 1, "rounds": 1, "images": 4, "test": 2}
+    options = active_learning.Run(packed, folder, variants, (0,), 2, **small)
     with quick_networks():
         active_learning.main(options)
     return pd.read_csv(learning_curves.path_of(folder, variants[0], 0))
 
 
-@pytest.mark.parametrize("variant", active_learning.VARIANTS)
+ALIKE = {"consensus_entropy", "jensen_shannon", "pairwise_dice", "on_the_edge"}
+ALIKE |= {"3_members", "5_members", "clustered_first_random", "anew_random"}
+
+
+@pytest.mark.parametrize("variant", sorted(active_learning.VARIANTS.keys() - ALIKE))
 def test_every_way_of_asking_runs(packed, tmp_path, variant):
     table = run(packed, tmp_path, variant)
-    counts = [4, 4, 4] if variant == "all_annotations" else [2, 3, 4]
+    counts = [4, 4] if variant == "all_annotations" else [2, 3]
     assert table.annotations.tolist() == np.repeat(counts, 2).tolist()
     assert table.id.nunique() == 2
     assert table.dice.between(0, 1).all()
