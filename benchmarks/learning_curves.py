@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from boneage.files import InputError, replacing
+from boneage.segmentation import stopping
 
 CLOSE = 0.005
 """Dice: as good as all annotations."""
@@ -82,6 +83,17 @@ def needed(run: pd.DataFrame, target: float) -> float:
     smooth = run.dice.rolling(3, center=True, min_periods=2).mean()
     reached = run.annotations[smooth.to_numpy() >= target]
     return float(reached.iloc[0]) if len(reached) else np.nan
+
+
+def advised(run: pd.DataFrame) -> pd.Series | None:
+    """The row of the round in which the person was told to stop; None where never."""
+    run = run.sort_values("round").reset_index(drop=True)
+    for turn in range(1, len(run)):
+        answered = run[:turn].asked_dice
+        doubts = run[: turn + 1].pool_disagreement.tolist()
+        if stopping.in_words({n: [d] for n, d in answered.items()}, doubts):
+            return run.loc[turn]
+    return None
 
 
 def against_chance(runs: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -130,6 +130,23 @@ def test_a_filled_hand_does_not_depend_on_the_radiographs_proportions():
     assert difference(Enhancement()) > 10
 
 
+@pytest.mark.parametrize("fill", [False, True])
+def test_places_are_found_again_on_the_hand(fill):
+    radiograph = np.full((200, 120), 60, np.uint8)
+    mask = np.zeros_like(radiograph)
+    mask[30:190, 20:90] = 255
+    marks = np.array([[50, 40], [150, 70], [100, 30]])
+    for row, column in marks:
+        radiograph[row - 2 : row + 3, column - 2 : column + 3] = 255
+    how = Enhancement(clip_limit=0, stretch=False, fill=fill)
+    hand = hands.enhanced_hand(radiograph, mask, how)
+    for row, column in hands.placed(marks, mask, how):
+        rows, columns = np.nonzero(hand > 200)
+        near = (np.abs(rows - row) < 20) & (np.abs(columns - column) < 20)
+        assert abs(rows[near].mean() - row) < 1
+        assert abs(columns[near].mean() - column) < 1
+
+
 @pytest.mark.parametrize("how", [Enhancement(), Enhancement(0.1, 0, False, True)])
 def test_how_hands_were_made_can_be_read_back(how):
     assert Enhancement.described(how.describe()) == how

@@ -124,6 +124,23 @@ def _squared(crop: np.ndarray, how: Enhancement) -> np.ndarray:
     return square
 
 
+def placed(points: np.ndarray, mask: Mask, how: Enhancement = DEFAULT) -> np.ndarray:
+    """Where places of a radiograph lie on its hand: (n, 2) row and column, px.
+
+    points: (n, 2) row and column, px of the radiograph. mask, how: what
+    `enhanced_hand` was given.
+    """
+    left, top, width, height = cv2.boundingRect(mask)
+    longer = max(height, width)
+    side = round(longer * (1 + 2 * how.margin))
+    inner = np.array([longer, longer] if how.fill else [height, width])
+    scale = inner / np.array([height, width])
+    start = (side - inner) // 2
+    # of pixel centres, as in cv2.resize
+    in_square = start + (np.reshape(points, (-1, 2)) - (top, left) + 0.5) * scale
+    return in_square * (HAND_PX / side) - 0.5
+
+
 def _stretched(crop: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Bring the hand's grey levels, but for the extreme ones, to 0 to 255."""
     low, high = np.percentile(crop[inside], [0.5, 99.8])

@@ -43,7 +43,8 @@ def in_words(answers: dict[int, list[float]], doubts: list[float]) -> str:
     chance, which are no harder than others: their proposals alone decide.
     """
     latest = [answers[number] for number in sorted(answers)][-ROUNDS:]
-    if len(latest) < ROUNDS or any(np.mean(d) < HARDLY_CHANGED for d in latest):
+    settled = [np.mean(dice) >= HARDLY_CHANGED for dice in latest]
+    if len(latest) < ROUNDS or not all(settled):
         return ""
     agreed = " and ".join(f"{np.mean(dice):.3f}" for dice in latest)
     words = (

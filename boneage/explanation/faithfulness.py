@@ -1,0 +1,123 @@
+"""Are activation maps true? Measures that do not ask whether a map pleases.
+
+A map's attention is the absolute value of its deviations: how far each place pulls the
+prediction, up or down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    import keras
+
+
+def share_inside(attention: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Share of each hand's attention that lies in its region, (N,), NaN without any.
+
+    attention: (N, row, column), at least 0. region: the same shape, bool.
+    """
+    total = attention.sum(axis=(1, 2))
+    inside = (attention * region).sum(axis=(1, 2))
+    return np.divide(inside, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def points_inside(attention: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Whether the place of most attention lies in the region, (N,) bool.
+
+    The pointing game: Zhang et al., Top-down neural attention by excitation backprop,
+    IJCV 2018. Chance hits as often as the region's share of the area.
+    """
+    flat = attention.reshape(len(attention), -1)
+    return region.reshape(len(region), -1)[np.arange(len(flat)), flat.argmax(axis=1)]
+
+
+def discs(points: np.ndarray, radius_px: float, size: int) -> np.ndarray:
+    """(size, size) bool: within `radius_px` of any of the points (n, 2), (row, column).
+
+    Empty where there are no points.
+    """
+    rows, columns = np.mgrid[:size, :size]
+    inside = np.zeros((size, size), bool)
+    for row, column in points:
+        inside |= (rows - row) ** 2 + (columns - column) ** 2 <= radius_px**2
+    return inside
+
+
+def randomised_from_the_top(
+    model: keras.Model, backbone: str, rng: np.random.Generator
+) -> Iterator[str]:
+    """Shuffle the weights of one layer after the other, the head first, in place.
+
+    Yields the layer's name each time. A map that explains the network must change;
+    one that only repeats the picture does not.
+    Source: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018 (cascading).
+    """
+    from boneage.regression import regressor
+
+    network = model.get_layer(backbone)
+    inside = [layer for layer in network.layers if layer.get_weights()]
+    for layer in [model.get_layer(regressor.LINEAR_UNIT), *inside[::-1]]:
+        shuffled = [
+            rng.permutation(weight.ravel()).reshape(weight.shape)
+            for weight in layer.get_weights()
+        ]
+        layer.set_weights(shuffled)
+        yield layer.name
+
+
+def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Spearman's rho of each hand's two maps, (N,); NaN where one is constant.
+
+    maps, others: (N, row, column).
+    """
+    rho = []
+    for one, other in zip(maps, others, strict=True):
+        if np.ptp(one) == 0 or np.ptp(other) == 0:
+            rho.append(np.nan)
+        else:
+            rho.append(stats.spearmanr(one.ravel(), other.ravel()).statistic)
+    return np.array(rho)
+
+
+def blurred(images: np.ndarray, sigma_px: float) -> np.ndarray:
+    """Hands without detail: what stands where an image is deleted, or not yet shown.
+
+    images: (N, size, size) uint8. Black in place of it would be a shape of its own.
+    """
+    return np.stack([cv2.GaussianBlur(image, (0, 0), sigma_px) for image in images])
+
+
+def deletion(
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    instead: np.ndarray,
+    order: np.ndarray,
+    shares: np.ndarray,
+) -> np.ndarray:
+    """How far predictions move as places are replaced, (N, share), months.
+
+    Called with the images exchanged it is insertion: the prediction's way back.
+    Source: Petsiuk, Das & Saenko, RISE, BMVC 2018; here for regression.
+
+    Args:
+        predict: (N, size, size) uint8 -> (N,) months.
+        images: what is predicted first.
+        instead: what replaces it, the same shape.
+        order: (N, size, size); the highest go first.
+        shares: of the area, ascending, from 0 to 1.
+    """
+    before = predict(images)
+    flat = -order.reshape(len(order), -1).astype(np.float32)
+    ranks = np.argsort(np.argsort(flat, axis=1, kind="stable"), axis=1)
+    ranks = ranks.reshape(order.shape) / order[0].size
+    moved = [
+        np.abs(predict(np.where(ranks < share, instead, images)) - before)
+        for share in shares
+    ]
+    return np.stack(moved, axis=1)
