@@ -1,0 +1,55 @@
+"""The table that says whether activation maps are true, of a tiny network."""
+
+import shutil
+
+import pytest
+from conftest import call
+
+from benchmarks import map_truth
+
+pytestmark = pytest.mark.usefixtures("tiny_backbone")
+
+
+@pytest.fixture
+def trained(cohort_copy):
+    """A tiny network on the tiny cohort's hands."""
+    shutil.copytree(cohort_copy.truth, cohort_copy.segmentation)
+    call(cohort_copy, "al_segmentation/step3_gen_segmentation_with_enhance")
+    call(
+        cohort_copy,
+        "al_segmentation/step4_regression_multi_gpu",
+        model="tiny",
+        weights="none",
+        image_size=32,
+        epochs=1,
+        test_fraction=0.3,
+        validation_fraction=0.2,
+    )
+    return cohort_copy
+
+
+def table_of(layout, tmp_path, capsys) -> dict[str, float | None]:
+    path = tmp_path / "table.md"
+    map_truth.main(map_truth.Options(layout.data, layout.models, markdown=path))
+    text = path.read_text()
+    assert text in capsys.readouterr().out
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines()[2:]]
+    return {row[0]: float(row[1]) if len(row) > 1 else None for row in rows}
+
+
+def test_every_measure_of_a_run_on_phantoms(trained, tmp_path, capsys):
+    table = table_of(trained, tmp_path, capsys)
+    assert len(table) == 11
+    shares = {name: value for name, value in table.items() if "share" in name}
+    assert all(0 <= value <= 1 for value in shares.values())
+    assert 0.02 < table["their share of the hand's area"] < 0.6
+    # four layers in all: the tiny network has no twenty to shuffle
+    assert "rank correlation, 20 layers from the head shuffled" not in table
+
+
+def test_where_growth_plates_are_is_known_of_phantoms_alone(trained, tmp_path, capsys):
+    for facts in trained.truth.glob("*.json"):
+        facts.unlink()
+    table = table_of(trained, tmp_path, capsys)
+    assert "their share of the hand's area" not in table
+    assert "attention on the hand" in table
