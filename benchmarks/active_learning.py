@@ -14,11 +14,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tyro
 
 from benchmarks import learning_curves
 from benchmarks.committees import KINDS
-from boneage import hdf5
+from boneage import cli, hdf5
 from boneage.files import replacing
 from boneage.segmentation import overlap, queries, selection
 from boneage.segmentation.committee import Committee, EpochPlan
@@ -83,9 +82,9 @@ class Run:
     """Annotations to begin with."""
     queries: int = 10
     """Radiographs asked about in a round."""
-    rounds: int = 10
+    rounds: int = 8
     """Rounds of asking."""
-    images: int = 200
+    images: int = 400
     """Augmented images a member sees between two rounds; thrice that at first."""
     test: int = 104
     """Pairs held back for testing."""
@@ -239,4 +238,4 @@ EDGES = {"all": lambda found: found, "off": _off_the_edge, "only": _on_the_edge}
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Run | Report))
+    cli.run(main, Run | Report)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tyro
 
 from boneage import cli, radiographs
 from boneage.explanation import faithfulness
@@ -171,4 +170,4 @@ def _shuffled(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    cli.run(main, Options)
