@@ -31,7 +31,7 @@ def main(options: Options) -> None:
     """Enhance every radiograph that has no final hand yet, and pack them all."""
     layout = options.layout
     ids = layout.ids_on_disk()
-    if not layout.segmentation.is_dir():
+    if options.cut and not layout.segmentation.is_dir():
         raise InputError(
             f"{layout.segmentation}: not found; run "
             "al_segmentation/step3_gen_segmentation_result.py first"

@@ -130,6 +130,14 @@ def test_a_filled_hand_does_not_depend_on_the_radiographs_proportions():
     assert difference(Enhancement()) > 10
 
 
+def test_whole_radiographs_need_no_mask(radiograph):
+    noise, mask = radiograph
+    how = Enhancement(cut=False, fill=True, margin=0)
+    whole = hands.enhanced_hand(noise, mask, how)
+    np.testing.assert_array_equal(whole, hands.enhanced_hand(noise, mask * 0, how))
+    assert (whole > 0).mean() > 0.98
+
+
 @pytest.mark.parametrize("fill", [False, True])
 def test_places_are_found_again_on_the_hand(fill):
     radiograph = np.full((200, 120), 60, np.uint8)
@@ -147,7 +155,9 @@ def test_places_are_found_again_on_the_hand(fill):
         assert abs(columns[near].mean() - column) < 1
 
 
-@pytest.mark.parametrize("how", [Enhancement(), Enhancement(0.1, 0, False, True)])
+@pytest.mark.parametrize(
+    "how", [Enhancement(), Enhancement(0.1, 0, False, True), Enhancement(cut=False)]
+)
 def test_how_hands_were_made_can_be_read_back(how):
     assert Enhancement.described(how.describe()) == how
 

@@ -32,6 +32,8 @@ class Enhancement:
     """Stretch the hand's grey levels to the full range first."""
     fill: bool = False
     """Let the hand fill the square both ways: for radiographs of unlike proportions."""
+    cut: bool = True
+    """Cut the hand out; without, whole radiographs, to see what cutting is worth."""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
@@ -41,22 +43,26 @@ class Enhancement:
         """The attribute `preprocessing` of segment_all.h5, kept in a run's config."""
         stretched = "stretched" if self.stretch else "not stretched"
         filled = ", filled" if self.fill else ""
+        whole = "" if self.cut else ", not cut"
         return (
             f"enhanced hand, margin {self.margin:g}, CLAHE {self.clip_limit:g}, "
-            f"{stretched}{filled}"
+            f"{stretched}{filled}{whole}"
         )
 
     @classmethod
     def described(cls, text: str) -> "Enhancement":
         """What `describe` put into words; InputError where it did not."""
         found = re.fullmatch(
-            r"enhanced hand, margin (\S+), CLAHE (\S+), (not )?stretched(, filled)?",
+            r"enhanced hand, margin (\S+), CLAHE (\S+), "
+            r"(not )?stretched(, filled)?(, not cut)?",
             text,
         )
         if found is None:
             raise InputError(f"hands made as {text!r}: not by {ENHANCED_BY}")
-        margin, clip_limit, unstretched, filled = found.groups()
-        return cls(float(margin), float(clip_limit), not unstretched, bool(filled))
+        margin, clip_limit, unstretched, filled, whole = found.groups()
+        return cls(
+            float(margin), float(clip_limit), not unstretched, bool(filled), not whole
+        )
 
 
 DEFAULT = Enhancement()
@@ -97,6 +103,7 @@ def enhanced_hand(
     """
     if mask.shape != radiograph.shape:
         raise ValueError(f"mask {mask.shape}, radiograph {radiograph.shape}")
+    mask = _shown(mask, how)
     left, top, width, height = cv2.boundingRect(mask)
     if width == 0:
         raise ValueError("the mask is empty")
@@ -108,6 +115,10 @@ def enhanced_hand(
     hand = equalise(resize(square, HAND_PX), how.clip_limit)
     # equalising lifts black, in tiles that hold little else
     return np.where(resize(hand_mask, HAND_PX) > 127, hand, 0).astype(np.uint8)
+
+
+def _shown(mask: Mask, how: Enhancement) -> Mask:
+    return mask if how.cut else np.full_like(mask, 255)
 
 
 def _squared(crop: np.ndarray, how: Enhancement) -> np.ndarray:
@@ -130,7 +141,7 @@ def placed(points: np.ndarray, mask: Mask, how: Enhancement = DEFAULT) -> np.nda
     points: (n, 2) row and column, px of the radiograph. mask, how: what
     `enhanced_hand` was given.
     """
-    left, top, width, height = cv2.boundingRect(mask)
+    left, top, width, height = cv2.boundingRect(_shown(mask, how))
     longer = max(height, width)
     side = round(longer * (1 + 2 * how.margin))
     inner = np.array([longer, longer] if how.fill else [height, width])
@@ -156,9 +167,11 @@ def enhance_file(layout: Layout, how: Enhancement, radiograph_id: int) -> None:
     """
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
     path = layout.mask(radiograph_id)
-    if not path.exists():
+    if not path.exists() and how.cut:
         raise InputError(f"{path}: not found; run {SEGMENTED_BY} first")
-    mask = radiographs.read_mask(path, radiograph.shape)
+    mask = np.zeros(radiograph.shape, np.uint8)
+    if how.cut:
+        mask = radiographs.read_mask(path, radiograph.shape)
     hand = enhanced_hand(radiograph, mask, how)
     radiographs.write(layout.hand(radiograph_id), hand)
 
