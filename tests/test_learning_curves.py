@@ -81,10 +81,16 @@ def rounds(dice, variant="random", seed=0) -> pd.DataFrame:
 
 
 def test_annotations_needed_are_the_first_that_reach_the_target_and_stay_near():
-    assert learning_curves.needed(rounds([0.90, 0.94, 0.96, 0.97, 0.97]), 0.955) == 40
+    assert (
+        learning_curves.needed(rounds([0.90, 0.94, 0.96, 0.97, 0.97]), "dice", 0.955)
+        == 40
+    )
     # one lucky round does not count
-    assert learning_curves.needed(rounds([0.90, 0.97, 0.90, 0.91, 0.97]), 0.95) != 30
-    assert np.isnan(learning_curves.needed(rounds([0.9, 0.9, 0.9]), 0.95))
+    assert (
+        learning_curves.needed(rounds([0.90, 0.97, 0.90, 0.91, 0.97]), "dice", 0.95)
+        != 30
+    )
+    assert np.isnan(learning_curves.needed(rounds([0.9, 0.9, 0.9]), "dice", 0.95))
 
 
 def test_lowest_tenth():
