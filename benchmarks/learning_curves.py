@@ -64,7 +64,10 @@ def read(folder: Path) -> pd.DataFrame:
         )
     if not tables:
         raise InputError(f"{folder}: no runs; make some with `run --out {folder}`")
-    return pd.concat(tables, ignore_index=True)
+    runs = pd.concat(tables, ignore_index=True)
+    # means over rounds compare as many rounds of each
+    common = runs.groupby(["variant", "seed"])["round"].max().min()
+    return runs[runs["round"] <= common]
 
 
 def at_the_end(runs: pd.DataFrame, variant: str, column: str) -> pd.Series:

@@ -80,17 +80,28 @@ def rounds(dice, variant="random", seed=0) -> pd.DataFrame:
     )
 
 
+def needed(dice, target) -> float:
+    return learning_curves.needed(rounds(dice), "dice", target)
+
+
 def test_annotations_needed_are_the_first_that_reach_the_target_and_stay_near():
-    assert (
-        learning_curves.needed(rounds([0.90, 0.94, 0.96, 0.97, 0.97]), "dice", 0.955)
-        == 40
-    )
+    assert needed([0.90, 0.94, 0.96, 0.97, 0.97], 0.955) == 40
     # one lucky round does not count
-    assert (
-        learning_curves.needed(rounds([0.90, 0.97, 0.90, 0.91, 0.97]), "dice", 0.95)
-        != 30
-    )
-    assert np.isnan(learning_curves.needed(rounds([0.9, 0.9, 0.9]), "dice", 0.95))
+    assert needed([0.90, 0.97, 0.90, 0.91, 0.97], 0.95) != 30
+    assert np.isnan(needed([0.9, 0.9, 0.9], 0.95))
+
+
+def settling(variant="vote_entropy") -> pd.DataFrame:
+    """Proposals hold from round 2 on, the doubt about the pool as well."""
+    run = rounds([0.90, 0.93, 0.95, 0.96, 0.96, 0.96], variant)
+    asked = [0.7, 0.8, 0.96, 0.97, 0.97, 0.97]
+    return run.assign(asked_dice=asked, pool_disagreement=[9, 5, 4, 4, 4, 4])
+
+
+def test_told_to_stop_on_what_was_known_then():
+    # the doubt of rounds 4 and 5 is that of rounds 2 and 3
+    assert learning_curves.advised(settling()).annotations == 70
+    assert learning_curves.advised(settling()[:5]) is None
 
 
 def test_lowest_tenth():
