@@ -5,7 +5,8 @@ Writes  nothing; with --report FILE, a CSV with a row for every problem
 
     python al_segmentation/step3_check_data.py
 
-Exit code 1 when a stage that has begun is incomplete. The full RSNA set has 12611.
+Exit code 1 when a stage that has begun is incomplete, or when one radiograph lies in
+two parts of the split under two ids. The full RSNA set has 12611.
 """
 
 import csv
@@ -47,9 +48,10 @@ def main(options: Options) -> int:
             rows.writerow(["id", "stage", "problem"])
             for stage in incomplete:
                 rows.writerows((i, stage.name, p) for i, p in stage.problems.items())
+    notes, is_leaking = checks.find_twins(layout, stages[0])
     verdict = "incomplete" if incomplete else "complete as far as begun"
-    cli.summary(f"{len(ids)} radiographs, {verdict}", wrote=options.report)
-    return 1 if incomplete else 0
+    cli.summary(*notes, f"{len(ids)} radiographs, {verdict}", wrote=options.report)
+    return 1 if incomplete or is_leaking else 0
 
 
 if __name__ == "__main__":

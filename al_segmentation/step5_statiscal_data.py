@@ -11,7 +11,7 @@ Writes  models/statistics/: table.csv (a row a run, group and metric), table.md,
 
 from dataclasses import dataclass
 
-from boneage import cli
+from boneage import cli, parallel
 from boneage.files import replacing
 from boneage.regression import comparison, runs
 from boneage.regression.settings import BootstrapSettings
@@ -26,13 +26,14 @@ def main(options: Options) -> None:
     """Write the table and the figures, and show the main table."""
     options.check()
     finished = runs.finished(options.layout.regression)
-    answers = [comparison.read(run) for run in finished]
-    notes = [flag for one in answers for flag in one.flags()]
+    answers, set_aside = comparison.read_all(finished)
+    notes = parallel.report(set_aside)
+    notes += [flag for one in answers for flag in one.flags()]
     average, averaged = comparison.average(answers)
     if average:
         notes.append(f"{average.name}: mean of {cli.list_some(averaged)}")
         answers.append(average)
-    if len(averaged) < len(finished) > 1:
+    if len(averaged) < len(answers) - bool(average) > 1:
         notes.append(
             "not all runs were tested on the same radiographs: compare with care"
         )
@@ -48,8 +49,9 @@ def main(options: Options) -> None:
     for one in tqdm(answers, "comparing", disable=None):
         tables.append(comparison.tabulate(one, options.seed, options.resamples))
         figures.write_agreement(folder, one)
+    broken = [one.item for one in set_aside]
     for run in finished:
-        if run.history.is_file():
+        if run not in broken and run.history.is_file():
             figures.write_training(folder, run)
     table = pd.concat(tables)
     with replacing(folder / "table.csv") as temporary:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from boneage import cli, hdf5
+from boneage import cli, hdf5, parallel
 from boneage.files import InputError, at_least
 from boneage.regression import runs
 from boneage.regression.parts import HANDS_BY
@@ -50,10 +50,18 @@ def main(options: Options) -> None:
     # Keras and Matplotlib: seconds, once everything named is there
     from boneage.explanation import report
 
+    set_aside = []
     for run in wanted:
-        ids = choose(run, options)
-        notes = report.write_run(run, hands, ids, options.batch_size)
+        try:
+            ids = choose(run, options)
+            notes = report.write_run(run, hands, ids, options.batch_size)
+        except InputError as error:
+            set_aside.append(parallel.SetAside(run, str(error)))
+            continue
         cli.summary(f"{run.name}: {len(ids)} hands", *notes, wrote=run.cam)
+    if len(set_aside) == len(wanted):
+        raise InputError(set_aside[0].reason)
+    cli.summary(*parallel.report(set_aside))
 
 
 def choose(run: runs.Run, options: Options) -> np.ndarray:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage import hdf5, parallel, radiographs
+from boneage import cohort as cohorts
+from boneage import hdf5, parallel, radiographs, twins
+from boneage.cli import list_some
 from boneage.files import InputError
 from boneage.layout import Layout
 from boneage.parallel import SetAside
@@ -32,6 +34,8 @@ class Stage:
     expected: int
     begun: bool
     problems: dict[int, str] = field(default_factory=dict)
+    pictures: dict[int, np.ndarray] = field(default_factory=dict)
+    """Small pictures of the radiographs, for `twins`."""
 
     @property
     def complete(self) -> int:
@@ -58,7 +62,7 @@ def _check(
     name: str,
     folder: Path,
     ids: Sequence[int],
-    check: Callable[[int], None],
+    check: Callable[[int], np.ndarray | None],
     jobs: int,
 ) -> Stage:
     # a cohort without radiographs is not one that has not begun
@@ -70,6 +74,8 @@ def _check(
     for radiograph_id, outcome in parallel.stream(check, ids, jobs, name):
         if isinstance(outcome, SetAside):
             stage.problems[radiograph_id] = outcome.reason
+        elif outcome is not None:
+            stage.pictures[radiograph_id] = outcome
     return stage
 
 
@@ -82,8 +88,43 @@ def _plausible(path: Path) -> np.ndarray:
     return image
 
 
-def _check_radiograph(layout: Layout, radiograph_id: int) -> None:
-    _plausible(layout.radiograph(radiograph_id))
+def _check_radiograph(layout: Layout, radiograph_id: int) -> np.ndarray:
+    return twins.small_picture(_plausible(layout.radiograph(radiograph_id)))
+
+
+def find_twins(layout: Layout, radiograph_stage: Stage) -> tuple[list[str], bool]:
+    """Lines about radiographs that are there under two ids.
+
+    Returns:
+        The lines, and whether two of them lie in different parts of the split: what is
+        trained on is then tested with.
+    """
+    pictures = radiograph_stage.pictures
+    pairs = (
+        twins.find(list(pictures), np.stack(list(pictures.values())))
+        if pictures
+        else []
+    )
+    part_of: dict[int, str] = {}
+    if layout.split_csv.exists():
+        part_of = cohorts.read_split(layout.split_csv)
+    across, within = [], []
+    for pair in pairs:
+        parts = [part_of.get(i, "") for i in (pair.first, pair.second)]
+        names = f"{pair.first} and {pair.second}"
+        if parts[0] == parts[1]:
+            within.append(names)
+        else:
+            across.append(f"{names} ({parts[0] or 'none'}, {parts[1] or 'none'})")
+    lines = []
+    if across:
+        lines.append(
+            f"{layout.split_csv}: the same radiograph in two parts: "
+            f"{list_some(across)}; take one of each out of the cohort, and train again"
+        )
+    if within:
+        lines.append(f"the same radiograph under two ids: {list_some(within)}")
+    return lines, bool(across)
 
 
 def _check_mask(

@@ -1,5 +1,6 @@
 """One entry for all scripts: typed options become flags and --help."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -55,10 +56,12 @@ def run(
     )
     try:
         status = main(parsed)
-    # OSError: a full disk, a read-only folder: the user's to mend, not a defect to
-    # trace. What a library says inside may have several lines.
-    except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    # a full disk, a read-only folder: the user's to mend, not a defect to trace
+    except OSError as error:
+        print(f"error: {_in_words(error)}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
@@ -69,6 +72,18 @@ def run(
 def part_of(options: object, kind: type[Part]) -> Part:
     """Those of a script's options that it inherits from `kind`, alone."""
     return kind(**{part.name: getattr(options, part.name) for part in fields(kind)})
+
+
+def _in_words(error: OSError) -> str:
+    """The file, what is wrong, and what to do, in one line."""
+    if error.filename is None:
+        return " ".join(str(error).split())
+    said = f"{error.filename}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        said += "; make room, and the same command goes on from here"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        said += "; let yourself write there, or choose another --data or --models DIR"
+    return said
 
 
 def summary(*lines: str, wrote: Path | None = None) -> None:

@@ -1,5 +1,6 @@
 """train.csv: ids, bone ages and sexes; read, checked, and split once."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -11,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from boneage.files import InputError, only_one, replacing
-from boneage.layout import Layout
+from boneage.layout import LARGEST_ID, Layout
 
 OLDEST_MONTHS = 300
 """No skeleton grows after 25 years; above this the column is not in months."""
-
-LARGEST_ID = np.iinfo(np.int64).max
 
 ID_COLUMNS = ("id", "caseid", "imageid")
 AGE_COLUMNS = ("boneage", "boneagemonths", "groundtruthboneagemonths")
@@ -66,7 +65,8 @@ def read(path: Path, made_by: str = "step0_prepare_cohort.py") -> Cohort:
         raise InputError(f"{path}: expected a CSV file in UTF-8") from None
     first = text.partition("\n")[0]
     delimiter = ";" if ";" in first and "," not in first else ","
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    # strict: a quote that is never closed would swallow all rows after it
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
@@ -123,7 +123,9 @@ def _parse_row(
     if sex_text.casefold() not in SEX_VALUES:
         raise ValueError(f"expected True/False or M/F as sex, found {sex_text!r}")
     age_text = row[columns["age"]].strip() if columns["age"] >= 0 else ""
-    age = float(age_text) if age_text else math.nan
+    # float alone admits 1_2, and digits of other scripts
+    is_number = re.fullmatch(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?", age_text)
+    age = float(age_text) if is_number else math.nan
     if age_text and not 0 < age <= OLDEST_MONTHS:
         raise ValueError(f"expected a bone age in months, found {age_text!r}")
     return int(id_text), age, SEX_VALUES[sex_text.casefold()]
@@ -212,7 +214,9 @@ def split(
     if not known.any():
         raise InputError(f"{layout.train_csv}: no bone ages; training needs them")
     cohort, official_test = cohort.select(known), official_test[known]
-    with only_one(layout.split_csv):
+    # where it is drawn already, the folder may be read-only
+    lock = contextlib.nullcontext if layout.split_csv.exists() else only_one
+    with lock(layout.split_csv):
         if not layout.split_csv.exists():
             rng = np.random.default_rng(seed)
             parts = np.full(len(cohort), "test", dtype=object)
@@ -223,7 +227,13 @@ def split(
                 rng,
             )
             _write_split(layout.split_csv, cohort.ids, parts)
-        drawn = _read_split(layout.split_csv)
+        drawn = read_split(layout.split_csv)
+    leaked = [i for i in cohort.ids[official_test] if drawn.get(i, "test") != "test"]
+    if leaked:
+        raise InputError(
+            f"{layout.split_csv}: id {leaked[0]} of {layout.test_csv.name} is in the "
+            f"{drawn[leaked[0]]} part; remove the split and every model trained on it"
+        )
     missing = [i for i in cohort.ids if i not in drawn]
     if missing or len(drawn) != len(cohort):
         raise InputError(
@@ -261,12 +271,22 @@ def _write_split(path: Path, ids: np.ndarray, parts: np.ndarray) -> None:
         temporary.write_text("id,split\n" + "".join(lines))
 
 
-def _read_split(path: Path) -> dict[int, str]:
+def read_split(path: Path) -> dict[int, str]:
+    """Part of each id; InputError where a line is wrong, or an id there twice."""
     drawn = {}
-    for line, text in enumerate(path.read_text().splitlines()[1:], start=2):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: expected a CSV file in UTF-8") from None
+    for line, text in enumerate(lines[1:], start=2):
         radiograph_id, _, part = text.partition(",")
         if not radiograph_id.isdecimal() or part not in PARTS:
             raise InputError(f"{path}: line {line}: expected id,part, found {text!r}")
+        # in two parts, it would be trained on and tested with
+        if int(radiograph_id) in drawn:
+            raise InputError(
+                f"{path}: line {line}: id {radiograph_id} for the second time"
+            )
         drawn[int(radiograph_id)] = part
     return drawn
 

@@ -1,11 +1,14 @@
 """Writing files so that what exists is whole."""
 
 import contextlib
+import errno
 import json
+import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import filelock
@@ -15,7 +18,11 @@ SETTLED_S = 10
 
 
 class InputError(Exception):
-    """What the user gave cannot be used; the message names it and says what to do."""
+    """What the user gave cannot be used; one line names it and says what to do."""
+
+    def __init__(self, message: str) -> None:
+        """What a library says inside `message` may have several lines."""
+        super().__init__(re.sub(r"\s*\n\s*", " ", message))
 
 
 @contextlib.contextmanager
@@ -24,14 +31,53 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name depends on nothing but `path`: a process killed half-way
     leaves one hidden file, and the next attempt at the same file overwrites it.
+
+    Raises:
+        OSError: the disk is full, the folder is read-only; it names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            # of a read-only folder as well: nothing was written then
+            if temporary.exists():
+                temporary.unlink()
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of writing `path` name it: a full disk names no file by itself."""
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        # named by somebody nearer to it, and no temporary name
+        if error.filename and not Path(error.filename).name.startswith("."):
+            raise
+        # HDF5 tells the number in words only
+        told = re.search(r"errno = (\d+)", str(error))
+        number = error.errno or (int(told[1]) if told else None)
+        if number is None:
+            raise OSError(f"{path}: {error}") from error
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def reserve(path: Path, byte_count: int) -> None:
+    """Let `path` have room for so many bytes, those that it has included.
+
+    For writers that do not stand a disk that fills up: the HDF5 library crashes.
+
+    Raises:
+        OSError: there is no such room, or the quota is used up.
+    """
+    with naming(path):
+        if hasattr(os, "posix_fallocate"):
+            with path.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, byte_count)
+        elif shutil.disk_usage(path.parent).free < byte_count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -40,16 +86,24 @@ def write_json(path: Path, content: dict) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path, made_by: str) -> dict:
-    """Read a JSON object; InputError names `made_by`, the step that writes it."""
+def read_json(path: Path, made_by: str, keys: Collection[str] = ()) -> dict:
+    """Read a JSON object that has `keys`.
+
+    Raises:
+        InputError: it is none; names `made_by`, the step that writes it.
+    """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run {made_by} first") from None
-    except json.JSONDecodeError as error:
+    # JSONDecodeError and UnicodeDecodeError are both ValueError
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object")
+    absent = [key for key in keys if key not in content]
+    if absent:
+        raise InputError(f"{path}: no {', '.join(absent)}; run {made_by} again")
     return content
 
 
@@ -75,12 +129,17 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         InputError: one does; the lock vanishes with the process that holds it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
     try:
-        with filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            yield
+        with naming(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except filelock.Timeout:
         raise InputError(f"{folder}: another process is at work on it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -109,6 +168,11 @@ def scratch(name: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def only_one(path: Path) -> Iterator[None]:
     """Hold the lock of `path`; it vanishes with the process that holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

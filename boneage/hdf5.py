@@ -13,9 +13,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from boneage.files import InputError, replacing
+from boneage.files import InputError, replacing, reserve
 
 VERSION = 1
+
+OVERHEAD_BYTES = 1 << 16
+"""What HDF5 writes beside the datasets, and to spare."""
 
 HAND_PX = 512
 """Side of the enhanced hands, as published."""
@@ -62,9 +65,8 @@ class Writer:
         """Shorten the datasets to the rows written (contiguous ones cannot shrink)."""
         for name, dataset in list(self.file.items()):
             if len(dataset) > self.rows:
-                shorter = self.file.create_dataset(
-                    "shorter", (self.rows, *dataset.shape[1:]), dataset.dtype
-                )
+                shape = (self.rows, *dataset.shape[1:])
+                shorter = _add(self.file, "shorter", shape, dataset.dtype)
                 for start in range(0, self.rows, 1000):
                     stop = min(start + 1000, self.rows)
                     shorter[start:stop] = dataset[start:stop]
@@ -77,15 +79,36 @@ def create(
     path: Path, count: int, size: int, preprocessing: str, with_masks: bool = False
 ) -> Iterator[Writer]:
     """Yield a writer of at most `count` rows; the file appears when it is complete."""
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        file.create_dataset("image", (count, size, size), np.uint8)
-        if with_masks:
-            file.create_dataset("mask", (count, size, size), np.uint8)
-        file.create_dataset("id", (count,), np.int64)
-        file.attrs.update(size=size, preprocessing=preprocessing, version=VERSION)
-        writer = Writer(file)
-        yield writer
-        writer.cut()
+    layers = 2 if with_masks else 1
+    with replacing(path) as temporary:
+        # once without HDF5, which does not live through a disk that is full
+        reserve(temporary, count * (layers * size**2 + 8) + OVERHEAD_BYTES)
+        with h5py.File(temporary, "w") as file:
+            file.attrs.update(size=size, preprocessing=preprocessing, version=VERSION)
+            _add(file, "image", (count, size, size), np.uint8)
+            if with_masks:
+                _add(file, "mask", (count, size, size), np.uint8)
+            _add(file, "id", (count,), np.int64)
+            writer = Writer(file)
+            yield writer
+            writer.cut()
+
+
+def _add(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype | type
+) -> h5py.Dataset:
+    """Add a dataset whose place on the disk is its own from now on."""
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    space = h5py.h5s.create_simple(shape)
+    kind = h5py.h5t.py_create(np.dtype(dtype))
+    made = h5py.h5d.create(file.id, name.encode(), kind, space, creation)
+    dataset = h5py.Dataset(made)
+    file.flush()
+    if dataset.nbytes:
+        reserve(Path(file.filename), made.get_offset() + dataset.nbytes)
+    return dataset
 
 
 def read(path: Path, made_by: str) -> Packed:
@@ -102,12 +125,26 @@ def read(path: Path, made_by: str) -> Packed:
             version = file.attrs.get("version")
             if version != VERSION:
                 raise InputError(f"{path}: expected version {VERSION}, found {version}")
+            for name in file:
+                # a link elsewhere would bring in what nobody pointed at
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    raise InputError(f"{path}: {name} is a link to another file")
             ids = file["id"][:]
-            shape = (len(ids), int(file.attrs["size"]), int(file.attrs["size"]))
+            if ids.ndim != 1 or ids.dtype.kind not in "iu":
+                raise InputError(f"{path}: expected integer ids, found {ids.dtype}")
+            ids = ids.astype(np.int64)
+            values, counts = np.unique(ids, return_counts=True)
+            if (counts > 1).any():
+                raise InputError(
+                    f"{path}: id {values[counts > 1][0]} for the second time; remove "
+                    f"the file and run {made_by} again"
+                )
+            size = int(file.attrs["size"])
+            shape = (len(ids), size, size)
             images = _map(path, file["image"], shape)
             masks = _map(path, file["mask"], shape) if "mask" in file else None
-            return Packed(images, masks, ids, shape[1], file.attrs["preprocessing"])
-    except (OSError, KeyError) as error:
+            return Packed(images, masks, ids, size, str(file.attrs["preprocessing"]))
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: damaged or not of this pipeline ({error}); remove it and run "
             f"{made_by} again"
@@ -115,6 +152,8 @@ def read(path: Path, made_by: str) -> Packed:
 
 
 def _map(path: Path, dataset: h5py.Dataset, shape: tuple[int, int, int]) -> np.ndarray:
+    if dataset.external is not None:
+        raise InputError(f"{path}: its images lie in another file; remove it")
     offset = dataset.id.get_offset()
     if dataset.shape != shape or dataset.dtype != np.uint8:
         raise InputError(f"{path}: expected {shape} uint8, found {dataset.shape}")

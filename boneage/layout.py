@@ -5,6 +5,9 @@ from pathlib import Path
 
 from boneage.files import InputError
 
+LARGEST_ID = (1 << 63) - 1
+"""What HDF5 files and tables can hold."""
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -176,6 +179,8 @@ class Layout:
         for radiograph_id, path in zip(ids, paths, strict=True):
             if path.stem != str(radiograph_id):
                 raise InputError(f"{path}: expected {radiograph_id}.png; rename it")
+            if radiograph_id > LARGEST_ID:
+                raise InputError(f"{path}: an id has at most 18 digits; rename it")
         if not ids:
             raise InputError(
                 f"{self.radiographs}: no radiographs named <id>.png; run "

@@ -131,7 +131,9 @@ def import_folder(
     wanted = cohorts.read(csv_path or _only_csv(folder), "with --csv FILE")
     found: dict[int, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in radiographs.SUFFIXES and path.stem.isdecimal():
+        is_image = path.suffix.lower() in radiographs.SUFFIXES
+        # a name of thousands of digits is no id, and int() refuses it
+        if is_image and path.stem.isdecimal() and len(path.stem) < 20:
             radiograph_id = int(path.stem)
             if radiograph_id in found:
                 raise InputError(

@@ -64,9 +64,7 @@ def write_agreement(folder: Path, answers: Answers) -> None:
 
 def write_training(folder: Path, run: Run) -> None:
     """Write a run's training curve into `folder`."""
-    import pandas as pd
-
-    history = pd.read_csv(run.history)
+    history = run.read_history()
     save(training_curve(history, run.name), folder / f"training_{run.name}.png")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from boneage import networks
 from boneage.files import InputError
 
 if TYPE_CHECKING:
@@ -126,17 +127,17 @@ def _with_imagenet_weights(
 
 
 def _load_weights(backbone: keras.Model, name: str, path: Path) -> None:
-    import keras
 
     if not path.is_file():
         raise InputError(f"{path}: no such weights file")
     try:
         if path.suffix == ".keras":
-            trained = keras.saving.load_model(path, compile=False)
+            advice = f"give a network with the backbone {name}"
+            trained = networks.load(path, [name], advice)
             backbone.set_weights(trained.get_layer(name).get_weights())
         else:
             backbone.load_weights(path)
-    except (ValueError, OSError) as error:
+    except networks.DAMAGED as error:
         raise InputError(f"{path}: not weights of {name} ({error})") from error
 
 

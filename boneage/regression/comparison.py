@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneage.files import InputError
+from boneage.parallel import SetAside
 from boneage.regression import agreement
 from boneage.regression.runs import Run
 
@@ -87,22 +88,44 @@ def read(run: Run) -> Answers:
     absent = [key for key in wanted if key not in config]
     if absent:
         raise InputError(f"{run.config}: no {', '.join(absent)}; train the run again")
+    if run.history.is_file():
+        run.read_history()
     predictions = run.read_predictions("test").sort_values("id", ignore_index=True)
     if predictions.empty:
         raise InputError(f"{run.predictions}: no rows of the test part")
     return Answers(run.name, predictions, *(config[key] for key in wanted))
 
 
+def read_all(runs: list[Run]) -> tuple[list[Answers], list[SetAside]]:
+    """Read the runs that can be read; the others are set aside with their reasons.
+
+    Raises:
+        InputError: none can be read.
+    """
+    answers, set_aside = [], []
+    for run in runs:
+        try:
+            answers.append(read(run))
+        except InputError as error:
+            set_aside.append(SetAside(run, str(error)))
+    if not answers:
+        raise InputError(set_aside[0].reason)
+    return answers, set_aside
+
+
 def average(answers: list[Answers]) -> tuple[Answers | None, list[str]]:
     """The mean of the runs that share split and test radiographs, and their names.
 
-    Of several such sets the largest; None when no two runs share theirs.
+    Of several such sets the largest; None when no two runs share theirs. A run that
+    predicts something else than numbers has no say.
     """
     sets: dict[tuple, list[Answers]] = {}
     for one in answers:
+        if not np.isfinite(one.arrays[1]).all():
+            continue
         key = (one.split_hash, *one.predictions.id)
         sets.setdefault(key, []).append(one)
-    alike = max(sets.values(), key=len)
+    alike = max(sets.values(), key=len, default=[])
     if len(alike) < 2:
         return None, []
     said = np.mean([one.arrays[1] for one in alike], axis=0)

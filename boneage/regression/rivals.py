@@ -101,7 +101,7 @@ def _read_one(one: Finished) -> Trained:
     configs = [run.read_config() for run in one.runs]
     is_paced = one.start == PACED
     stages = [stage_name(run) for run in one.runs] if is_paced else [one.start]
-    histories = [pd.read_csv(run.history) for run in one.runs]
+    histories = [run.read_history() for run in one.runs]
     before = np.cumsum([0, *(len(history) for history in histories)])
     joined = pd.concat(
         [

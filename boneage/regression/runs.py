@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boneage import networks
 from boneage.files import InputError, read_json, replacing, write_json
 from boneage.layout import REPOSITORY
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from boneage.regression.parts import Hands
 
 TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
+
+LAYERS = ("cam_features", "linear_unit", "bone_age_months")
+"""What every network of `regressor.build` has, by name."""
 
 
 @dataclass(frozen=True)
@@ -80,23 +85,23 @@ class Run:
 
     def load_model(self) -> keras.Model:
         """Load the network in Keras's safe mode, without its optimizer."""
-        import keras
-
-        if not self.model.is_file():
-            raise InputError(f"{self.model}: not found; train {self.name} first")
-        try:
-            return keras.saving.load_model(self.model, compile=False, safe_mode=True)
-        except (ValueError, OSError, KeyError) as error:
-            raise InputError(f"{self.model}: not a readable model ({error})") from error
+        return networks.load(self.model, LAYERS, f"train {self.name} again")
 
     def read_predictions(self, part: str | None = None) -> pd.DataFrame:
         """The predictions of `part` (validation or test), or all of them."""
-        import pandas as pd
-
-        if not self.predictions.is_file():
-            raise InputError(f"{self.predictions}: not found; run {TRAINED_BY} first")
-        table = pd.read_csv(self.predictions)
+        numbers = ("id", "bone_age_months", "predicted_months")
+        table = _read_table(self.predictions, numbers, ("split", "is_male"))
+        twice = table.id[table.id.duplicated()]
+        if len(twice):
+            raise InputError(
+                f"{self.predictions}: id {twice.iloc[0]} for the second time; train "
+                f"{self.name} again"
+            )
         return table if part is None else table[table.split == part]
+
+    def read_history(self) -> pd.DataFrame:
+        """A row an epoch."""
+        return _read_table(self.history, ("epoch", "loss", "validation_mae"))
 
     def write_predictions(self, table: pd.DataFrame) -> None:
         """Write predictions.csv atomically."""
@@ -141,6 +146,31 @@ def file_hash(path: Path | str) -> str | None:
         return None
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def _read_table(
+    path: Path, numbers: Sequence[str], others: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read one of a run's CSV files.
+
+    Raises:
+        InputError: missing, no CSV, or a column is missing or no number (NaN is one).
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path}: not found; run {TRAINED_BY} first")
+    try:
+        table = pd.read_csv(path)
+    # no columns, rows of other lengths, not UTF-8: all of them ValueError
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); train the run again") from None
+    for name in (*numbers, *others):
+        if name not in table:
+            raise InputError(f"{path}: no column {name}; train the run again")
+        if name in numbers and table[name].dtype.kind not in "iuf":
+            raise InputError(f"{path}: {name} holds words; train the run again")
+    return table
 
 
 def finished(folder: Path) -> list[Run]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from boneage import networks
 from boneage.files import InputError, replacing
 from boneage.regression import backbones, regressor, runs
 from boneage.regression.batches import TrainingBatches
@@ -127,10 +128,11 @@ class Training:
         if not saved:
             return None
         epoch = max(saved)
-        rows = pd.read_csv(self.run.history).to_dict("records")
+        rows = self.run.read_history().to_dict("records")
         self.history = [row for row in rows if row["epoch"] <= epoch]
         print(f"going on after epoch {epoch}")
-        return keras.saving.load_model(saved[epoch], safe_mode=True)
+        advice = f"remove {self.run.folder} and train again"
+        return networks.load(saved[epoch], runs.LAYERS, advice, with_optimizer=True)
 
     @property
     def best(self) -> dict | None:

@@ -50,7 +50,13 @@ def describe(clip_limit: float) -> str:
 
 def clip_limit_of(packed: hdf5.Packed) -> float:
     """The clip limit that `describe` wrote into a file."""
-    return float(packed.preprocessing.rpartition(" ")[2])
+    try:
+        return float(packed.preprocessing.rpartition(" ")[2])
+    except ValueError:
+        raise InputError(
+            f"packed images prepared by {packed.preprocessing!r} are not for the "
+            f"committee; pack them again with {PACKED_BY}"
+        ) from None
 
 
 def _check_size(size: int) -> None:

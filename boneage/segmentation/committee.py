@@ -9,10 +9,14 @@ import cv2
 import keras
 import numpy as np
 
+from boneage import networks
 from boneage.files import InputError, read_json, replacing, write_json
 from boneage.segmentation import queries, unet
 
 TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
+
+STATE = ("epoch", "members", "clip_limit")
+"""What state.json says of the networks; the rest is the loop's."""
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
 
@@ -88,17 +92,18 @@ class Committee:
         Raises:
             InputError: no committee there, or a damaged member.
         """
-        state = read_json(folder / "state.json", TRAINED_BY)
-        members = []
+        state = read_json(folder / "state.json", TRAINED_BY, STATE)
+        advice = f"remove {folder} and run {TRAINED_BY} again"
+        members: list[keras.Model] = []
         for member in range(state["members"]):
             path = folder / f"member_{member}.keras"
-            try:
-                members.append(keras.saving.load_model(path, safe_mode=True))
-            except (ValueError, OSError, KeyError) as error:
+            network = networks.load(path, [unet.FEATURES], advice, with_optimizer=True)
+            members.append(network)
+            if network.input_shape != members[0].input_shape:
                 raise InputError(
-                    f"{path}: not a readable member ({error}); remove {folder} and run "
-                    f"{TRAINED_BY} again"
-                ) from error
+                    f"{path}: sees {network.input_shape[1:]}, member_0.keras "
+                    f"{members[0].input_shape[1:]}; {advice}"
+                )
         return cls(members, state["clip_limit"], state["epoch"])
 
     def train_epoch(
@@ -197,7 +202,7 @@ def commit_epoch(folder: Path, state: dict | None = None) -> dict | None:
         for left_over in folder.glob("member_*.epoch_*.keras"):
             left_over.unlink()
         return None
-    state = read_json(path, TRAINED_BY)
+    state = read_json(path, TRAINED_BY, ["epoch"])
     for written in folder.glob("member_*.epoch_*.keras"):
         name, epoch, _ = written.name.split(".")
         if epoch == f"epoch_{state['epoch']}":

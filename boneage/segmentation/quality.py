@@ -1,14 +1,15 @@
 """quality.csv: a row for every mask of a folder, written as the masks are."""
 
 import csv
+import errno
+import io
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from boneage.cli import list_some
-from boneage.files import replacing
+from boneage.files import naming, replacing
 from boneage.radiographs import Mask
 from boneage.segmentation.coarse import suspicions
 
@@ -55,11 +56,12 @@ class QualityTable:
         self.rows: dict[int, MaskQuality] = {}
         if path.exists() and not overwrite:
             # a killed process may leave the last line torn: done again then
-            whole = path.read_text().rpartition("\n")[0]
+            # whatever else is damaged is done again as well
+            whole = path.read_text(errors="replace").rpartition("\n")[0]
             for row in list(csv.reader(whole.splitlines()))[1:]:
                 if len(row) == len(COLUMNS) and row[0].isdecimal():
                     self.rows[int(row[0])] = MaskQuality(int(row[0]), *row[1:])
-        self._file: TextIO | None = None
+        self._file: io.FileIO | None = None
 
     def source(self, radiograph_id: int) -> str | None:
         """Who made this mask; None where no row describes it."""
@@ -70,10 +72,15 @@ class QualityTable:
         """Append a row."""
         if self._file is None:  # nothing is left behind where nothing is added
             self._rewrite()
-            self._file = self.path.open("a", newline="")
+            self._file = self.path.open("ab", buffering=0)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(astuple(row))
+        # nothing waits in a buffer that a full disk would refuse once more at the end
+        with naming(self.path):
+            line = text.getvalue().encode()
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, "")
         self.rows[row.id] = row
-        csv.writer(self._file, lineterminator="\n").writerow(astuple(row))
-        self._file.flush()
 
     def suspicious(self) -> str:
         """A summary's line: how many masks are suspicious, and which."""

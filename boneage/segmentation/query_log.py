@@ -8,17 +8,22 @@ proposal and saved mask as well.
 
 import contextlib
 import datetime
+import errno
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 
-from boneage.files import only_one
+from boneage.files import naming, only_one
 from boneage.segmentation.oracle import Query
 
 ANSWERS = ("annotated", "accepted", "flagged")
 """Actions after which nobody is waited for."""
+
+
+NEEDED = {"action", "id", "round", "score", "measure"}
+"""What every line has; one without was not written here."""
 
 
 class QueryLog:
@@ -75,10 +80,12 @@ class QueryLog:
         if not self.path.exists():
             return []
         entries = []
-        for line in self.path.read_text().splitlines():
+        for line in self.path.read_text(errors="replace").splitlines():
             # a process killed while it wrote leaves half a line
             with contextlib.suppress(json.JSONDecodeError):
-                entries.append(json.loads(line))
+                entry = json.loads(line)
+                if isinstance(entry, dict) and entry.keys() >= NEEDED:
+                    entries.append(entry)
         return entries
 
     def _append(
@@ -101,9 +108,15 @@ class QueryLog:
     def _write(self, lines: list[dict]) -> None:
         if lines:
             text = "".join(json.dumps(line) + "\n" for line in lines)
-            with only_one(self.path), self.path.open("a+b") as log:
+            # unbuffered: a disk that is full says so here, and once
+            with (
+                only_one(self.path),
+                naming(self.path),
+                self.path.open("a+b", buffering=0) as log,
+            ):
                 # half a line may be left of a process killed while it wrote
                 if log.tell():
                     log.seek(-1, os.SEEK_END)
                     text = text if log.read() == b"\n" else f"\n{text}"
-                log.write(text.encode())
+                if log.write(text.encode()) < len(text.encode()):
+                    raise OSError(errno.ENOSPC, "")

@@ -22,8 +22,11 @@ def flagged(layout: Layout) -> dict[int, str]:
     path = layout.unusable
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path}: expected a CSV file in UTF-8") from None
     if not rows or tuple(rows[0]) != COLUMNS:
         raise InputError(f"{path}: expected the columns {','.join(COLUMNS)}")
     wrong = [row for row in rows[1:] if len(row) != 2 or not row[0].isdecimal()]

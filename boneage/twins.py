@@ -1,0 +1,101 @@
+"""One radiograph under two ids: pairs of images that show the same hand.
+
+Trained on under one id and tested with under the other, it makes a network look better
+than it is. Candidates share nearly all bits of a hash of their lowest frequencies; of
+these a pair is reported whose small pictures correlate as only copies do.
+
+Source of the hash: Zauner, Implementation and benchmarking of perceptual image hash
+functions (2010), 3.2.1.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+SMALL_PX = 64
+"""Side of the small pictures."""
+
+FREQUENCIES = 8
+"""Along each side; with the mean left out, 63 bits."""
+
+MOST_BITS = 10
+"""Bits in which the hashes of a pair may differ."""
+
+LEAST_CORRELATION = 0.985
+"""Of two small pictures of one radiograph; see docs/RESULTS.md for what others have."""
+
+ROWS_AT_ONCE = 1000
+
+
+class Pair(NamedTuple):
+    """Two ids that show one radiograph; mirrored: one is the other seen from behind."""
+
+    first: int
+    second: int
+    correlation: float
+    mirrored: bool
+
+
+def small_picture(radiograph: np.ndarray) -> np.ndarray:
+    """Shrink (row, column) uint8 to (64, 64) uint8, proportions aside."""
+    size = (SMALL_PX, SMALL_PX)
+    return cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
+
+
+def hashes(pictures: np.ndarray, mirrored: bool = False) -> np.ndarray:
+    """Perceptual hashes: (picture, 64) float32 of 1 and -1.
+
+    pictures: (picture, 64, 64) uint8. mirrored: of the pictures seen from behind.
+    """
+    place = (np.arange(SMALL_PX) + 0.5) * np.pi / SMALL_PX
+    cosines = np.cos(np.arange(FREQUENCIES)[:, np.newaxis] * place).astype(np.float32)
+    low = cosines @ pictures.astype(np.float32) @ cosines.T
+    if mirrored:  # along the columns, odd cosines change their sign
+        low[..., 1::2] *= -1
+    low = low.reshape(len(pictures), -1)
+    # the mean brightness says nothing: neither a bit nor part of the median
+    median = np.median(low[:, 1:], axis=1, keepdims=True)
+    bits = np.where(low > median, 1, -1).astype(np.float32)
+    bits[:, 0] = 1
+    return bits
+
+
+def find(
+    ids: Sequence[int],
+    pictures: np.ndarray,
+    most_bits: int = MOST_BITS,
+    least_correlation: float = LEAST_CORRELATION,
+) -> list[Pair]:
+    """Pairs that show one radiograph, brighter or darker, scaled, compressed, mirrored.
+
+    Args:
+        ids: (picture,).
+        pictures: (picture, 64, 64) uint8, of `small_picture`.
+        most_bits: difference of two hashes.
+        least_correlation: of two small pictures, 1 for equal ones.
+    """
+    pairs = []
+    plain = hashes(pictures)
+    for mirrored in (False, True):
+        others = hashes(pictures, mirrored)
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            rows = plain[start : start + ROWS_AT_ONCE]
+            # equal bits less different ones
+            alike = rows @ others[start:].T > plain.shape[1] - 2 * most_bits - 1
+            for row, column in np.argwhere(np.triu(alike, 1)) + start:
+                second = pictures[column]
+                second = second[:, ::-1] if mirrored else second
+                correlation = _correlation(pictures[row], second)
+                if correlation >= least_correlation:
+                    one, other = sorted((int(ids[row]), int(ids[column])))
+                    pairs.append(Pair(one, other, correlation, mirrored))
+    return sorted(pairs)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's, of all pixels; 0 where one has a single grey level."""
+    first, second = first - first.mean(), second - second.mean()
+    norm = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / norm) if norm > 0 else 0.0

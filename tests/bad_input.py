@@ -1,0 +1,417 @@
+"""Bad input of every kind, made at test time, and what is expected of each.
+
+A kind is a name, the bytes (or a function that makes them lie there), and either the
+image that must come out or words of the one line that refuses it.
+"""
+
+import functools
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    ExplicitVRLittleEndian,
+    RLELossless,
+)
+
+GREY = (np.add.outer(np.arange(96), np.arange(80)) * 255 // 174).astype(np.uint8)
+GREY[20:40, 20:40] = 255
+DEEP = GREY.astype(np.uint16) * 257
+
+
+class Kind(NamedTuple):
+    """make: path -> None, writes what lies there. expected: an image, or words."""
+
+    suffix: str
+    make: Callable[[Path], object]
+    expected: np.ndarray | str
+
+
+def raw(content: bytes) -> Callable[[Path], object]:
+    return functools.partial(_write, content)
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def encoded(image: np.ndarray | Image.Image, form: str, **more: object) -> bytes:
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **more)
+    return buffer.getvalue()
+
+
+def turned() -> Image.Exif:
+    """EXIF that says: turn by 90 degrees clockwise to see it upright."""
+    exif = Image.Exif()
+    exif[274] = 6
+    return exif
+
+
+def rgb(image: np.ndarray) -> np.ndarray:
+    return np.dstack([image] * 3)
+
+
+def with_alpha(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return np.dstack([image, image, image, alpha.astype(np.uint8)])
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG of zeros, of any size, in few bytes and little memory."""
+    packer = zlib.compressobj(9)
+    row = bytes(1 + width)
+    content = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    signature = b"\x89PNG\r\n\x1a\n"
+    return (
+        signature
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", content)
+        + chunk(b"IEND", b"")
+    )
+
+
+def promised(width: int, height: int) -> bytes:
+    """A PNG that says it is of this size and ends at once."""
+    small = bytearray(png_of(1, 1))
+    small[16:24] = struct.pack(">II", width, height)
+    small[29:33] = struct.pack(">I", zlib.crc32(bytes(small[12:29])))
+    return bytes(small)
+
+
+def dicom_of(image: np.ndarray, **tags: object) -> bytes:
+    """One frame with what a reader needs; a tag of None is left out."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
+    dataset.Rows, dataset.Columns = image.shape[:2]
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    bits = image.dtype.itemsize * 8
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = image.tobytes()
+    for name, value in tags.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    return stored(dataset)
+
+
+def stored(dataset: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def run_length_dicom() -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(dicom_of(DEEP)))
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    return stored(dataset)
+
+
+def nested_dicom(depth: int) -> bytes:
+    """Sequences of unknown length in one another, before the image."""
+    opened = b"\x08\x00\x15\x11SQ\x00\x00\xff\xff\xff\xff\xfe\xff\x00\xe0" + b"\xff" * 4
+    content = dicom_of(DEEP)
+    place = content.index(b"\x28\x00\x02\x00US")
+    return content[:place] + opened * depth + content[place:]
+
+
+def sequenced_dicom() -> bytes:
+    """A private-looking, harmless sequence: no reason to refuse."""
+    item = Dataset()
+    item.PatientID = "nobody"
+    return dicom_of(DEEP, OtherPatientIDsSequence=Sequence([item]))
+
+
+def absurd_length_dicom() -> bytes:
+    """The pixel data promise four gigabytes: all that is there is read."""
+    content = bytearray(dicom_of(DEEP))
+    place = content.index(b"\xe0\x7f\x10\x00")
+    content[place + 8 : place + 12] = struct.pack("<I", 0xFFFFFFF0)
+    return bytes(content)
+
+
+def deflated_dicom() -> bytes:
+    content = dicom_of(DEEP)
+    # the transfer syntax alone: nothing behind the header is looked at
+    old, new = b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.1.99"
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    dataset.file_meta.TransferSyntaxUID = new.decode()
+    return stored(dataset) if old in content else b""
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(path.with_name("nothing-there"))
+
+
+PALETTE = Image.fromarray(rgb(GREY)).quantize(256)
+OPAQUE = np.full(GREY.shape, 255)
+HALF = np.where(GREY > 100, 255, 0)
+NO_IMAGE, NO_END = "found no readable image", "its end is missing"
+SEVERAL, INKS = "several pictures in one file", "printing inks"
+NEGATIVE = "a stored negative"
+PNG, JPEG = encoded(GREY, "PNG"), encoded(GREY, "JPEG", quality=100)
+TIFF, WEBP = encoded(GREY, "TIFF"), encoded(rgb(GREY), "WEBP", lossless=True)
+TURNED = np.rot90(GREY, -1)
+STRETCHED = np.round(GREY / 255.0 * 65535).astype(np.uint16)
+ONE, MANY = "expected one grey frame", {"save_all": True}
+OTHER = [Image.fromarray(255 - GREY)]
+NO_PIXELS = "no readable pixel data"
+
+
+def _jpeg_read() -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(JPEG)))
+
+
+IMAGES: dict[str, Kind] = {
+    "png": Kind(".png", raw(PNG), GREY),
+    "1 bit": Kind(".png", raw(encoded(GREY > 90, "PNG")), (GREY > 90) * np.uint8(255)),
+    "16 bits": Kind(".png", raw(encoded(DEEP, "PNG")), DEEP),
+    "rgb": Kind(".png", raw(encoded(rgb(GREY), "PNG")), GREY),
+    "rgba, opaque": Kind(".png", raw(encoded(with_alpha(GREY, OPAQUE), "PNG")), GREY),
+    "rgba, transparent parts": Kind(
+        ".png", raw(encoded(with_alpha(GREY, HALF), "PNG")), "transparent parts"
+    ),
+    "grey and alpha": Kind(
+        ".png",
+        raw(encoded(Image.fromarray(with_alpha(GREY, HALF)).convert("LA"), "PNG")),
+        "transparent parts",
+    ),
+    "webp, transparent parts": Kind(
+        ".webp",
+        raw(encoded(with_alpha(GREY, HALF), "WEBP", lossless=True)),
+        "transparent parts",
+    ),
+    "palette": Kind(
+        ".png",
+        raw(encoded(PALETTE, "PNG")),
+        np.asarray(PALETTE.convert("RGB"))[..., 0],
+    ),
+    "palette with a transparent entry": Kind(
+        ".png", raw(encoded(PALETTE, "PNG", transparency=0)), "transparent parts"
+    ),
+    "animated png": Kind(
+        ".png", raw(encoded(GREY, "PNG", append_images=OTHER, **MANY)), SEVERAL
+    ),
+    "png turned by exif": Kind(
+        ".png", raw(encoded(GREY, "PNG", exif=turned())), TURNED
+    ),
+    "jpeg": Kind(".jpg", raw(JPEG), _jpeg_read()),
+    "jpeg named png": Kind(".png", raw(JPEG), _jpeg_read()),
+    "png named jpg": Kind(".jpg", raw(PNG), GREY),
+    "jpeg turned by exif": Kind(
+        ".jpeg",
+        raw(encoded(GREY, "JPEG", quality=100, exif=turned())),
+        np.rot90(_jpeg_read(), -1),
+    ),
+    "cmyk jpeg": Kind(
+        ".jpg",
+        raw(encoded(Image.fromarray(rgb(GREY)).convert("CMYK"), "JPEG")),
+        INKS,
+    ),
+    "webp": Kind(".webp", raw(WEBP), GREY),
+    "animated webp": Kind(
+        ".webp",
+        raw(encoded(rgb(GREY), "WEBP", append_images=OTHER, **MANY)),
+        SEVERAL,
+    ),
+    "tiff": Kind(".tif", raw(TIFF), GREY),
+    "tiff of 16 bits": Kind(".tiff", raw(encoded(DEEP, "TIFF")), DEEP),
+    "packed tiff": Kind(
+        ".tif", raw(encoded(GREY, "TIFF", compression="tiff_lzw")), GREY
+    ),
+    "tiff of floats": Kind(
+        ".tif",
+        raw(encoded(GREY.astype(np.float32), "TIFF")),
+        "expected 8 or 16 bits, found float32",
+    ),
+    "tiff of 32 bits": Kind(
+        ".tif",
+        raw(encoded(GREY.astype(np.int32), "TIFF")),
+        "expected 8 or 16 bits, found int32",
+    ),
+    "tiff of several pages": Kind(
+        ".tif", raw(encoded(GREY, "TIFF", append_images=OTHER, **MANY)), SEVERAL
+    ),
+    "tiff stored as a negative": Kind(
+        ".tif", raw(encoded(GREY, "TIFF", tiffinfo={262: 0})), NEGATIVE
+    ),
+    "cmyk tiff": Kind(
+        ".tif",
+        raw(encoded(Image.fromarray(rgb(GREY)).convert("CMYK"), "TIFF")),
+        INKS,
+    ),
+    "tiff turned": Kind(".tif", raw(encoded(GREY, "TIFF", tiffinfo={274: 6})), TURNED),
+    "inverted": Kind(".png", raw(encoded(255 - GREY, "PNG")), 255 - GREY),
+    "all black": Kind(".png", raw(encoded(0 * GREY, "PNG")), 0 * GREY),
+    "all white": Kind(
+        ".png", raw(encoded(0 * GREY + 255, "PNG")), 0 * GREY + np.uint8(255)
+    ),
+    "1 x 1": Kind(".png", raw(encoded(GREY[:1, :1], "PNG")), GREY[:1, :1]),
+    "one row": Kind(".png", raw(encoded(GREY[:1], "PNG")), GREY[:1]),
+    "empty": Kind(".png", raw(b""), NO_IMAGE),
+    "png cut in half": Kind(".png", raw(PNG[: len(PNG) // 2]), NO_END),
+    "png without its last bytes": Kind(".png", raw(PNG[:-9]), NO_END),
+    "png's first bytes": Kind(".png", raw(PNG[:12]), NO_IMAGE),
+    "jpeg cut in half": Kind(".jpg", raw(JPEG[: len(JPEG) // 2]), NO_END),
+    "webp cut": Kind(".webp", raw(WEBP[:-20]), NO_END),
+    "tiff cut": Kind(".tif", raw(TIFF[:-3000]), NO_END),
+    "png with a changed byte": Kind(
+        ".png",
+        raw(PNG[:100] + bytes([PNG[100] ^ 1]) + PNG[101:]),
+        "it is damaged",
+    ),
+    "text": Kind(".png", raw(b"id,boneage,male\n1,2,True\n"), NO_IMAGE),
+    "html page of a failed download": Kind(".jpg", raw(b"<html>404</html>"), NO_IMAGE),
+    "gif": Kind(".png", raw(encoded(GREY, "GIF")), NO_IMAGE),
+    "bmp": Kind(".png", raw(encoded(GREY, "BMP")), NO_IMAGE),
+    "dicom named png": Kind(".png", raw(dicom_of(DEEP)), NO_IMAGE),
+    "zeros": Kind(".png", raw(bytes(4096)), NO_IMAGE),
+    "20,000 x 20,000": Kind(
+        ".png", raw(promised(20_000, 20_000)), "20000 x 20000 px; at most 10000 a side"
+    ),
+    "one row of 60,000": Kind(
+        ".png", raw(png_of(60_000, 1)), "60000 x 1 px; at most 10000 a side"
+    ),
+    "no pixels": Kind(".png", raw(promised(0, 5)), NO_IMAGE),
+    "a folder": Kind(".png", Path.mkdir, "a folder"),
+    "a link to nothing": Kind(".png", dangling, "a link to nothing"),
+    "a pipe": Kind(".png", os.mkfifo, "neither file nor folder"),
+    "dicom": Kind(".dcm", raw(dicom_of(DEEP)), STRETCHED),
+    "dicom of 8 bits": Kind(".dicom", raw(dicom_of(GREY)), STRETCHED),
+    "compressed dicom": Kind(".dcm", raw(run_length_dicom()), STRETCHED),
+    "dicom with a sequence": Kind(".dcm", raw(sequenced_dicom()), STRETCHED),
+    "monochrome1": Kind(
+        ".dcm",
+        raw(dicom_of(65535 - DEEP, PhotometricInterpretation="MONOCHROME1")),
+        STRETCHED,
+    ),
+    "dicom of several frames": Kind(
+        ".dcm", raw(dicom_of(np.stack([DEEP] * 2)[0], NumberOfFrames=2)), ONE
+    ),
+    "dicom of indices into colours": Kind(
+        ".dcm", raw(dicom_of(GREY, PhotometricInterpretation="PALETTE COLOR")), ONE
+    ),
+    "dicom without an image": Kind(
+        ".dcm", raw(dicom_of(DEEP, PixelData=None)), NO_PIXELS
+    ),
+    "dicom with too few pixels": Kind(
+        ".dcm", raw(dicom_of(DEEP, PixelData=DEEP.tobytes()[:100])), NO_PIXELS
+    ),
+    "dicom without a size": Kind(".dcm", raw(dicom_of(DEEP, Rows=None)), NO_PIXELS),
+    "dicom of 60,000 rows": Kind(
+        ".dcm", raw(dicom_of(DEEP, Rows=60_000)), "80 x 60000 px; at most 10000 a side"
+    ),
+    "dicom of absurd length": Kind(".dcm", raw(absurd_length_dicom()), STRETCHED),
+    "dicom with 3,000 nested sequences": Kind(
+        ".dcm", raw(nested_dicom(3000)), NO_PIXELS
+    ),
+    "dicom deflated as a whole": Kind(
+        ".dcm", raw(deflated_dicom()), "deflated as a whole"
+    ),
+    "dicom with a window of no width": Kind(
+        ".dcm", raw(dicom_of(DEEP, WindowCenter=10, WindowWidth=0)), NO_PIXELS
+    ),
+    "dicom cut": Kind(".dcm", raw(dicom_of(DEEP)[:300]), NO_PIXELS),
+    "png named dcm": Kind(".dcm", raw(PNG), "expected DICOM, found another format"),
+}
+
+HEAD = "id,boneage,male\n"
+ROWS = "1,12,True\n2,180,False\n3,96,True\n"
+ACCEPTED = ([1, 2, 3], [12.0, 180.0, 96.0], [True, False, True])
+
+# content -> what it must be read as, or words of the one line that refuses it
+TABLES: dict[str, tuple[str | bytes, tuple | str]] = {
+    "as it should be": (HEAD + ROWS, ACCEPTED),
+    "BOM": ("\ufeff" + HEAD + ROWS, ACCEPTED),
+    "CRLF": ((HEAD + ROWS).replace("\n", "\r\n"), ACCEPTED),
+    "CR alone": ((HEAD + ROWS).replace("\n", "\r"), ACCEPTED),
+    "semicolons": ((HEAD + ROWS).replace(",", ";"), ACCEPTED),
+    "empty lines": (HEAD + "\n" + ROWS + "\n\n", ACCEPTED),
+    "blanks around ids": (HEAD + ROWS.replace("2,180", " 2 , 180"), ACCEPTED),
+    "M and F": (
+        "id,boneage,sex\n1,12,M\n2,180,F\n3,96,m\n",
+        ACCEPTED,
+    ),
+    "1 and 0": (HEAD + "1,12,1\n2,180,0\n3,96,1\n", ACCEPTED),
+    "renamed columns": (
+        "Image ID,male,Bone Age (months)\n1,TRUE,12\n2,FALSE,180\n3,TRUE,96\n",
+        ACCEPTED,
+    ),
+    "further columns": (
+        "id,boneage,male,note\n1,12,True,x\n2,180,False,\n3,96,True,z\n",
+        ACCEPTED,
+    ),
+    "missing column": ("id,boneage\n1,12\n", "no sex in"),
+    "unknown column names": ("number,age,gender\n1,12,M\n", "no id in"),
+    "doubled column": ("id,id,boneage,male\n1,1,12,True\n", "two columns for id"),
+    "doubled id": (HEAD + ROWS + "2,180,False\n", "id 2 for the second time"),
+    "doubled id with a leading zero": (HEAD + ROWS + "02,9,True\n", "second time"),
+    "negative age": (HEAD + "1,-12,True\n", "a bone age in months, found '-12'"),
+    "absurd age": (HEAD + "1,1200,True\n", "a bone age in months, found '1200'"),
+    "age that is no number": (HEAD + "1,NaN,True\n", "found 'NaN'"),
+    "endless age": (HEAD + "1,inf,True\n", "found 'inf'"),
+    "age in words": (HEAD + "1,twelve,True\n", "found 'twelve'"),
+    "age with an underscore": (HEAD + "1,1_2,True\n", "found '1_2'"),
+    "age of other digits": (HEAD + "1,\u0661\u0662,True\n", "a bone age in months"),
+    "age with a comma": ("id;boneage;male\n1;12,5;True\n", "found '12,5'"),
+    "years": (
+        HEAD + "".join(f"{i},{i % 18 + 1},True\n" for i in range(40)),
+        "these look like years",
+    ),
+    "unknown sex": (HEAD + "1,12,x\n", "True/False or M/F as sex, found 'x'"),
+    "no sex": (HEAD + "1,12,\n", "True/False or M/F as sex, found ''"),
+    "id with a blank": (HEAD + "1 2,12,True\n", "integer id, found '1 2'"),
+    "id with slashes": (HEAD + "../../etc/1,12,True\n", "integer id, found '../../"),
+    "id of dots": (HEAD + "..,12,True\n", "integer id, found '..'"),
+    "negative id": (HEAD + "-1,12,True\n", "integer id, found '-1'"),
+    "id of 30 digits": (HEAD + f"{10**29},12,True\n", "an id of at most 18 digits"),
+    "id of other digits": (HEAD + "\u0661,12,True\n", "expected an integer id"),
+    "fractional id": (HEAD + "1.0,12,True\n", "integer id, found '1.0'"),
+    "quote that is never closed": (
+        'id,boneage,male,note\n1,12,True,"x\n2,180,False,y\n',
+        "not a CSV file",
+    ),
+    "row too short": (HEAD + "1,12\n", "expected 3 values, found 2"),
+    "row too long": (HEAD + "1,12,True,9\n", "expected 3 values, found 4"),
+    "header alone": (HEAD, "expected a header and rows"),
+    "nothing": ("", "expected a header and rows"),
+    "UTF-16": ((HEAD + ROWS).encode("utf-16"), "expected a CSV file in UTF-8"),
+    "an image": (PNG, "expected a CSV file in UTF-8"),
+    "zero bytes": (HEAD + "1,12,True\0\n", "sex"),
+}
+
+
+def is_let_in(path: Path) -> bool:
+    """Whether this process reads a file whatever its permissions, as root does."""
+    return os.access(path, os.R_OK)
+
+
+def quiet_grey(path: Path, seed: int) -> None:
+    """A small radiograph that differs from all others."""
+    noise = np.random.default_rng(seed).integers(0, 40, GREY.shape, np.uint8)
+    cv2.imwrite(str(path), np.maximum(GREY // 2, noise))
