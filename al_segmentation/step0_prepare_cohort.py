@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from boneage import cli, parallel, preparation
-from boneage.files import InputError
+from boneage.files import InputError, alone
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class Options(cli.Paths):
 
 def main(options: Options) -> None:
     """Write the cohort in the form that all other steps read."""
+    with alone(options.layout.radiographs):
+        prepare(options)
+
+
+def prepare(options: Options) -> None:
+    """Simulate or import, whatever else is not there yet."""
     if options.source == "phantom":
         cohort, set_aside = preparation.simulate_cohort(
             options.layout,

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage import cli, parallel, radiographs
+from boneage.files import alone
 from boneage.layout import Layout
 from boneage.segmentation import coarse, overlap, quality
 
@@ -47,6 +48,12 @@ def segment(layout: Layout, method: str, radiograph_id: int) -> quality.MaskQual
 
 def main(options: Options) -> None:
     """Segment every radiograph that has no coarse mask yet."""
+    with alone(options.layout.coarse):
+        segment_all(options)
+
+
+def segment_all(options: Options) -> None:
+    """Write masks and the table of their quality."""
     layout = options.layout
     ids = layout.ids_on_disk()
     known = overlap.known_masks(options.truth) if options.truth else None

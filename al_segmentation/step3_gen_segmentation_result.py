@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage import cli, parallel
-from boneage.files import at_least
+from boneage.files import alone, at_least
 from boneage.segmentation import overlap, quality
 
 
@@ -33,6 +33,12 @@ class Options(cli.Paths):
 
 def main(options: Options) -> None:
     """Segment every radiograph that has no mask yet."""
+    with alone(options.layout.segmentation):
+        segment_all(options)
+
+
+def segment_all(options: Options) -> None:
+    """Write masks and the table of their quality."""
     layout = options.layout
     at_least(1, batch_size=options.batch_size)
     ids = layout.ids_on_disk()

@@ -13,7 +13,7 @@ import functools
 from dataclasses import dataclass
 
 from boneage import cli, hdf5, parallel
-from boneage.files import InputError, up_to_date
+from boneage.files import InputError, alone, up_to_date
 from boneage.segmentation import hands
 
 
@@ -29,6 +29,12 @@ class Options(cli.Paths, hands.Enhancement):
 
 def main(options: Options) -> None:
     """Enhance every radiograph that has no final hand yet, and pack them all."""
+    with alone(options.layout.hands):
+        enhance_all(options)
+
+
+def enhance_all(options: Options) -> None:
+    """Write hands and the packed file."""
     layout = options.layout
     ids = layout.ids_on_disk()
     if options.cut and not layout.segmentation.is_dir():

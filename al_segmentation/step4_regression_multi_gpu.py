@@ -21,12 +21,16 @@ from boneage.regression.settings import TrainingSettings, only
 class Options(cli.Paths, TrainingSettings):
     """What is trained, on whom, and how."""
 
+    like: str = ""
+    """Train this run (its name, or its config.json) again, as <run>_again or --run."""
+
 
 def main(options: Options) -> None:
     """Train one run, unless it is finished."""
-    run = fine_tuning.train_run(
-        options.layout, TrainingSettings(**only(TrainingSettings, options))
-    )
+    settings = TrainingSettings(**only(TrainingSettings, options))
+    if options.like:
+        settings = fine_tuning.like(options.layout, settings, options.like)
+    run = fine_tuning.train_run(options.layout, settings)
     cli.summary(*runs.summary(run), wrote=run.folder)
 
 

@@ -20,6 +20,8 @@ class Options(cli.Paths, TrainingSettings):
 
     panel: int = 9
     """Hands whose maps are kept."""
+    like: str = ""
+    """Train this run (its name, or its config.json) again, as <run>_again or --run."""
 
 
 def main(options: Options) -> None:
@@ -31,8 +33,11 @@ def main(options: Options) -> None:
         return PanelRecorder(run, hands, options.panel)
 
     settings = TrainingSettings(**only(TrainingSettings, options))
-    # a run of its own: the other script's has no panel
-    settings = replace(settings, run=options.run or f"{settings.run_name}_cam")
+    if options.like:
+        settings = fine_tuning.like(options.layout, settings, options.like)
+    else:
+        # a run of its own: the other script's has no panel
+        settings = replace(settings, run=options.run or f"{settings.run_name}_cam")
     run = fine_tuning.train_run(options.layout, settings, record)
     cli.summary(*runs.summary(run), wrote=run.folder)
 

@@ -12,7 +12,7 @@ Writes  models/statistics/: table.csv (a row a run, group and metric), table.md,
 from dataclasses import dataclass
 
 from boneage import cli, parallel
-from boneage.files import replacing
+from boneage.files import alone, replacing
 from boneage.regression import comparison, runs
 from boneage.regression.settings import BootstrapSettings
 
@@ -24,6 +24,12 @@ class Options(BootstrapSettings, cli.Paths):
 
 def main(options: Options) -> None:
     """Write the table and the figures, and show the main table."""
+    with alone(options.layout.statistics):
+        compare(options)
+
+
+def compare(options: Options) -> None:
+    """Write tables and figures."""
     options.check()
     finished = runs.finished(options.layout.regression)
     answers, set_aside = comparison.read_all(finished)

@@ -74,9 +74,11 @@ def test_pickled_weights_in_a_good_network_are_not_unpickled(good, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def with_lambda(target: Path) -> keras.Model:
+def with_lambda(target: str) -> keras.Model:
     image = keras.Input((4,), name="image")
-    harmful = keras.layers.Lambda(lambda x: (target.touch(), x)[1], output_shape=(4,))
+    harmful = keras.layers.Lambda(
+        lambda x: (__import__("pathlib").Path(target).touch(), x)[1], output_shape=(4,)
+    )
     return keras.Model(image, keras.layers.Dense(1, name="last")(harmful(image)))
 
 
@@ -84,7 +86,7 @@ def with_lambda(target: Path) -> keras.Model:
 def test_lambda_layer_is_refused(tmp_path, suffix):
     target = tmp_path / "harm"
     path = tmp_path / f"a{suffix}"
-    with_lambda(target).save(path)
+    with_lambda(str(target)).save(path)
     target.unlink(missing_ok=True)
     refused(path, "not a readable network")
     assert list(tmp_path.iterdir()) == [path]

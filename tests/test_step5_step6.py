@@ -151,6 +151,49 @@ def test_broken_predictions_are_flagged(layout, capsys):
     assert cell(table, "holes", "15-19 years", "mae").value == 1
 
 
+BREAKAGES = {
+    "predictions cut": lambda run: run.predictions.write_text("id,spl"),
+    "no predictions in it": lambda run: run.predictions.write_text(""),
+    "an image": lambda run: run.predictions.write_bytes(b"\x89PNG\r\n\x1a\n\xff"),
+    "words": lambda run: run.predictions.write_text(
+        run.predictions.read_text().replace("100.000", "old", 1)
+    ),
+    "an id twice": lambda run: run.predictions.write_text(
+        run.predictions.read_text().replace("7,test", "6,test", 1)
+    ),
+    "no config": lambda run: run.config.unlink(),
+    "config cut": lambda run: run.config.write_text("{"),
+    "history cut": lambda run: run.history.write_text("epoch\n1\n"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_broken_run_is_set_aside_with_its_reason(layout, name, capsys):
+    finish(layout, "good", ERRORS)
+    broken = finish(layout, "broken", ERRORS)
+    BREAKAGES[name](broken)
+    table = statistics(layout)
+    assert set(table.run) == {"good"}
+    said = capsys.readouterr().out
+    assert f"set aside: {broken.folder}" in said
+    assert "Traceback" not in said
+    # alone, it is an error
+    (layout.regression / "good" / "predictions.csv").unlink()
+    with pytest.raises(InputError, match="broken"):
+        statistics(layout)
+
+
+def test_run_of_nan_has_no_say_in_the_average(layout, capsys):
+    finish(layout, "one", ERRORS)
+    finish(layout, "two", ERRORS)
+    finish(layout, "three", np.full(8, np.nan))
+    table = statistics(layout)
+    assert cell(table, "average", "all", "mae").value == 5
+    said = capsys.readouterr().out
+    assert "average: mean of one, two" in said
+    assert "three: 8 of 8 predictions are NaN" in said
+
+
 def test_statistics_need_a_run(layout):
     with pytest.raises(InputError, match=r"regression: no finished run; run .*step4"):
         statistics(layout)
@@ -251,6 +294,14 @@ def test_gallery_of_chosen_hands_replaces_the_earlier_one(with_hands, monkeypatc
     explain(with_hands, run="one", ids=(9, 2))
     assert overlays(run) == [2, 9]
     assert (run.cam / "index.html").read_text().count("<figure") == 2
+
+
+def test_broken_network_is_set_aside_with_its_reason(with_hands, monkeypatch, capsys):
+    broken, good = (train(with_hands, name, monkeypatch) for name in ("a", "b"))
+    broken.model.write_bytes(broken.model.read_bytes()[:2000])
+    explain(with_hands, limit=2)
+    assert len(overlays(good)) == 2
+    assert f"set aside: {broken.model}: not a readable" in capsys.readouterr().out
 
 
 def test_every_finished_run_gets_a_gallery(with_hands, monkeypatch):

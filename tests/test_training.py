@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import h5py
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from conftest import REPOSITORY, call, pack_hands, with_tiny_backbone
 
 from boneage import cohort as cohorts
+from boneage import files
 from boneage.explanation.activation_maps import read_panel
 from boneage.files import InputError
 from boneage.layout import Layout
@@ -293,6 +294,7 @@ import functools, pathlib, sys
 sys.path.insert(0, "tests")
 import keras, numpy as np, tensorflow as tf
 from conftest import pack_hands, tiny_build
+from boneage import files
 from boneage.explanation.activation_maps import read_panel
 from boneage.explanation.recorder import PanelRecorder
 from boneage.layout import Layout
@@ -375,3 +377,72 @@ def test_run_without_a_panel_is_not_taken_for_one_with(finished, tiny_backbone):
             fine_tuning.train_run(layout, SETTINGS, lambda run, hands: None)
     finally:
         (run.folder / "kept.h5").rename(run.cam_history)
+
+
+def test_run_is_trained_again_from_its_config_alone(finished, tiny_backbone):
+    layout, run, _ = finished
+    call(layout, STEP, like="one")
+    again = runs.Run(layout.regression / "one_again")
+    for before, after in zip(comparable(run), comparable(again), strict=True):
+        pd.testing.assert_frame_equal(before, after, rtol=1e-4)
+    facts, now = run.read_config(), again.read_config()
+    assert facts["settings"] | {"run": "one_again"} == now["settings"]
+    shutil.rmtree(again.folder)
+
+
+def test_config_file_of_elsewhere_and_another_name(finished, tiny_backbone, tmp_path):
+    layout, run, _ = finished
+    elsewhere = tmp_path / "theirs.json"
+    shutil.copy(run.config, elsewhere)
+    call(layout, STEP, like=str(elsewhere), run="two", workers=2)
+    settings = runs.Run(layout.regression / "two").read_config()["settings"]
+    assert settings == asdict(replace(SETTINGS, run="two", workers=2))
+    shutil.rmtree(layout.regression / "two")
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ({"like": "nowhere"}, r"nowhere/config\.json: not found"),
+        ({"like": "one", "epochs": 7}, "--like one: --epochs comes from there"),
+    ],
+)
+def test_like_that_makes_no_sense(finished, tiny_backbone, more, complaint):
+    with pytest.raises(InputError, match=complaint):
+        call(finished[0], STEP, **more)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": "ten"}, {"speed": 3}])
+def test_config_with_settings_that_are_none(finished, tiny_backbone, tmp_path, wrong):
+    path = tmp_path / "theirs.json"
+    facts = finished[1].read_config()
+    files.write_json(path, facts | {"settings": facts["settings"] | wrong})
+    with pytest.raises(InputError, match="is no setting of this version"):
+        call(finished[0], STEP, like=str(path))
+
+
+DETERMINISTIC = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import call, with_tiny_backbone
+from boneage.layout import Layout
+layout = Layout(Path(sys.argv[2]), Path(sys.argv[2]))
+with with_tiny_backbone():
+    for run in ("one", "two"):
+        call(layout, "al_segmentation/step4_regression_multi_gpu", model="tiny",
+             weights="none", batch_size=8, workers=2, epochs=3, run=run,
+             deterministic=True)
+"""
+
+
+def test_deterministic_runs_have_the_same_losses_to_the_last_digit(layout):
+    pack_hands(layout)
+    folder = layout.data
+    tests = str(REPOSITORY / "tests")
+    # in a process of its own: TensorFlow cannot leave this mode
+    command = [sys.executable, "-c", DETERMINISTIC, tests, str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+    one, two = (runs.Run(folder / "regression" / name) for name in ("one", "two"))
+    for before, after in zip(comparable(one), comparable(two), strict=True):
+        pd.testing.assert_frame_equal(before, after, check_exact=True)

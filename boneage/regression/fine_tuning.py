@@ -1,16 +1,26 @@
 """From settings to a finished run folder; mistakes are found before Keras starts."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
-from boneage.files import InputError, alone
+from boneage.files import InputError, alone, read_json
 from boneage.layout import Layout
 from boneage.regression.parts import Hands, Parts
-from boneage.regression.runs import NOTHING_BEFORE, Origin, Run, file_hash
+from boneage.regression.runs import (
+    NOTHING_BEFORE,
+    TRAINED_BY,
+    Origin,
+    Run,
+    file_hash,
+)
 from boneage.regression.settings import TrainingSettings
 
 MAY_CHANGE = ("patience", "devices", "workers", "checkpoint_minutes")
 """Settings with which an interrupted run may go on differently."""
+
+NEW = {"deterministic": False}
+"""Settings that runs of before lack, and what they did."""
 
 Recorder = Callable[[Run, Hands], Callable]
 
@@ -37,6 +47,41 @@ def train_run(
             "train another with --run"
         )
     return run
+
+
+def like(layout: Layout, settings: TrainingSettings, name: str) -> TrainingSettings:
+    """The settings of a run that exists, to train it again under another name.
+
+    Args:
+        layout: of the runs.
+        settings: as asked for; only `run` and what may change may be given.
+        name: of the run, or its config.json.
+
+    Raises:
+        InputError: no such run, its settings are none, or others are given as well.
+    """
+    folder = layout.regression / name
+    path = Path(name) if name.endswith(".json") else Run(folder).config
+    then = read_json(path, TRAINED_BY, ["settings"])["settings"]
+    usual = asdict(TrainingSettings())
+    unknown = [
+        key
+        for key, value in then.items()
+        # a whole number may stand for a fraction
+        if type(value) is not type(usual.get(key))
+        and not (type(value) is int and type(usual.get(key)) is float)
+    ]
+    if unknown:
+        raise InputError(f"{path}: {unknown[0]} is no setting of this version")
+    free = ("run", *(key for key in MAY_CHANGE if key != "patience"))
+    now = asdict(settings)
+    given = [key for key in usual if key not in free and now[key] != usual[key]]
+    if given:
+        flag = given[0].replace("_", "-")
+        raise InputError(f"--like {name}: --{flag} comes from there; leave one out")
+    kept = {key: now[key] for key in free if now[key] != usual[key]}
+    again = TrainingSettings(**then)
+    return replace(again, **{"run": f"{again.run_name}_again"} | kept)
 
 
 def train(
@@ -78,7 +123,7 @@ def check_unchanged(
         "weights_hash": file_hash(settings.weights),
         "origin": origin.facts(),
     }
-    before = config["settings"] | {name: config.get(name) for name in facts}
+    before = NEW | config["settings"] | {name: config.get(name) for name in facts}
     now = asdict(settings) | facts
     for name, value in now.items():
         if name not in MAY_CHANGE and before.get(name) != value:

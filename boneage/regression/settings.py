@@ -51,6 +51,9 @@ class RegressionSettings:
     """Share of the cohort, where neither split.csv nor test.csv exists yet."""
     seed: int = 0
     """Of the split (if it is not drawn yet), weights, order and augmentation."""
+    deterministic: bool = False
+    """The same losses to the last digit from the same seed, data and machine; slower,
+    on GPUs above all."""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""

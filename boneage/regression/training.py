@@ -52,6 +52,8 @@ class Training:
         self.size = settings.image_size or backbones.BACKBONES[settings.model].size
         self.run.folder.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(settings.seed)
+        if settings.deterministic:
+            tf.config.experimental.enable_op_determinism()
         self.scope = distribution(settings.devices)
         print(
             f"{len(parts.train)} hands to train on, {len(parts.validation)} to choose "

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage import hdf5, parallel, radiographs
-from boneage.files import InputError, only_one, up_to_date
+from boneage.files import InputError, alone, only_one, up_to_date
 from boneage.layout import Layout
 from boneage.parallel import SetAside
 from boneage.segmentation import unusable
@@ -212,9 +212,12 @@ def pack_unannotated(
     stream = parallel.stream(
         work, [layout.radiograph(i) for i in ids], jobs, "unannotated"
     )
-    with hdf5.create(
-        layout.unannotated_h5, len(ids), size, describe(clip_limit)
-    ) as writer:
+    with (
+        alone(layout.unannotated_h5),
+        hdf5.create(
+            layout.unannotated_h5, len(ids), size, describe(clip_limit)
+        ) as writer,
+    ):
         for radiograph_id, (_, outcome) in zip(ids, stream, strict=True):
             if isinstance(outcome, SetAside):
                 set_aside.append(outcome)
