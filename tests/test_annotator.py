@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -403,6 +404,45 @@ def test_no_file_is_read_that_a_forged_drawing_names(served, tmp_path):
             fetch(f"{served}/{route}", content, **{"Content-Type": "application/json"})
     own = Path(os.environ["GRADIO_TEMP_DIR"])
     assert not [p for p in own.rglob("*") if p.is_file() and p.name == secret.name]
+
+
+def test_fifty_at_once_are_served(served):
+    with ThreadPoolExecutor(50) as clients:
+        for route in ("", "config"):
+            answers = list(clients.map(fetch, [f"{served}/{route}"] * 50))
+            assert {status for status, _ in answers} == {200}
+            assert len({len(content) for _, content in answers}) == 1
+
+
+def test_upload_beyond_all_drawings_is_refused_and_not_kept(layout, monkeypatch):
+    monkeypatch.setattr(annotator, "LARGEST_UPLOAD_BYTES", 1 << 20)
+    lay_out(layout, PORTRAIT)
+    desk = Desk(layout, (CLOSE,))
+    desk.lay(AnnotationQueue(layout, waiting.waiting_queries(layout)))
+    with annotator.serving(desk, QUIET) as address:
+        for megabytes, wanted in ((0.5, {200}), (3, {413})):
+            status = upload(address, bytes(int(megabytes * (1 << 20))))
+            assert status in wanted
+        kept = Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*")
+        assert max(path.stat().st_size for path in kept) < 1 << 20
+        # and the page goes on
+        assert fetch(address)[0] == 200
+
+
+def upload(address: str, content: bytes) -> int:
+    """Send a file as a browser would; the status of the answer."""
+    start = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n'
+    body = start + b"Content-Type: image/png\r\n\r\n" + content + b"\r\n--x--\r\n"
+    request = urllib.request.Request(
+        f"{address.rstrip('/')}/gradio_api/upload",
+        body,
+        {"Content-Type": "multipart/form-data; boundary=x"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_page_listens_on_this_machine_alone(served):

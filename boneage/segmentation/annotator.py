@@ -22,6 +22,9 @@ from boneage.segmentation.settings import PageSettings
 FAREWELL_S = 1.5
 """How long the page is still served after the last decision, to say so."""
 
+LARGEST_UPLOAD_BYTES = 64 << 20
+"""A drawing that the canvas sends is smaller by far."""
+
 
 @contextlib.contextmanager
 def serving(desk: Desk, settings: PageSettings) -> Iterator[str]:
@@ -71,6 +74,7 @@ def _launched(desk: Desk, settings: PageSettings) -> Iterator[str]:
         inbrowser=False,
         prevent_thread_lock=True,
         allowed_paths=[],
+        max_file_size=LARGEST_UPLOAD_BYTES,
         show_error=True,
         footer_links=[],
         # the themes' own fonts would be fetched from the web
