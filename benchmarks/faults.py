@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -37,12 +38,11 @@ SCRIPT = "import sys, runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
 SMALL = f"from benchmarks import small_networks; small_networks.install(); {SCRIPT}"
 """Run a script with networks of two blocks."""
 
-PHANTOMS, ANNOTATED = 24, 8
 STEPS = {
     "step0": "step0_prepare_cohort --count 24 --annotated 8 --size-px 96",
     "step1": "step1_corase_segment",
-    "pack annotated": "step2_image_2_h5 --pool annotated --size 32",
-    "pack unannotated": "step2_image_2_h5 --pool unannotated --size 32",
+    "pack_annotated": "step2_image_2_h5 --pool annotated --size 32",
+    "pack_unannotated": "step2_image_2_h5 --pool unannotated --size 32",
     "committee": "step2_interactive_segmentation --oracle simulated --truth TRUTH "
     "--epochs 4 --filters 2 --images-per-epoch 8 --batch-size 4 --queries 2",
     "masks": "step3_gen_segmentation_result",
@@ -52,6 +52,7 @@ STEPS = {
     "--validation-fraction 0.2 --test-fraction 0.2",
 }
 """In order; each begins where the one before ended."""
+Step = Literal[tuple(STEPS)]
 NETWORKS = ("committee", "masks", "regressor")
 
 LOSS_TOLERANCE = 1e-3
@@ -69,7 +70,7 @@ class Options:
     """In all, the same number for each step."""
     seed: int = 0
     """Of the moments."""
-    steps: tuple[str, ...] = tuple(STEPS)
+    steps: tuple[Step, ...] = tuple(STEPS)
     """Only these are killed."""
 
 
@@ -271,7 +272,8 @@ def main(options: Options) -> int:
     with tempfile.TemporaryDirectory() as name:
         reference, begun, work = (Path(name) / x for x in ("whole", "begun", "work"))
         reference.mkdir()
-        for step in STEPS:
+        last = max(list(STEPS).index(step) for step in options.steps)
+        for step in list(STEPS)[: last + 1]:
             shutil.rmtree(begun, ignore_errors=True)
             shutil.copytree(reference, begun)
             seconds = finish(step, reference)

@@ -12,23 +12,26 @@ def install() -> None:
     from boneage.regression import backbones
     from boneage.segmentation import unet
 
-    record = backbones.Backbone("", 32, {"block2": "block2"})
+    record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
     backbones.BACKBONES["xception"] = record
-    backbones.build = _build
+    backbones.build = build
     unet.build = functools.partial(unet.build, depth=1)
 
 
-def _build(name: str, image_size: int, weights: str):
-    """Stand in for `backbones.build`."""
+def build(name: str, image_size: int, weights: str):
+    """Build a backbone of two blocks; called like `backbones.build`."""
     import keras
 
     from boneage.regression import backbones
 
     image = keras.Input((image_size, image_size, 3), name="pixels")
-    x = keras.layers.Conv2D(4, 3, strides=4, name="block1")(image)
+    x = keras.layers.Conv2D(4, 3, strides=4, name="stem")(image)
+    x = keras.layers.BatchNormalization(name="stem_bn")(x)
+    x = keras.layers.Activation("relu", name="stem_end")(x)
+    x = keras.layers.Conv2D(4, 3, padding="same", name="block1")(x)
     x = keras.layers.BatchNormalization(name="block1_bn")(x)
     x = keras.layers.Activation("relu", name="block1_end")(x)
-    x = keras.layers.Conv2D(4, 3, padding="same", name="block2")(x)
+    x = keras.layers.Conv2D(4, 1, name="block2")(x)
     backbone = keras.Model(image, x, name=name)
     if weights != "none":
         backbones._load_weights(backbone, name, Path(weights))

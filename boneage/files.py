@@ -130,12 +130,12 @@ def alone(folder: Path) -> Iterator[None]:
         InputError: one does; the lock vanishes with the process that holds it.
     """
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        with naming(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
+    with naming(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
             lock.acquire()
-    except filelock.Timeout:
-        raise InputError(f"{folder}: another process is at work on it") from None
+        except filelock.Timeout:
+            raise InputError(f"{folder}: another process is at work on it") from None
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.small_networks import build as tiny_build
 from boneage import cohort as cohorts
 from boneage import hdf5
 from boneage.cohort import Cohort
@@ -66,26 +67,6 @@ def quick_networks() -> Iterator[None]:
             yield
         finally:
             tf.config.run_functions_eagerly(before)
-
-
-def tiny_build(name: str, image_size: int, weights: str):
-    """A backbone of two blocks; called like `backbones.build`."""
-    import keras
-
-    from boneage.regression import backbones
-
-    image = keras.Input((image_size, image_size, 3), name="pixels")
-    x = keras.layers.Conv2D(4, 3, strides=4, name="stem")(image)
-    x = keras.layers.BatchNormalization(name="stem_bn")(x)
-    x = keras.layers.Activation("relu", name="stem_end")(x)
-    x = keras.layers.Conv2D(4, 3, padding="same", name="block1")(x)
-    x = keras.layers.BatchNormalization(name="block1_bn")(x)
-    x = keras.layers.Activation("relu", name="block1_end")(x)
-    x = keras.layers.Conv2D(4, 1, name="block2")(x)
-    backbone = keras.Model(image, x, name=name)
-    if weights != "none":
-        backbones._load_weights(backbone, name, Path(weights))
-    return backbone
 
 
 @contextlib.contextmanager

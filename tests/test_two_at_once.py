@@ -13,7 +13,6 @@ from conftest import call, pack_hands, script
 from boneage import files, hdf5, radiographs
 from boneage.files import InputError
 from boneage.layout import Layout
-from boneage.regression.settings import TrainingSettings
 from boneage.segmentation import unusable
 
 HOLD = """
@@ -76,7 +75,7 @@ def test_second_training_of_a_run_is_refused(layout):
     pack_hands(layout)
     run = layout.regression / "inception_v3_all"
     step4 = script("al_segmentation/step4_regression_multi_gpu")
-    options = step4.Options(layout.data, layout.models, **vars(TrainingSettings()))
+    options = step4.Options(data=layout.data, models=layout.models)
     with files.alone(run), pytest.raises(InputError, match="another process"):
         step4.main(options)
 
