@@ -384,7 +384,7 @@ def test_run_is_trained_again_from_its_config_alone(finished, tiny_backbone):
     call(layout, STEP, like="one")
     again = runs.Run(layout.regression / "one_again")
     for before, after in zip(comparable(run), comparable(again), strict=True):
-        pd.testing.assert_frame_equal(before, after, rtol=1e-4)
+        pd.testing.assert_frame_equal(before, after, rtol=1e-4, atol=1e-3)
     facts, now = run.read_config(), again.read_config()
     assert facts["settings"] | {"run": "one_again"} == now["settings"]
     shutil.rmtree(again.folder)
@@ -394,9 +394,9 @@ def test_config_file_of_elsewhere_and_another_name(finished, tiny_backbone, tmp_
     layout, run, _ = finished
     elsewhere = tmp_path / "theirs.json"
     shutil.copy(run.config, elsewhere)
-    call(layout, STEP, like=str(elsewhere), run="two", workers=2)
+    call(layout, STEP, like=str(elsewhere), run="two", workers=3)
     settings = runs.Run(layout.regression / "two").read_config()["settings"]
-    assert settings == asdict(replace(SETTINGS, run="two", workers=2))
+    assert settings == asdict(replace(SETTINGS, run="two", workers=3))
     shutil.rmtree(layout.regression / "two")
 
 
