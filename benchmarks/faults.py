@@ -34,8 +34,13 @@ from boneage.segmentation.overlap import dice
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-SCRIPT = "import sys, runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
-SMALL = f"from benchmarks import small_networks; small_networks.install(); {SCRIPT}"
+SMALL = """
+import runpy, sys
+from benchmarks import small_networks
+small_networks.install()
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 """Run a script with networks of two blocks."""
 
 STEPS = {
@@ -99,10 +104,10 @@ def start(step: str, folder: Path) -> subprocess.Popen:
     truth = str(folder / "data" / "truth")
     arguments = [truth if x == "TRUTH" else x for x in arguments]
     where = ["--data", str(folder / "data"), "--models", str(folder / "models")]
-    code = SMALL if step in NETWORKS else SCRIPT
+    before = ["-c", SMALL] if step in NETWORKS else []
     script = str(REPOSITORY / "al_segmentation" / f"{name}.py")
     return subprocess.Popen(
-        [sys.executable, "-c", code, script, *arguments, *where],
+        [sys.executable, *before, script, *arguments, *where],
         cwd=REPOSITORY,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE,
