@@ -48,14 +48,15 @@ def segment(layout: Layout, method: str, radiograph_id: int) -> quality.MaskQual
 
 def main(options: Options) -> None:
     """Segment every radiograph that has no coarse mask yet."""
+    # where there is none, nothing is left behind, no lock either
+    ids = options.layout.ids_on_disk()
     with alone(options.layout.coarse):
-        segment_all(options)
+        segment_all(options, ids)
 
 
-def segment_all(options: Options) -> None:
+def segment_all(options: Options, ids: list[int]) -> None:
     """Write masks and the table of their quality."""
     layout = options.layout
-    ids = layout.ids_on_disk()
     known = overlap.known_masks(options.truth) if options.truth else None
     table = quality.QualityTable(layout.coarse / "quality.csv", options.overwrite)
     method = "published" if options.published else "otsu"

@@ -33,15 +33,16 @@ class Options(cli.Paths):
 
 def main(options: Options) -> None:
     """Segment every radiograph that has no mask yet."""
+    # where there is none, nothing is left behind, no lock either
+    ids = options.layout.ids_on_disk()
     with alone(options.layout.segmentation):
-        segment_all(options)
+        segment_all(options, ids)
 
 
-def segment_all(options: Options) -> None:
+def segment_all(options: Options, ids: list[int]) -> None:
     """Write masks and the table of their quality."""
     layout = options.layout
     at_least(1, batch_size=options.batch_size)
-    ids = layout.ids_on_disk()
     known = overlap.known_masks(options.truth) if options.truth else None
 
     from boneage.segmentation import annotations, inference

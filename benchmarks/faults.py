@@ -9,6 +9,7 @@ one's. Networks are of two blocks; all else is as it is. Exit code 1 when anythi
 differs, a temporary file stays, or an annotation is lost or doubled.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -22,7 +23,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import h5py
 import numpy as np
@@ -98,7 +99,7 @@ class Outcome:
         return self.differing + self.temporary + self.lost + self.doubled
 
 
-def start(step: str, folder: Path) -> subprocess.Popen:
+def start(step: str, folder: Path, said: int | TextIO) -> subprocess.Popen:
     """Start a step on the cohort in `folder`, in a process group of its own."""
     name, *arguments = STEPS[step].split()
     truth = str(folder / "data" / "truth")
@@ -110,10 +111,9 @@ def start(step: str, folder: Path) -> subprocess.Popen:
         [sys.executable, *before, script, *arguments, *where],
         cwd=REPOSITORY,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=said,
+        stderr=said,
         stdin=subprocess.DEVNULL,
-        text=True,
         start_new_session=True,
     )
 
@@ -121,31 +121,39 @@ def start(step: str, folder: Path) -> subprocess.Popen:
 def finish(step: str, folder: Path) -> float:
     """Run a step to its end; seconds."""
     began = time.monotonic()
-    process = start(step, folder)
-    said, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"{step}: exit code {process.returncode}\n{said}")
+    with tempfile.TemporaryFile("w+") as said:
+        process = start(step, folder, said)
+        if process.wait():
+            said.seek(0)
+            raise SystemExit(f"{step}: exit code {process.returncode}\n{said.read()}")
     return time.monotonic() - began
 
 
-def kill(step: str, folder: Path, moment_s: float, with_workers: bool) -> bool:
+def kill(step: str, folder: Path, moment_s: float, orphans: list[int] | None) -> bool:
     """Start a step and kill it after `moment_s`; whether it was still running.
 
-    with_workers: kill the whole group; otherwise the script alone, whose workers see
-    to themselves.
+    orphans: its process group joins these and its workers are left to themselves, as
+    the kernel does when memory runs out; None kills them, too.
     """
-    process = start(step, folder)
+    process = start(step, folder, subprocess.DEVNULL)
     try:
-        process.communicate(timeout=moment_s)
+        process.wait(timeout=moment_s)
     except subprocess.TimeoutExpired:
-        if with_workers:
+        if orphans is None:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-        # ends when the last worker has closed its end
-        process.communicate()
+            orphans.append(process.pid)
+        process.wait()
         return True
     return False
+
+
+def end(orphans: list[int]) -> None:
+    """Kill what is left of process groups."""
+    for group in orphans:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
 
 
 def compare(reference: Path, folder: Path, outcome: Outcome) -> list[str]:
@@ -288,12 +296,17 @@ def main(options: Options) -> int:
             while outcome.kills < max(1, options.kills // len(options.steps)):
                 shutil.rmtree(work, ignore_errors=True)
                 shutil.copytree(begun, work)
-                for _ in range(draw.choice((1, 1, 2))):
-                    moment = draw.uniform(0.1, 1) * seconds
-                    was_running = kill(step, work, moment, draw.random() < 0.5)
-                    outcome.kills += was_running
-                    outcome.too_late += not was_running
-                finish(step, work)
+                orphans: list[int] = []
+                try:
+                    for _ in range(draw.choice((1, 1, 2))):
+                        moment = draw.uniform(0.1, 1) * seconds
+                        left = orphans if draw.random() < 0.5 else None
+                        was_running = kill(step, work, moment, left)
+                        outcome.kills += was_running
+                        outcome.too_late += not was_running
+                    finish(step, work)
+                finally:
+                    end(orphans)
                 for line in compare(reference, work, outcome):
                     print(f"{step}: {line}", flush=True)
             print(f"{step}: {seconds:.1f} s undisturbed, {outcome}", flush=True)
