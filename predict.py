@@ -57,7 +57,13 @@ def main(options: Options) -> None:
     ensemble = asking.Ensemble(
         find_models(options.layout), options.runs, options.views, options.coverage
     )
-    cli.summary(*output.about(ensemble))
+    cli.summary(
+        f"models in {ensemble.models.models}",
+        *ensemble.notes,
+        *output.how_good(ensemble),
+    )
+    if options.serve or asked:
+        ensemble.load()
     if options.serve:
         from boneage.prediction import serving
 

@@ -26,6 +26,7 @@ from boneage.radiographs import Mask, to_uint8
 
 if TYPE_CHECKING:
     from boneage.explanation.activation_maps import Explainer
+    from boneage.segmentation.committee import Committee
 
 STATEMENT = "for research, not for diagnosis"
 
@@ -113,7 +114,7 @@ class Ensemble:
             raise InputError(f"--coverage {coverage}: between 0 and 1")
         self.models, self.view_count, self.coverage = models, view_count, coverage
         self.readers, self.notes = find_readers(models, names, view_count)
-        self._committee = None
+        self._committee: Committee | None = None
         self._explainers: dict[Path, Explainer] = {}
 
     @property
@@ -123,6 +124,19 @@ class Ensemble:
         for readers in self.readers.values():
             found |= {each.run.folder: each for each in readers.candidates}
         return list(found.values())
+
+    def load(self) -> None:
+        """Load all networks now: a broken one is no fault of a radiograph.
+
+        Raises:
+            InputError: one is missing or broken.
+        """
+        from boneage.segmentation.committee import Committee
+
+        if self._committee is None:
+            self._committee = Committee.load(self.models.committee)
+        for each in self.candidates:
+            self._explainer(each)
 
     def read(self, asked: Asked) -> Reading:
         """Read one radiograph.
@@ -176,10 +190,8 @@ class Ensemble:
     def _mask(self, radiograph: np.ndarray) -> tuple[Mask, float]:
         """The committee's mask, and one minus the Dice of its members."""
         from boneage.segmentation import annotations, hands, queries
-        from boneage.segmentation.committee import Committee
 
-        if self._committee is None:
-            self._committee = Committee.load(self.models.committee)
+        self.load()
         committee = self._committee
         image = annotations.prepare(radiograph, committee.size, committee.clip_limit)
         probabilities = committee.probabilities(image[np.newaxis], batch_size=1)
@@ -243,7 +255,13 @@ class Ensemble:
 
         folder = candidate.run.folder
         if folder not in self._explainers:
-            self._explainers[folder] = Explainer(candidate.run.load_model())
+            model = candidate.run.load_model()
+            try:
+                self._explainers[folder] = Explainer(model)
+            except (ValueError, StopIteration) as error:
+                raise InputError(
+                    f"{candidate.run.model}: not a network of this pipeline ({error})"
+                ) from error
         return self._explainers[folder]
 
 
@@ -292,5 +310,6 @@ def predict_bone_age(
         raise InputError(set_aside[0].reason)
     layout = find_models(Layout(models=Path(models)))
     ensemble = Ensemble(layout, runs, views, coverage)
+    ensemble.load()
     read = [ensemble.read(each) for each in asked]
     return read[0] if is_one and asked[0].path == paths[0] else read

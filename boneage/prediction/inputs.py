@@ -1,13 +1,11 @@
 """Which radiographs to read, and of whom: files, folders, CSV files, DICOM."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from boneage.cohort import SEX_VALUES
+from boneage.cohort import SEX_VALUES, read_rows
 from boneage.files import InputError
 from boneage.parallel import SetAside
 from boneage.radiographs import SUFFIXES
@@ -86,27 +84,14 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def _listed(path: Path) -> list[tuple[Path, str | None]]:
     """Files of a CSV, relative to its folder, with the sex as written, if it is."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected a CSV file in UTF-8") from None
-    first = text.partition("\n")[0]
-    delimiter = ";" if ";" in first and "," not in first else ","
-    try:
-        rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
-    except csv.Error as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from None
-    header = [name.strip().casefold() for name in rows[0]] if rows else []
+    rows = read_rows(path, "no such file")
+    header = [name.strip().casefold() for name in rows[0][1]] if rows else []
     if header.count("file") != 1 or sum(header.count(s) for s in ("sex", "male")) > 1:
         raise InputError(f"{path}: expected columns file,sex, found {','.join(header)}")
     place = header.index("file")
     sex_place = next((header.index(s) for s in ("sex", "male") if s in header), None)
     listed = []
-    for line, row in enumerate(rows[1:], start=2):
-        if not any(value.strip() for value in row):
-            continue
+    for line, row in rows[1:]:
         if len(row) != len(header) or not row[place].strip():
             raise InputError(f"{path}: line {line}: expected a file, found {row}")
         written = None if sex_place is None else row[sex_place]

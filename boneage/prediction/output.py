@@ -5,8 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from boneage import files
-from boneage.files import replacing
+from boneage.files import replacing, write_json
 from boneage.parallel import SetAside
 from boneage.prediction.asking import STATEMENT, Ensemble, Reading
 from boneage.prediction.readers import Candidate, Readers
@@ -54,7 +53,7 @@ def write_csv(path: Path, readings: Sequence[Reading]) -> None:
             writer.writerow([each.file, *cells, each.sex, warnings])
 
 
-def write_json(
+def write_all(
     path: Path,
     ensemble: Ensemble,
     readings: Sequence[Reading],
@@ -69,7 +68,7 @@ def write_json(
             {"file": str(each.item), "reason": each.reason} for each in set_aside
         ],
     }
-    files.write_json(path, content)
+    write_json(path, content)
 
 
 def as_record(reading: Reading) -> dict:
@@ -138,13 +137,12 @@ def tested(readers: Readers, coverage: float) -> dict:
     }
 
 
-def about(ensemble: Ensemble) -> list[str]:
-    """Lines on who is asked, and how good they are."""
-    found = [f"models in {ensemble.models.models}", *ensemble.notes]
+def how_good(ensemble: Ensemble) -> list[str]:
+    """A line a sex: who is asked, and how their average fares on test hands."""
+    found = []
     for sex, readers in ensemble.readers.items():
         facts = tested(readers, ensemble.coverage)
-        names = ", ".join(facts["runs"])
-        line = f"{sex}: {names}"
+        line = f"{sex}: {', '.join(facts['runs'])}, {_views(facts['views'])}"
         if facts["test_hands"]:
             line += (
                 f"; test MAE {facts['test_mae_months']:.1f} months, "
@@ -154,7 +152,11 @@ def about(ensemble: Ensemble) -> list[str]:
         found.append(line)
         if readers.measured_views != ensemble.view_count:
             found.append(
-                f"{sex}: intervals and errors were measured on one view of each hand, "
-                f"not {ensemble.view_count}; ship.py measures them"
+                f"{sex}: asked in {_views(ensemble.view_count)}, but intervals and "
+                "errors were measured in one; ship.py measures them"
             )
     return found
+
+
+def _views(count: int) -> str:
+    return f"{count} view{'s' if count > 1 else ''} of each hand"

@@ -23,8 +23,8 @@ OUTLINE_RGB = (255, 214, 0)
 RADIOGRAPH_PX = 900
 """Longer side on the page: more is not seen in print."""
 WARNING = "#B04A00"
-RUNS_IN_A_ROW = 3
 OLDEST_YEARS = 20
+MOST_LINES = 11
 
 
 def write(path: Path, reading: Reading, ensemble: Ensemble) -> None:
@@ -96,37 +96,37 @@ def _warnings(figure: Figure, reading: Reading, top: float) -> float:
 
 
 def _pictures(figure: Figure, reading: Reading, top: float) -> None:
-    """The radiograph with the mask's outline, and the map of each run over its hand."""
-    bottom, middle = 0.235, 0.47
-    rows = -(-len(reading.evidence) // RUNS_IN_A_ROW)
-    height = (top - middle) - 0.03
-    axes = figure.add_axes((0.07, middle, 0.86, height))
+    """The radiograph with the mask's outline; beside it each run's map on its hand."""
+    bottom, middle = 0.245, 0.5
+    axes = figure.add_axes((0.07, bottom, middle - 0.09, top - bottom - 0.025))
     axes.imshow(outlined(reading.radiograph, reading.mask))
-    axes.set_title("Radiograph, and the outline of the hand that was found", size=9)
-    axes.title.set_position((0.5, 1.0))
+    axes.set_anchor("NW")
+    axes.set_title("Radiograph, outline of the hand found", size=9)
     axes.set_axis_off()
     deviations = np.stack([found.deviation for found in reading.evidence.values()])
     limit_months = overlays.limit_of(deviations)
-    row_height = (middle - 0.03 - bottom) / rows
+    count = len(reading.evidence)
+    columns = 1 if count < 3 else 2
+    rows = -(-count // columns)
+    width, height = (0.93 - middle) / columns, (top - bottom) / rows
     for number, (name, found) in enumerate(reading.evidence.items()):
-        row, place = divmod(number, RUNS_IN_A_ROW)
-        left = 0.07 + 0.29 * place
-        axes = figure.add_axes(
-            (left, middle - 0.03 - row_height * (row + 1), 0.27, row_height - 0.03)
-        )
+        row, column = divmod(number, columns)
+        corner = (middle + column * width, top - (row + 1) * height)
+        axes = figure.add_axes((*corner, width - 0.015, height - 0.025))
         axes.imshow(overlays.overlay(found.hand, found.deviation, limit_months))
+        axes.set_anchor("NW")
         months = reading.runs_months[name]
-        axes.set_title(f"{_shortened(name, 26)}: {months:.0f} months", size=8)
+        axes.set_title(f"{_shortened(name, 44 // columns)}: {months:.0f}", size=8)
         axes.set_axis_off()
-    bar = figure.add_axes((0.36, bottom - 0.022, 0.28, 0.009))
+    bar = figure.add_axes((0.39, bottom - 0.025, 0.25, 0.009))
     bar.imshow(overlays.colour_bar(256, 8), aspect="auto")
     bar.set_axis_off()
     ends = (
-        (0.35, "right", f"looks younger {signed_limit(-limit_months)}"),
+        (0.38, "right", f"maps: looks younger {signed_limit(-limit_months)}"),
         (0.65, "left", f"{signed_limit(limit_months)} months, looks older"),
     )
     for place, side, words in ends:
-        figure.text(place, bottom - 0.021, words, ha=side, size=8, color=FAINT)
+        figure.text(place, bottom - 0.024, words, ha=side, size=8, color=FAINT)
 
 
 def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -160,12 +160,11 @@ def _facts(figure: Figure, reading: Reading, ensemble: Ensemble) -> None:
             + ("not tested" if error is None else f"test MAE {error:.1f} months")
             + f"; commit {(about['git_commit'] or 'unknown')[:9]}"
         )
-    rows.append(
-        f"{ensemble.view_count} views of each hand. Committee and runs on disk:"
-    )
-    rows += output.about(ensemble)
+    rows += output.how_good(ensemble)
     text = "\n".join(textwrap.fill(row, 130, subsequent_indent="    ") for row in rows)
-    figure.text(0.07, 0.195, text, size=7.5, va="top", linespacing=1.35)
+    # more than three runs take more lines than the foot of the page has
+    size = 7.5 * min(1.0, MOST_LINES / (text.count("\n") + 1))
+    figure.text(0.07, 0.2, text, size=size, va="top", linespacing=1.35)
 
 
 def _of_data(text: str | None) -> str:

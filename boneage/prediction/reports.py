@@ -90,7 +90,7 @@ def finish(
     if settings.csv is not None:
         output.write_csv(settings.csv, readings)
     if settings.json is not None:
-        output.write_json(settings.json, ensemble, readings, set_aside)
+        output.write_all(settings.json, ensemble, readings, set_aside)
     cli.summary(
         *lines,
         f"{len(readings)} radiographs read, {len(set_aside)} set aside",
