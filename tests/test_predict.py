@@ -349,7 +349,7 @@ def test_doubts_about_ages():
 
 
 def test_doubts_about_masks():
-    left = phantom.simulate(np.random.default_rng(2), 24, False, 240).mask
+    left = phantom.simulate(np.random.default_rng(3), 100, False, 240).mask
     assert doubts.of_mask(left, 0.02) == []
     assert "a right hand" in doubts.of_mask(left[:, ::-1].copy(), 0.02)[0]
     assert "unsure of the mask (0.15)" in doubts.of_mask(left, 0.15)[0]

@@ -78,12 +78,12 @@ class Calibration:
 
     def covered(self, others: "Calibration", coverage: float) -> int:
         """How many other hands lie within their intervals."""
-        return sum(
-            abs(predicted - true) <= self.width(predicted, coverage).half_months
-            for predicted, true in zip(
-                others.predicted_months, others.true_months, strict=True
-            )
-        )
+        widths = [
+            self.width(predicted, coverage).half_months
+            for predicted in others.predicted_months
+        ]
+        errors = np.abs(others.predicted_months - others.true_months)
+        return int(np.count_nonzero(errors <= widths))
 
 
 def _words(band: int) -> str:
