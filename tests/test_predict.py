@@ -5,13 +5,12 @@ import json
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
+from test_annotator import fetch
 from test_radiographs import write_dicom
 
 import boneage
@@ -494,15 +493,6 @@ def test_models_are_not_shipped_over_themselves(trained):
                 out=trained.models,
             )
         )
-
-
-def fetch(address, data=None, **headers) -> tuple[int, bytes]:
-    request = urllib.request.Request(address, data, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
 
 
 def upload(address, path: Path) -> str:
