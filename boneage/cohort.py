@@ -57,20 +57,7 @@ def read(path: Path, made_by: str = "step0_prepare_cohort.py") -> Cohort:
         InputError: the file, a column or a value is missing or wrong; every wrong
             row is counted and the first ones are named.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; run {made_by} first") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected a CSV file in UTF-8") from None
-    first = text.partition("\n")[0]
-    delimiter = ";" if ";" in first and "," not in first else ","
-    # strict: a quote that is never closed would swallow all rows after it
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from None
+    rows = read_rows(path, f"not found; run {made_by} first")
     if len(rows) < 2:
         raise InputError(f"{path}: expected a header and rows, found {len(rows)} lines")
     header = rows[0][1]
@@ -88,6 +75,30 @@ def read(path: Path, made_by: str = "step0_prepare_cohort.py") -> Cohort:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise InputError(f"{path}: {'; '.join(problems[:3])}{more}")
     return _checked(path, values)
+
+
+def read_rows(path: Path, absent: str) -> list[tuple[int, list[str]]]:
+    """Number and cells of each line that is not empty, the header's too.
+
+    With commas or semicolons, with or without BOM, any line ends.
+
+    Raises:
+        InputError: no such file (it says `absent`), or no CSV file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: {absent}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: expected a CSV file in UTF-8") from None
+    first = text.partition("\n")[0]
+    delimiter = ";" if ";" in first and "," not in first else ","
+    # strict: a quote that is never closed would swallow all rows after it
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        return [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from None
 
 
 def _find_columns(path: Path, header: list[str]) -> dict[str, int]:

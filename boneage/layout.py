@@ -163,6 +163,11 @@ class Layout:
         """Tables and figures of all runs: step5_statiscal_data.py."""
         return self.models / "statistics"
 
+    @property
+    def pretrained(self) -> Path:
+        """A committee and runs to ship, laid out like `models`: ship.py."""
+        return self.models / "pretrained"
+
     def ids_on_disk(self) -> list[int]:
         """Ids of the radiographs, ascending.
 

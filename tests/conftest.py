@@ -88,12 +88,17 @@ def tiny_backbone() -> Iterator[str]:
         yield name
 
 
-def pack_hands(layout: Layout, count: int = 40, size: int = 32) -> Cohort:
+def pack_hands(
+    layout: Layout,
+    count: int = 40,
+    size: int = 32,
+    preprocessing: str = "enhanced hand",
+) -> Cohort:
     """A cohort in train.csv and its packed hands: noise, the brighter the older."""
     cohort = make_cohort(count)
     cohorts.write(layout.train_csv, cohort)
     rng = np.random.default_rng(0)
-    with hdf5.create(layout.hands_h5, count, size, "enhanced hand") as writer:
+    with hdf5.create(layout.hands_h5, count, size, preprocessing) as writer:
         for radiograph_id, age in zip(cohort.ids, cohort.bone_age_months, strict=True):
             noise = rng.integers(0, 20, (size, size))
             writer.add(radiograph_id, (noise + age).astype(np.uint8))

@@ -216,7 +216,7 @@ def test_nothing_packed_yet_names_the_command(layout):
 
 
 def test_nothing_annotated_yet_says_what_to_do(layout):
-    with pytest.raises(InputError, match="annotate a first few hands"):
+    with pytest.raises(InputError, match="asks for a first few"):
         call(layout, STEP, pool="annotated")
 
 

@@ -218,18 +218,28 @@ def provenance() -> dict:
 def predict(
     model: keras.Model, hands: Hands, size: int, batch_size: int = 32
 ) -> np.ndarray:
-    """Bone ages in months, (hand,) float32.
+    """Bone ages in months, (hand,) float32, a batch of hands in memory at a time."""
+    months = [np.zeros(0, np.float32)]
+    for start in range(0, len(hands), batch_size):
+        rows = range(start, min(start + batch_size, len(hands)))
+        images = np.stack([hands.image(index, size) for index in rows])
+        is_male = hands.cohort.is_male[rows.start : rows.stop]
+        months.append(predict_images(model, images, is_male, batch_size))
+    return np.concatenate(months)
 
-    The last batch is padded to the others' size: one compiled shape, and the same
-    arithmetic for every hand on any number of devices.
+
+def predict_images(
+    model: keras.Model, images: np.ndarray, is_male: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Bone ages in months, (N,) float32, of images at the network's size.
+
+    images: (N, size, size) uint8. is_male: (N,) bool. N is at most `batch_size`, to
+    which the images are padded: one compiled shape, and the same arithmetic for every
+    hand on any number of devices.
     """
     from boneage.regression import regressor
 
-    months = []
-    for start in range(0, len(hands), batch_size):
-        chosen = np.arange(start, start + batch_size).clip(max=len(hands) - 1)
-        images = np.stack([hands.image(index, size) for index in chosen])
-        fed = regressor.inputs(model, images, hands.cohort.is_male[chosen])
-        # several devices each answer the whole batch, one after the other
-        months.append(model.predict_on_batch(fed)[:batch_size, 0])
-    return np.concatenate([*months, np.zeros(0, np.float32)])[: len(hands)]
+    chosen = np.arange(batch_size).clip(max=len(images) - 1)
+    fed = regressor.inputs(model, images[chosen], is_male[chosen])
+    # several devices each answer the whole batch, one after the other
+    return model.predict_on_batch(fed)[: len(images), 0]

@@ -10,6 +10,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterator
+from typing import Any
 
 from boneage.files import InputError, scratch
 from boneage.layout import Layout
@@ -35,18 +36,21 @@ def serving(desk: Desk, settings: PageSettings) -> Iterator[str]:
         OSError: the port is taken.
     """
     settings.check_page()
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    with scratch("annotator") as folder:
-        # by default all of a machine's Gradio programs, of all its users, share one
-        # folder, and each gives out what it finds there; this one is ours alone
-        os.environ |= ENVIRONMENT | {"GRADIO_TEMP_DIR": str(folder)}
-        try:
-            yield from _launched(desk, settings)
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
+    with own_files("annotator"):
+        # with it comes Gradio, which looks at the environment
+        from boneage.segmentation import annotator_page
+
+        page = annotator_page.build(desk)
+        with launched(
+            page,
+            settings,
+            "annotate at {address} (Ctrl-C stops; what is saved stays)",
+            max_file_size=LARGEST_UPLOAD_BYTES,
+            css_paths=annotator_page.HERE / "annotator.css",
+            head=annotator_page.head(desk),
+        ) as address:
+            yield address
+            time.sleep(FAREWELL_S)
 
 
 ENVIRONMENT = {
@@ -59,40 +63,64 @@ ENVIRONMENT = {
 }
 
 
-def _launched(desk: Desk, settings: PageSettings) -> Iterator[str]:
+@contextlib.contextmanager
+def own_files(name: str) -> Iterator[None]:
+    """Let Gradio work in a folder of this program's own while the block runs."""
+    before = {variable: os.environ.get(variable) for variable in ENVIRONMENT}
+    with scratch(name) as folder:
+        # by default all of a machine's Gradio programs, of all its users, share one
+        # folder, and each gives out what it finds there; this one is ours alone
+        os.environ |= ENVIRONMENT | {"GRADIO_TEMP_DIR": str(folder)}
+        try:
+            yield
+        finally:
+            for variable, value in before.items():
+                os.environ.pop(variable, None)
+                if value is not None:
+                    os.environ[variable] = value
+
+
+@contextlib.contextmanager
+def launched(
+    page: Any, settings: PageSettings, greeting: str, **more: Any
+) -> Iterator[str]:
+    """Serve a Gradio page, and no other file, while the block runs.
+
+    Args:
+        page: built within `own_files`.
+        settings: where to, and to whom.
+        greeting: for the screen, with a place for the {address}, which is yielded.
+        more: of Gradio's `launch`.
+    """
     import gradio
 
-    from boneage.segmentation import annotator_page
-
-    page = annotator_page.build(desk)
+    quiet = {
+        "share": False,
+        "quiet": True,
+        "inbrowser": False,
+        "prevent_thread_lock": True,
+        "allowed_paths": [],
+        "show_error": True,
+        "footer_links": [],
+        # the themes' own fonts would be fetched from the web
+        "theme": gradio.themes.Default(
+            font=["system-ui", "sans-serif"], font_mono=["monospace"]
+        ),
+        "ssr_mode": False,
+        "enable_monitoring": False,
+        "mcp_server": False,
+    }
     _, address, _ = page.launch(
         server_name=settings.host,
         server_port=settings.port,
         auth=tuple(settings.auth.split(":", 1)) if settings.auth else None,
-        share=False,
-        quiet=True,
-        inbrowser=False,
-        prevent_thread_lock=True,
-        allowed_paths=[],
-        max_file_size=LARGEST_UPLOAD_BYTES,
-        show_error=True,
-        footer_links=[],
-        # the themes' own fonts would be fetched from the web
-        theme=gradio.themes.Default(
-            font=["system-ui", "sans-serif"], font_mono=["monospace"]
-        ),
-        css_paths=annotator_page.HERE / "annotator.css",
-        head=annotator_page.head(desk),
-        ssr_mode=False,
-        enable_monitoring=False,
-        mcp_server=False,
+        **(quiet | more),
     )
     try:
-        print(f"annotate at {address} (Ctrl-C stops; what is saved stays)")
+        print(greeting.format(address=address))
         if settings.open_page and _has_screen():
             webbrowser.open(address)
         yield address
-        time.sleep(FAREWELL_S)
     finally:
         page.close(verbose=False)
 

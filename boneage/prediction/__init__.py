@@ -1,0 +1,1 @@
+"""From radiographs to bone ages: committee, enhancement and networks in one call."""

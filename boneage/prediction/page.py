@@ -1,0 +1,178 @@
+"""One page about one radiograph: what was read, from what, by whom, how surely."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from boneage.explanation import overlays
+from boneage.explanation.figures import FAINT, INK, STYLE, save
+from boneage.explanation.pictures import signed_limit
+from boneage.prediction import output
+from boneage.prediction.asking import STATEMENT, Ensemble, Reading
+
+A4_INCHES = (8.27, 11.69)
+OUTLINE_RGB = (255, 214, 0)
+RADIOGRAPH_PX = 900
+"""Longer side on the page: more is not seen in print."""
+WARNING = "#B04A00"
+OLDEST_YEARS = 20
+MOST_LINES = 11
+
+
+def write(path: Path, reading: Reading, ensemble: Ensemble) -> None:
+    """Write the page, as PNG or PDF by the suffix."""
+    with matplotlib.rc_context(STYLE | {"figure.constrained_layout.use": False}):
+        save(draw(reading, ensemble), path)
+
+
+def picture(reading: Reading, ensemble: Ensemble) -> np.ndarray:
+    """The page as (row, column, 3) uint8, RGB."""
+    with matplotlib.rc_context(STYLE | {"figure.constrained_layout.use": False}):
+        canvas = FigureCanvasAgg(draw(reading, ensemble))
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw(reading: Reading, ensemble: Ensemble) -> Figure:
+    """Lay the page out, A4 upright."""
+    figure = Figure(A4_INCHES)
+    figure.text(0.07, 0.955, "Bone age", size=11, color=FAINT)
+    figure.text(
+        0.07, 0.918, output.age(reading.bone_age_months), size=24, weight="bold"
+    )
+    figure.text(0.07, 0.893, output.interval(reading), size=11)
+    figure.text(
+        0.07,
+        0.873,
+        f"{_shortened(Path(reading.file).name)}, sex {reading.sex}; interval from "
+        f"{reading.compared_with}",
+        size=8.5,
+        color=FAINT,
+    )
+    _scale(figure, reading)
+    below = _warnings(figure, reading, 0.79)
+    _pictures(figure, reading, below)
+    _facts(figure, reading, ensemble)
+    figure.text(0.5, 0.025, STATEMENT.capitalize() + ".", ha="center", weight="bold")
+    return figure
+
+
+def _scale(figure: Figure, reading: Reading) -> None:
+    """The interval and each run's answer on a scale of years."""
+    axes = figure.add_axes((0.07, 0.82, 0.86, 0.035))
+    lower, upper = reading.lower_months / 12, reading.upper_months / 12
+    if not math.isnan(lower):
+        axes.plot([lower, upper], [0, 0], color="#9CC3DD", lw=9, solid_capstyle="butt")
+    for months in reading.runs_months.values():
+        axes.plot(months / 12, 0, "|", color=INK, ms=9, mew=1)
+    axes.plot(reading.bone_age_months / 12, 0, "o", color="#0072B2", ms=7)
+    axes.set(xlim=(0, OLDEST_YEARS), ylim=(-1, 1), yticks=[])
+    axes.set_xticks(range(0, OLDEST_YEARS + 1, 2))
+    axes.set_xlabel("years: average of the runs, each run (|), interval", size=8)
+    axes.tick_params(labelsize=8)
+    axes.spines["left"].set_visible(False)
+
+
+def _warnings(figure: Figure, reading: Reading, top: float) -> float:
+    """Write the warnings; returns where the page is free below them."""
+    text = "\n".join(
+        textwrap.fill(f"Warning: {warning}", 108, subsequent_indent="    ")
+        for warning in reading.warnings
+    )
+    if not text:
+        return top - 0.005
+    figure.text(
+        0.07, top - 0.018, text, size=9, color=WARNING, va="top", linespacing=1.3
+    )
+    return top - 0.025 - 0.0148 * (text.count("\n") + 1)
+
+
+def _pictures(figure: Figure, reading: Reading, top: float) -> None:
+    """The radiograph with the mask's outline; beside it each run's map on its hand."""
+    bottom, middle = 0.245, 0.5
+    axes = figure.add_axes((0.07, bottom, middle - 0.09, top - bottom - 0.025))
+    axes.imshow(outlined(reading.radiograph, reading.mask))
+    axes.set_anchor("NW")
+    axes.set_title("Radiograph, outline of the hand found", size=9)
+    axes.set_axis_off()
+    deviations = np.stack([found.deviation for found in reading.evidence.values()])
+    limit_months = overlays.limit_of(deviations)
+    count = len(reading.evidence)
+    columns = 1 if count < 3 else 2
+    rows = -(-count // columns)
+    width, height = (0.93 - middle) / columns, (top - bottom) / rows
+    for number, (name, found) in enumerate(reading.evidence.items()):
+        row, column = divmod(number, columns)
+        corner = (middle + column * width, top - (row + 1) * height)
+        axes = figure.add_axes((*corner, width - 0.015, height - 0.025))
+        axes.imshow(overlays.overlay(found.hand, found.deviation, limit_months))
+        axes.set_anchor("NW")
+        months = reading.runs_months[name]
+        axes.set_title(f"{_shortened(name, 44 // columns)}: {months:.0f}", size=8)
+        axes.set_axis_off()
+    bar = figure.add_axes((0.39, bottom - 0.025, 0.25, 0.009))
+    bar.imshow(overlays.colour_bar(256, 8), aspect="auto")
+    bar.set_axis_off()
+    ends = (
+        (0.38, "right", f"maps: looks younger {signed_limit(-limit_months)}"),
+        (0.65, "left", f"{signed_limit(limit_months)} months, looks older"),
+    )
+    for place, side, words in ends:
+        figure.text(place, bottom - 0.024, words, ha=side, size=8, color=FAINT)
+
+
+def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The radiograph, shrunk, with the mask's outline: (row, column, 3) uint8, RGB."""
+    scale = min(1.0, RADIOGRAPH_PX / max(radiograph.shape))
+    size = [max(1, round(side * scale)) for side in radiograph.shape[::-1]]
+    grey = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    found, _ = cv2.findContours(
+        np.where(small > 127, 255, 0).astype(np.uint8),
+        cv2.RETR_EXTERNAL,
+        cv2.CHAIN_APPROX_NONE,
+    )
+    width_px = max(1, round(max(size) / 300))
+    rgb = np.ascontiguousarray(np.repeat(grey[..., np.newaxis], 3, axis=2))
+    return cv2.drawContours(rgb, found, -1, OUTLINE_RGB, width_px, cv2.LINE_AA)
+
+
+def _facts(figure: Figure, reading: Reading, ensemble: Ensemble) -> None:
+    """Who was asked: a line a run, and how their average fared on test hands."""
+    rows = []
+    for each in ensemble.candidates:
+        if each.name not in reading.runs_months:
+            continue
+        about = output.about_run(each)
+        error = about["test_mae_months"]
+        rows.append(
+            f"{_shortened(each.name, 30)}: {about['backbone']}, "
+            f"{about['image_size_px']} px, {about['training_hands']} training hands"
+            f"{_of_data(about['training_data'])}; "
+            + ("not tested" if error is None else f"test MAE {error:.1f} months")
+            + f"; commit {(about['git_commit'] or 'unknown')[:9]}"
+        )
+    rows += output.how_good(ensemble)
+    text = "\n".join(textwrap.fill(row, 130, subsequent_indent="    ") for row in rows)
+    # more than three runs take more lines than the foot of the page has
+    size = 7.5 * min(1.0, MOST_LINES / (text.count("\n") + 1))
+    figure.text(0.07, 0.2, text, size=size, va="top", linespacing=1.35)
+
+
+def _of_data(text: str | None) -> str:
+    return f" ({_shortened(text, 60)})" if text else ""
+
+
+def _shortened(text: str, length: int = 60) -> str:
+    if len(text) <= length:
+        return text
+    half = (length - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"

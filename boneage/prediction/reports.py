@@ -1,0 +1,100 @@
+"""Many radiographs one after the other, and the files that are left of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from boneage import cli, parallel
+from boneage.files import InputError
+from boneage.parallel import SetAside
+from boneage.prediction import output
+from boneage.prediction.asking import Ensemble, Reading
+from boneage.prediction.inputs import Asked
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is written about the radiographs that were read."""
+
+    csv: Path | None = None
+    """CSV to write: file, months, interval, sex, warnings."""
+    json: Path | None = None
+    """JSON to write: the same, each run's answer, the models' facts."""
+    report: Path | None = None
+    """Folder for a page on each radiograph."""
+    report_format: Literal["png", "pdf"] = "png"
+    """Of these pages."""
+
+    def check_output(self) -> None:
+        """Raise InputError where a name is taken by something else."""
+        for flag, path in (("--csv", self.csv), ("--json", self.json)):
+            if path is not None and path.is_dir():
+                raise InputError(f"{flag} {path}: a folder; name a file in it")
+        if self.report is not None and self.report.is_file():
+            raise InputError(f"--report {self.report}: a file; name a folder")
+
+
+def read_all(
+    ensemble: Ensemble,
+    asked: Sequence[Asked],
+    set_aside: list[SetAside],
+    settings: OutputSettings,
+) -> Iterator[Reading]:
+    """Yield the readings, without their pictures, once their pages are written.
+
+    What cannot be read is added to `set_aside`.
+    """
+    taken: set[str] = set()
+    for each in asked:
+        try:
+            reading = ensemble.read(each)
+        except InputError as error:
+            set_aside.append(SetAside(each.path, str(error)))
+            continue
+        if settings.report is not None:
+            # Matplotlib takes a second, and few ask for pages
+            from boneage.prediction import page
+
+            name = _free_name(each.path.stem, taken)
+            path = settings.report / f"{name}.{settings.report_format}"
+            page.write(path, reading, ensemble)
+        yield reading.without_pictures()
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """The radiograph's name; numbered where several folders have the same."""
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name.casefold())
+    return name
+
+
+def finish(
+    ensemble: Ensemble,
+    readings: Sequence[Reading],
+    set_aside: Sequence[SetAside],
+    settings: OutputSettings,
+) -> None:
+    """Write CSV and JSON, and say what was read and what was not.
+
+    Raises:
+        InputError: nothing could be read.
+    """
+    lines = parallel.report(set_aside)
+    if not readings:
+        cli.summary(*lines[:-1])
+        raise InputError(f"nothing could be read; {lines[-1]}")
+    if settings.csv is not None:
+        output.write_csv(settings.csv, readings)
+    if settings.json is not None:
+        output.write_all(settings.json, ensemble, readings, set_aside)
+    cli.summary(
+        *lines,
+        f"{len(readings)} radiographs read, {len(set_aside)} set aside",
+        f"{output.STATEMENT.capitalize()}.",
+    )
+    for path in (settings.csv, settings.json, settings.report):
+        cli.summary(wrote=path)

@@ -1,0 +1,80 @@
+"""Read bone ages off radiographs of hands: age, interval, warnings, activation maps.
+
+Reads   radiographs (PNG, JPEG, WebP, TIFF, DICOM), folders of them, CSV files with
+        columns file,sex; models/committee and models/regression/<run>/, or what was
+        shipped in models/pretrained where these are not trained
+Writes  nothing but the screen; with --csv and --json a file of all radiographs, with
+        --report a page on each of them, <name>.png (or .pdf)
+
+    python predict.py hand.png --sex female
+
+A CSV file says the sex as male, M, True or 1; female, F, False or 0; unknown or
+nothing; a DICOM file says its own. Files that cannot be read are named and counted,
+with exit code 2 when there is no other. --serve gives the same as a page and an API on
+this machine. For research, not for diagnosis.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from boneage import cli
+from boneage.files import InputError
+from boneage.prediction import asking, inputs, output, reports
+from boneage.prediction.readers import find_models
+from boneage.prediction.reports import OutputSettings
+from boneage.segmentation.settings import PageSettings
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths, OutputSettings, PageSettings):
+    """What to read, whom to ask, what to write."""
+
+    radiographs: tyro.conf.Positional[tuple[Path, ...]] = field(default=())
+    """Radiographs, folders, CSV files."""
+    sex: Literal["male", "female", "unknown"] | None = None
+    """Of all radiographs whose CSV does not say; not needed for DICOM."""
+    runs: tuple[str, ...] = ()
+    """Runs to ask, by name or folder, after the radiographs; default: up to three of
+    one split, the best and those nearly as good."""
+    views: int = asking.VIEWS
+    """Of each hand, mirrored, turned, zoomed: averaged; 1 for the hand as it is."""
+    coverage: float = asking.COVERAGE
+    """Share of the true bone ages that intervals hold."""
+    serve: bool = False
+    """Serve a page and an API in place of reading files."""
+
+
+def main(options: Options) -> None:
+    """Read what is named, or serve the page."""
+    options.check_page()
+    options.check_output()
+    if options.serve == bool(options.radiographs):
+        raise InputError("name radiographs to read, or give --serve, not both")
+    asked, set_aside = inputs.gather(options.radiographs, options.sex)
+    ensemble = asking.Ensemble(
+        find_models(options.layout), options.runs, options.views, options.coverage
+    )
+    cli.summary(
+        f"models in {ensemble.models.models}",
+        *ensemble.notes,
+        *output.how_good(ensemble),
+    )
+    if options.serve or asked:
+        ensemble.load()
+    if options.serve:
+        from boneage.prediction import serving
+
+        serving.serve(ensemble, options)
+        return
+    readings = []
+    for reading in reports.read_all(ensemble, asked, set_aside, options):
+        cli.summary(*output.lines(reading))
+        readings.append(reading)
+    reports.finish(ensemble, readings, set_aside, options)
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,68 @@
+"""Pack trained models to give away: weights in 16 bits, facts, a model card.
+
+Reads   models/committee, models/regression/<run>/, data/segment_all.h5
+Writes  models/pretrained/ (or --out): committee/, regression/<run>/ with model.keras,
+        config.json and predictions.csv of the network as it is shipped, README.md
+
+    python ship.py --runs inception_v3_all --training-data "RSNA 2017" --terms "..."
+
+predict.py asks what lies there wherever nothing else is trained. Predictions are made
+again with the 16-bit network, on each hand as it is and in --views views, so that
+intervals are those of what is asked. Files of an earlier call with the same names are
+replaced, other runs stay.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from boneage import cli
+from boneage.files import InputError
+from boneage.prediction import asking, views
+from boneage.prediction.readers import named_runs
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """What to pack."""
+
+    runs: tuple[str, ...] = ()
+    """Runs, by name or folder."""
+    training_data: str = ""
+    """What they were trained on, for the model card."""
+    terms: str = ""
+    """Under which the weights may be used, for the model card."""
+    out: Path | None = None
+    """Folder to write; default: pretrained in the models' folder."""
+    views: int = asking.VIEWS
+    """Of each hand, for predict.py's intervals with as many; 1 for none."""
+
+
+def main(options: Options) -> None:
+    """Write the folder, and say how large it is and what 16 bits changed."""
+    layout = options.layout
+    for flag in ("runs", "training_data", "terms"):
+        if not getattr(options, flag):
+            raise InputError(f"--{flag.replace('_', '-')} is needed")
+    views.check(options.views)
+    out = options.out or layout.pretrained
+
+    # Keras: seconds, once everything named is there
+    from boneage.prediction import shipping
+
+    chosen = named_runs(layout, options.runs)
+    shipped = shipping.ship(
+        layout, chosen, out, options.training_data, options.terms, options.views
+    )
+    cli.summary(
+        *[
+            f"{one.run}: {one.hands} predictions change by at most "
+            f"{one.change_months:.3f} months in 16 bits"
+            for one in shipped
+        ],
+        f"{shipping.size_mb(out):.1f} MB",
+        wrote=out,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

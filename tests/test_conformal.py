@@ -1,0 +1,112 @@
+"""Intervals: their promise on simulated errors, and where it cannot be kept."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boneage.prediction import conformal
+from boneage.prediction.conformal import Calibration
+
+
+def simulated(rng, count) -> Calibration:
+    """Errors that grow with age, skewed and far from normal."""
+    predicted = rng.uniform(0, 228, count)
+    scale = 2 + predicted / 15
+    return Calibration(predicted, predicted + scale * rng.gumbel(size=count), "girls")
+
+
+def test_quantile_counts_the_new_hand():
+    errors = np.arange(1.0, 11)
+    # the ceil(11 c)-th of ten
+    assert conformal.quantile(errors, 0.5) == 6
+    assert conformal.quantile(errors, 0.9) == 10
+    assert conformal.quantile(errors, 10 / 11) == 10
+    assert conformal.quantile(errors, 0.92) == math.inf
+
+
+@pytest.mark.parametrize(("hands", "finite"), [(0, False), (8, False), (9, True)])
+def test_nine_hands_are_the_fewest_for_nine_in_ten(hands, finite):
+    width = conformal.quantile(np.arange(float(hands)), 0.9)
+    assert math.isfinite(width) == finite
+    if finite:
+        assert width == hands - 1
+
+
+@given(st.lists(st.floats(0, 300), min_size=0, max_size=60), st.floats(0.01, 0.99))
+@settings(max_examples=200, deadline=None)
+def test_enough_of_the_errors_are_not_above_the_quantile(errors, coverage):
+    width = conformal.quantile(np.array(errors), coverage)
+    assert sum(e <= width for e in errors) >= min(
+        len(errors), math.ceil((len(errors) + 1) * coverage - 1e-9)
+    )
+
+
+@pytest.mark.parametrize("hands", [9, 19, 40])
+def test_promise_holds_on_average_for_few_hands(hands):
+    rng = np.random.default_rng(hands)
+    errors = np.abs(rng.standard_t(2, (4000, hands + 1)))
+    inside = [conformal.quantile(row[:-1], 0.9) >= row[-1] for row in errors]
+    # at least what was promised, and with the (n + 1) no more than 1 / (n + 1) above
+    assert 0.9 - 0.015 < np.mean(inside) < 0.9 + 1 / (hands + 1) + 0.015
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_promise_holds_in_each_group_of_ages(coverage):
+    rng = np.random.default_rng(0)
+    inside, band = [], []
+    for _ in range(60):
+        held_back = simulated(rng, 500)
+        new = simulated(rng, 100)
+        for predicted, true in zip(new.predicted_months, new.true_months, strict=True):
+            half = held_back.width(predicted, coverage).half_months
+            inside.append(abs(predicted - true) <= half)
+            band.append(np.searchsorted(conformal.AGE_EDGES_MONTHS, predicted))
+    inside, band = np.array(inside), np.array(band)
+    for group in range(4):
+        share = inside[band == group].mean()
+        assert abs(share - coverage) < 0.03, group
+    # one width for all ages would not: the errors of the oldest are far larger
+    widths = [held_back.width(age, 0.9).half_months for age in (30, 90, 150, 200)]
+    assert widths == sorted(widths)
+    assert widths[-1] > 2 * widths[0]
+
+
+def test_small_group_is_taken_with_the_others_of_its_sex():
+    ages = np.concatenate(
+        [np.full(conformal.LEAST_HANDS - 1, 30.0), np.full(60, 150.0)]
+    )
+    errors = np.where(ages < 60, 2.0, 8.0)
+    held_back = Calibration(ages, ages + errors, "boys")
+    young, old = held_back.width(30, 0.9), held_back.width(150, 0.9)
+    assert young == (8.0, "boys", 109)
+    assert old == (8.0, "boys predicted 10 to 15 years", 60)
+    one_more = Calibration(
+        np.append(ages, 30.0), np.append(ages + errors, 32.0), "boys"
+    )
+    assert one_more.width(30, 0.9) == (2.0, "boys predicted below 5 years", 50)
+
+
+@pytest.mark.parametrize(
+    ("age", "group"),
+    [
+        (59.9, "girls predicted below 5 years"),
+        (60, "girls predicted 5 to 10 years"),
+        (179, "girls predicted 10 to 15 years"),
+        (400, "girls predicted 15 years or more"),
+        (-3, "girls predicted below 5 years"),
+    ],
+)
+def test_groups_in_words(age, group):
+    held_back = simulated(np.random.default_rng(1), 1000)
+    assert held_back.width(age, 0.9).group == group
+
+
+def test_hands_within_their_intervals_are_counted():
+    held_back = Calibration(np.full(60, 100.0), np.full(60, 103.0), "boys")
+    others = Calibration(
+        np.array([100.0, 100, 100, 100]), np.array([97.0, 103, 103.5, 100]), "boys"
+    )
+    assert held_back.covered(others, 0.9) == 3

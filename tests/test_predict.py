@@ -1,0 +1,605 @@
+"""From radiographs to bone ages with tiny networks: screen, files, exit codes, HTTP."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
+from test_annotator import fetch
+from test_radiographs import write_dicom
+
+import boneage
+from boneage import cli, phantom, radiographs
+from boneage.files import InputError, write_json
+from boneage.layout import Layout
+from boneage.prediction import asking, doubts, readers, shipping, views
+from boneage.prediction.asking import STATEMENT, Ensemble
+from boneage.prediction.inputs import Asked
+from boneage.regression.runs import Run
+from boneage.segmentation.hands import Enhancement
+from boneage.segmentation.settings import PageSettings
+
+HOW = Enhancement(fill=True)
+COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "sex", "warnings"]
+
+
+BOTH = ("tiny_0", "tiny_1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _untraced():
+    """Tracing takes seconds for each of these networks, computing none."""
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(before)
+
+
+def write_committee(folder: Path, levels: tuple[int, int] = (25, 32)) -> None:
+    """A committee that knows bright from dark: enough for phantoms on black."""
+    import keras
+
+    for number, level in enumerate(levels):
+        image = keras.Input((64, 64, 1), name="image")
+        logits = keras.layers.Rescaling(0.2, -0.2 * level, name="mask_logits")(image)
+        kernel = keras.layers.Conv2D(1, 1, use_bias=False, name="weighted")
+        member = keras.Model(image, kernel(logits))
+        kernel.set_weights([np.ones((1, 1, 1, 1))])
+        folder.mkdir(parents=True, exist_ok=True)
+        member.save(folder / f"member_{number}.keras")
+    write_json(
+        folder / "state.json", {"epoch": 1, "members": len(levels), "clip_limit": 0.0}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, _untraced) -> Layout:
+    """A simple committee, and two tiny runs of one split. Never change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    layout = Layout(folder / "data", folder / "models")
+    write_committee(layout.committee)
+    pack_hands(layout, 160, preprocessing=HOW.describe())
+    with with_tiny_backbone() as backbone:
+        for seed in (0, 1):
+            call(
+                layout,
+                "al_segmentation/step4_regression_multi_gpu",
+                model=backbone,
+                weights="none",
+                run=f"tiny_{seed}",
+                seed=seed,
+                epochs=3,
+                batch_size=8,
+                learning_rate=0.02,
+                validation_fraction=0.4,
+                test_fraction=0.2,
+            )
+    return layout
+
+
+@pytest.fixture(scope="module")
+def hand(tmp_path_factory) -> Path:
+    """A simulated radiograph on black."""
+    path = tmp_path_factory.mktemp("radiographs") / "hand.png"
+    made = phantom.simulate(np.random.default_rng(8), 100, False, 128)
+    radiographs.write(path, made.radiograph)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ensemble(trained) -> Ensemble:
+    return Ensemble(trained, BOTH, 2)
+
+
+def predict(layout, *paths, **options):
+    module = script("predict")
+    return module.main(
+        module.Options(
+            data=layout.data, models=layout.models, radiographs=paths, **options
+        )
+    )
+
+
+def exit_code(*arguments) -> int:
+    module = script("predict")
+    with pytest.raises(SystemExit) as caught:
+        cli.run(module.main, module.Options, [str(a) for a in arguments])
+    return caught.value.code
+
+
+def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
+    dicom = write_dicom(tmp_path / "other.dcm", radiographs.read(hand), PatientSex="M")
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,sex\n{hand},F\nother.dcm,\nmissing.png,M\n")
+    out = tmp_path / "out"
+    predict(
+        trained,
+        hand,
+        dicom,
+        table,
+        sex="female",
+        runs=BOTH,
+        views=2,
+        csv=out / "a.csv",
+        json=out / "a.json",
+        report=out / "pages",
+    )
+    said = capsys.readouterr().out
+    assert f"models in {trained.models}" in said
+    assert f"{hand}: " in said
+    assert "90 % interval" in said
+    assert f"set aside: {tmp_path / 'missing.png'}: no such file" in said
+    assert "4 radiographs read, 1 set aside\nFor research, not for diagnosis." in said
+
+    with (out / "a.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == COLUMNS
+    assert [row[0] for row in rows[1:]] == [str(hand), str(dicom)] * 2
+    assert [row[4] for row in rows[1:]] == ["female", "female", "female", "unknown"]
+    for row in rows[1:]:
+        assert float(row[2]) <= float(row[1]) <= float(row[3])
+        assert row[5].endswith(STATEMENT)
+    assert "the DICOM file says male" in rows[2][5]
+    assert "sex unknown" in rows[4][5]
+    # asked as female, the same radiograph gets the same answer from PNG and CSV
+    assert rows[1][1:] == rows[3][1:]
+
+    content = json.loads((out / "a.json").read_text())
+    assert content["statement"] == STATEMENT
+    assert [run["run"] for run in content["runs"]] == ["tiny_0", "tiny_1"]
+    assert {"backbone", "test_mae_months", "git_commit"} <= set(content["runs"][0])
+    first = content["radiographs"][0]
+    assert first["bone_age_months"] == pytest.approx(
+        np.mean(list(first["runs_months"].values())), abs=0.1
+    )
+    assert content["set_aside"][0]["file"] == str(tmp_path / "missing.png")
+
+    pages = sorted(path.name for path in (out / "pages").iterdir())
+    assert pages == ["hand.png", "hand_2.png", "other.png", "other_2.png"]
+    assert radiographs.read(out / "pages" / "hand.png").shape == (1753, 1240)
+
+
+def test_report_as_pdf(ensemble, trained, hand, tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "Ensemble", lambda *_: ensemble)
+    predict(trained, hand, sex="male", report=tmp_path, report_format="pdf")
+    assert (tmp_path / "hand.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_unknown_sex_covers_both(ensemble, hand):
+    one, other, both = (
+        ensemble.read(Asked(hand, sex)) for sex in ("female", "male", "unknown")
+    )
+    assert both.bone_age_months == pytest.approx(
+        (one.bone_age_months + other.bone_age_months) / 2, abs=1e-3
+    )
+    assert both.lower_months == min(one.lower_months, other.lower_months)
+    assert both.upper_months == max(one.upper_months, other.upper_months)
+    assert any("sex unknown" in warning for warning in both.warnings)
+    assert not any("sex unknown" in warning for warning in one.warnings)
+
+
+def test_interval_is_that_of_the_validation_hands(ensemble, trained, hand):
+    reading = ensemble.read(Asked(hand, "male"))
+    tables = [
+        Run(trained.regression / f"tiny_{seed}").read_predictions("validation")
+        for seed in (0, 1)
+    ]
+    average = (tables[0].predicted_months + tables[1].predicted_months) / 2
+    errors = np.sort(np.abs(average - tables[0].bone_age_months)[tables[0].is_male])
+    half = errors[int(np.ceil(0.9 * (len(errors) + 1))) - 1]
+    assert reading.upper_months - reading.bone_age_months == pytest.approx(half)
+    assert reading.compared_with == f"{len(errors)} boys"
+
+
+def test_answer_is_the_mean_of_runs_and_views(trained, hand):
+    one_view = Ensemble(trained, ["tiny_0"], 1).read(Asked(hand, "male"))
+    network = Run(trained.regression / "tiny_0").load_model()
+    seen = one_view.evidence["tiny_0"].hand
+    small = radiographs.resize(seen, 32)
+    fed = {"is_male": np.ones((1, 1), np.float32)}
+    images = [small, small[:, ::-1]]
+    said = [
+        network.predict_on_batch(fed | {"image": i[None, ..., None].astype("float32")})
+        for i in images
+    ]
+    assert one_view.bone_age_months == pytest.approx(float(said[0][0, 0]), abs=0.01)
+    two_views = Ensemble(trained, ["tiny_0"], 2).read(Asked(hand, "male"))
+    assert two_views.bone_age_months == pytest.approx(float(np.mean(said)), abs=0.01)
+
+
+def test_hand_is_cut_out_as_each_run_was_trained(ensemble, hand):
+    reading = ensemble.read(Asked(hand, "male"))
+    seen = reading.evidence["tiny_0"].hand > 0
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    # the runs say "filled": both ways from margin to margin, whatever the hand's form
+    for extent in (rows, columns):
+        assert extent[0] < 22
+        assert extent[-1] > 490
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (np.zeros((60, 50), np.uint8), "no hand found in it"),
+        (b"no image", "found no readable image"),
+    ],
+)
+def test_nothing_readable_is_exit_code_2(
+    trained, tmp_path, monkeypatch, capsys, image, why
+):
+    path = tmp_path / "x.png"
+    if isinstance(image, bytes):
+        path.write_bytes(image)
+    else:
+        radiographs.write(path, image)
+        monkeypatch.setattr(
+            Ensemble, "_mask", lambda _, radiograph: (radiograph * 0, 0.0)
+        )
+    code = exit_code(path, "--sex", "male", "--models", trained.models, "--csv", path)
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err == f"error: nothing could be read; set aside: {path}: " + (
+        f"{why}\n" if why.startswith("no") else f"expected a radiograph, {why}\n"
+    )
+    # no table of nothing takes the place of what was there
+    assert isinstance(image, np.ndarray) or path.read_bytes() == image
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"views": 0}, "--views 0: expected 1 to 10"),
+        ({"coverage": 1.0}, "--coverage 1.0: between 0 and 1"),
+        ({"runs": ("tiny_7",)}, "--runs tiny_7: no finished run; .*tiny_0, tiny_1"),
+        ({"serve": True}, "not both"),
+        ({"host": "0.0.0.0"}, "--auth NAME:PASSWORD is needed"),
+        ({"csv": Path()}, "--csv .: a folder"),
+    ],
+)
+def test_wrong_options(trained, hand, options, why):
+    with pytest.raises(InputError, match=why):
+        predict(trained, hand, sex="male", **options)
+
+
+def test_without_models_those_shipped_are_asked(layout, tmp_path, monkeypatch, trained):
+    monkeypatch.setattr(readers, "REPOSITORY", tmp_path)
+    with pytest.raises(InputError, match="no committee with a finished run, and none"):
+        readers.find_models(layout)
+    shutil.copytree(trained.models, tmp_path / "models" / "pretrained")
+    found = readers.find_models(layout)
+    assert found.models == tmp_path / "models" / "pretrained"
+    assert readers.find_models(trained).models == trained.models
+
+
+def copy_runs(trained, layout, **changed) -> Layout:
+    """The trained runs with other facts in tiny_1's config."""
+    shutil.copytree(trained.models, layout.models)
+    run = Run(layout.regression / "tiny_1")
+    run.config.write_text(json.dumps(run.read_config() | changed))
+    return layout
+
+
+def test_runs_of_different_splits_are_not_averaged(trained, layout):
+    copy_runs(trained, layout, split_hash="another")
+    with pytest.raises(InputError, match="trained on another split than tiny_0"):
+        Ensemble(layout, BOTH)
+    found, _ = readers.find_readers(layout, (), 1)
+    assert len(found["male"].candidates) == 1
+
+
+def test_runs_of_one_sex_are_asked_about_that_sex(trained, layout, hand):
+    copy_runs(trained, layout, sex="male")
+    found, _ = readers.find_readers(layout, BOTH, 1)
+    asked = {s: [c.name for c in each.candidates] for s, each in found.items()}
+    assert asked == {"female": ["tiny_0"], "male": ["tiny_0", "tiny_1"]}
+    boys = Ensemble(layout, ["tiny_1"], 1)
+    with pytest.raises(InputError, match=r"none of the runs .* trained on female"):
+        boys.read(Asked(hand, "female"))
+
+
+def test_run_whose_hands_were_made_by_others_is_not_asked(trained, layout):
+    copy_runs(trained, layout, preprocessing="some other way")
+    with pytest.raises(InputError, match="hands made as 'some other way'"):
+        Ensemble(layout, ["tiny_1"])
+    found, notes = readers.find_readers(layout, (), 1)
+    assert [c.name for c in found["male"].candidates] == ["tiny_0"]
+    assert notes[0].startswith("not asked: hands made as")
+
+
+def test_far_worse_and_broken_runs_are_not_asked_by_default(trained, layout):
+    copy_runs(trained, layout)
+    run = Run(layout.regression / "tiny_1")
+    table = run.read_predictions()
+    run.write_predictions(table.assign(predicted_months=0.0))
+    found, _ = readers.find_readers(layout, (), 1)
+    assert [c.name for c in found["male"].candidates] == ["tiny_0"]
+    run.write_predictions(table.assign(predicted_months=np.nan))
+    _, notes = readers.find_readers(layout, (), 1)
+    assert "predictions that are no numbers" in notes[0]
+    with pytest.raises(InputError, match="predictions that are no numbers"):
+        readers.find_readers(layout, ["tiny_1"], 1)
+
+
+def test_too_few_validation_hands_give_no_interval(trained, layout, hand):
+    copy_runs(trained, layout)
+    run = Run(layout.regression / "tiny_0")
+    table = run.read_predictions()
+    few = table.groupby("is_male").head(8)
+    run.write_predictions(few.assign(split="validation"))
+    reading = Ensemble(layout, ["tiny_0"], 1).read(Asked(hand, "male"))
+    assert np.isnan([reading.lower_months, reading.upper_months]).all()
+    assert any("8 validation hands of boys are too few" in w for w in reading.warnings)
+
+
+def test_doubts_about_ages():
+    seen = (10.0, 220.0)
+    assert doubts.of_ages(100, seen, np.array([95.0, 105]), 12) == []
+    (beyond,) = doubts.of_ages(5, seen, np.array([5.0, 5]), 12)
+    assert beyond == "beyond the 10 to 220 months of the training hands"
+    (apart,) = doubts.of_ages(100, seen, np.array([80.0, 120]), 12)
+    assert apart.startswith("the runs disagree by 40 months")
+
+
+def test_doubts_about_masks():
+    left = phantom.simulate(np.random.default_rng(3), 100, False, 240).mask
+    assert doubts.of_mask(left, 0.02) == []
+    assert "a right hand" in doubts.of_mask(left[:, ::-1].copy(), 0.02)[0]
+    assert "unsure of the mask (0.15)" in doubts.of_mask(left, 0.15)[0]
+    assert "likely not a hand" in doubts.of_mask(left, 0.5)[0]
+    disk = np.zeros((200, 200), np.uint8)
+    disk[60:140, 60:140] = 255
+    assert doubts.of_mask(disk, 0.02) == ["the mask is implausible (no fingers)"]
+    assert "likely not a hand" in doubts.of_mask(disk, 0.15)[0]
+
+
+def test_views_keep_what_they_show():
+    image = np.zeros((64, 64), np.uint8)
+    image[20:40, 10:30] = 200
+    seen = views.views_of(image, len(views.VIEWS))
+    np.testing.assert_array_equal(seen[0], image)
+    np.testing.assert_array_equal(seen[1], image[:, ::-1])
+    sums = seen.sum(axis=(1, 2), dtype=float) / image.sum()
+    scales = np.array([view.scale for view in views.VIEWS])
+    np.testing.assert_allclose(sums, scales**2, rtol=0.02)
+
+
+def test_python_use(trained, hand):
+    assert "keras" not in boneage.__dict__
+    reading = boneage.predict_bone_age(hand, "female", models=trained.models, views=1)
+    assert reading.lower_months < reading.bone_age_months < reading.upper_months
+    assert STATEMENT in repr(reading)
+    several = boneage.predict_bone_age(
+        [hand, hand], "female", models=trained.models, views=1
+    )
+    assert [each.bone_age_months for each in several] == [reading.bone_age_months] * 2
+    with pytest.raises(InputError, match="the sex is not known"):
+        boneage.predict_bone_age(hand, models=trained.models)
+
+
+def test_importing_it_is_instant():
+    code = (
+        "import sys; from boneage import predict_bone_age; "
+        "slow = {'keras', 'tensorflow', 'matplotlib', 'gradio'}; "
+        "sys.exit(bool(slow & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
+    assert done.returncode == 0
+
+
+def test_shipped_models_say_the_same(trained, layout, hand, capsys):
+    ship = script("ship")
+    ship.main(
+        ship.Options(
+            trained.data,
+            trained.models,
+            runs=BOTH,
+            training_data="noise",
+            terms="none",
+            out=layout.models,
+            views=3,
+        )
+    )
+    said = capsys.readouterr().out
+    assert f"wrote {layout.models}" in said
+    for seed in (0, 1):
+        before, after = (
+            Run(place.regression / f"tiny_{seed}") for place in (trained, layout)
+        )
+        old, new = before.read_predictions(), after.read_predictions()
+        assert np.abs(old.predicted_months - new.predicted_months).max() < 0.5
+        assert "predicted_3_views_months" in new
+        assert after.read_config()["training_data"] == "noise"
+    read = Ensemble(layout, BOTH, 3).read(Asked(hand, "male"))
+    before = Ensemble(trained, BOTH, 3).read(Asked(hand, "male"))
+    assert abs(read.bone_age_months - before.bone_age_months) < 0.5
+    card = (layout.models / "README.md").read_text()
+    assert "For research, not for diagnosis." in card
+    assert "Trained on: noise. Terms: none" in card
+    # asked in as many views, its intervals are those of as many
+    for count, measured in ((3, 3), (2, 1), (1, 1)):
+        found, _ = readers.find_readers(layout, BOTH, count)
+        assert {each.measured_views for each in found.values()} == {measured}
+
+
+def test_weights_take_half_the_room_and_no_optimizer_is_kept(tmp_path):
+    import keras
+
+    network = keras.Sequential([keras.Input((300,)), keras.layers.Dense(300)])
+    network.compile("adam", "mse")
+    network.fit(np.ones((2, 300)), np.ones((2, 300)), verbose=0)
+    network.save(tmp_path / "before.keras")
+    shipping.halve(network, tmp_path / "after.keras")
+    before, after = (
+        (tmp_path / f"{name}.keras").stat().st_size for name in ("before", "after")
+    )
+    # Adam keeps two more numbers for every weight
+    assert after < before / 5
+    loaded = keras.saving.load_model(tmp_path / "after.keras", safe_mode=True)
+    np.testing.assert_allclose(
+        loaded.get_weights()[0], network.get_weights()[0], rtol=1e-3, atol=1e-7
+    )
+
+
+def test_weights_beyond_16_bits_keep_their_32(tmp_path):
+    import keras
+
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    network.layers[0].set_weights([np.array([[1e6, 1], [2, 3]]), np.array([0.1, 0.2])])
+    shipping.halve(network, tmp_path / "a.keras")
+    loaded = keras.saving.load_model(tmp_path / "a.keras", safe_mode=True)
+    kernel, bias = loaded.get_weights()
+    assert kernel.dtype == bias.dtype == np.float32
+    assert kernel.tolist() == [[1e6, 1], [2, 3]]
+    assert bias.tolist() == np.array([0.1, 0.2], np.float16).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"runs": ()}, "--runs is needed"),
+        ({"terms": ""}, "--terms is needed"),
+        ({"runs": ("no",)}, "--runs no: no finished run"),
+    ],
+)
+def test_what_ship_needs(trained, layout, options, why):
+    ship = script("ship")
+    given = {"runs": ("tiny_0",), "training_data": "noise", "terms": "none"}
+    with pytest.raises(InputError, match=why):
+        ship.main(
+            ship.Options(
+                trained.data, trained.models, out=layout.models, **(given | options)
+            )
+        )
+    assert not layout.models.exists()
+
+
+def test_models_are_not_shipped_over_themselves(trained):
+    ship = script("ship")
+    with pytest.raises(InputError, match="holds the models that are to be packed"):
+        ship.main(
+            ship.Options(
+                trained.data,
+                trained.models,
+                runs=("tiny_0",),
+                training_data="noise",
+                terms="none",
+                out=trained.models,
+            )
+        )
+
+
+def upload(address, path: Path) -> str:
+    """Send a file; its place on the server."""
+    boundary = "x7x7x7"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; '
+        f'filename="{path.name}"\r\nContent-Type: image/png\r\n\r\n'
+    ).encode()
+    body += path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+    kind = f"multipart/form-data; boundary={boundary}"
+    status, answer = fetch(
+        f"{address}/gradio_api/upload", body, **{"Content-Type": kind}
+    )
+    assert status == 200, answer
+    return json.loads(answer)[0]
+
+
+def ask(address, place: str, sex: str) -> tuple[str, list]:
+    """Call the endpoint as the README says; the last event and its data."""
+    file = {"path": place, "meta": {"_type": "gradio.FileData"}}
+    status, answer = fetch(
+        f"{address}/gradio_api/call/predict",
+        json.dumps({"data": [file, sex]}).encode(),
+        **{"Content-Type": "application/json"},
+    )
+    if status != 200:
+        return "refused", []
+    event = json.loads(answer)["event_id"]
+    text = fetch(f"{address}/gradio_api/call/predict/{event}")[1].decode()
+    *_, name, data = [line for line in text.splitlines() if line]
+    return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@pytest.fixture(scope="module")
+def served(ensemble):
+    from boneage.prediction import serving
+
+    with serving.serving(ensemble, PageSettings(open_page=False)) as address:
+        yield address.rstrip("/")
+
+
+def test_page_answers_over_http(served, ensemble, hand):
+    assert served.startswith("http://127.0.0.1:")
+    event, (words, report, record) = ask(served, upload(served, hand), "female")
+    assert event == "complete"
+    expected = ensemble.read(Asked(hand, "female"))
+    assert record["bone_age_months"] == round(expected.bone_age_months, 1)
+    assert record["file"] == "hand.png"
+    assert record["statement"] == STATEMENT
+    assert "For research, not for diagnosis." in words
+    status, png = fetch(report["url"])
+    assert status == 200
+    assert png.startswith(b"\x89PNG")
+
+
+def test_page_says_what_is_wrong(served, hand, tmp_path):
+    event, why = ask(served, upload(served, hand), "as the DICOM file says")
+    assert event == "error"
+    assert "the sex is not known" in str(why)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    event, why = ask(served, upload(served, broken), "male")
+    assert event == "error"
+    assert "broken.png: expected a radiograph" in str(why)
+    assert "/" not in str(why).replace("image", "")
+
+
+def test_page_gives_out_and_reads_no_other_file(served, hand, tmp_path):
+    for path in (hand, REPOSITORY / "README.md", "README.md", "../README.md"):
+        assert fetch(f"{served}/gradio_api/file={path}")[0] >= 400
+        event, why = ask(served, str(path), "male")
+        assert event in ("error", "refused"), why
+    # a list of files is no radiograph, whatever it names
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,sex\n{hand},F\n")
+    assert ask(served, upload(served, table), "male")[0] == "error"
+
+
+def test_upload_is_bounded(served, ensemble, tmp_path, monkeypatch):
+    from boneage.prediction import serving
+
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(300_000))
+    monkeypatch.setattr(serving, "LARGEST_UPLOAD", "100kb")
+    with (
+        serving.serving(ensemble, PageSettings(open_page=False)) as address,
+        pytest.raises(AssertionError),
+    ):
+        upload(address.rstrip("/"), large)
+
+
+def test_password_is_asked_for(ensemble):
+    from boneage.prediction import serving
+
+    settings = PageSettings(auth="ann:secret", open_page=False)
+    with serving.serving(ensemble, settings) as address:
+        assert fetch(f"{address.rstrip('/')}/config")[0] == 401
+        forged = json.dumps({"data": [None, "male"]}).encode()
+        status, _ = fetch(
+            f"{address.rstrip('/')}/gradio_api/call/predict",
+            forged,
+            **{"Content-Type": "application/json"},
+        )
+        assert status == 401
+    with (
+        pytest.raises(InputError, match="--auth NAME:PASSWORD is needed"),
+        serving.serving(ensemble, PageSettings(host="0.0.0.0")),
+    ):
+        pass
