@@ -48,9 +48,9 @@ def write_committee(folder: Path, levels: tuple[int, int] = (25, 32)) -> None:
 
     for number, level in enumerate(levels):
         image = keras.Input((64, 64, 1), name="image")
-        logits = keras.layers.Rescaling(0.2, -0.2 * level, name="mask_logits")(image)
-        kernel = keras.layers.Conv2D(1, 1, use_bias=False, name="weighted")
-        member = keras.Model(image, kernel(logits))
+        scaled = keras.layers.Rescaling(0.2, -0.2 * level, name="features")(image)
+        kernel = keras.layers.Conv2D(1, 1, use_bias=False, name="mask_logits")
+        member = keras.Model(image, kernel(scaled))
         kernel.set_weights([np.ones((1, 1, 1, 1))])
         folder.mkdir(parents=True, exist_ok=True)
         member.save(folder / f"member_{number}.keras")
