@@ -82,17 +82,24 @@ def run(
     )
     try:
         status = main(parsed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
-    # a full disk, a read-only folder: the user's to mend, not a defect to trace
-    except OSError as error:
-        print(f"error: {_in_words(error)}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        status = 130
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        status = complain(error)
     sys.exit(status)
+
+
+def complain(error: BaseException) -> int | None:
+    """Say in one line what ended a script; its exit status, None for a defect."""
+    if isinstance(error, InputError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    # a full disk, a read-only folder: the user's to mend, not a defect to trace
+    if isinstance(error, OSError):
+        print(f"error: {_in_words(error)}", file=sys.stderr)
+        return 2
+    if isinstance(error, KeyboardInterrupt):
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return None
 
 
 def part_of(options: object, kind: type[Part]) -> Part:
