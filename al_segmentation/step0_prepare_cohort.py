@@ -19,7 +19,7 @@ from boneage.files import InputError, alone
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ImagePaths):
     """Where the cohort comes from."""
 
     source: Literal["phantom", "folder"] = "phantom"
@@ -38,8 +38,6 @@ class Options(cli.Paths):
     """Their ids, bone ages and sexes; default: the one CSV file in the folder."""
     official_test: bool = False
     """Import as the cohort's official test set (test.csv)."""
-    jobs: int = -1
-    """Processes; -1 for one a core."""
     overwrite: bool = False
     """Do images again that exist."""
 
@@ -59,7 +57,7 @@ def prepare(options: Options) -> None:
             options.annotated,
             options.size_px,
             options.seed,
-            options.jobs,
+            options.workers,
             options.overwrite,
         )
     elif options.from_ is None:
@@ -67,10 +65,10 @@ def prepare(options: Options) -> None:
     else:
         cohort, set_aside = preparation.import_folder(
             options.layout,
-            options.from_,
+            options.from_.absolute(),
             options.csv,
             options.official_test,
-            options.jobs,
+            options.workers,
             options.overwrite,
         )
     male = int(cohort.is_male.sum())

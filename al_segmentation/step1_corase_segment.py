@@ -20,15 +20,13 @@ from boneage.segmentation import coarse, overlap, quality
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ImagePaths):
     """How to threshold."""
 
     published: bool = False
     """Brighten, Otsu x 0.9, dilate, largest component: the published method."""
     truth: Path | None = None
     """Folder of known masks <id>_bin.png: report the Dice against them."""
-    jobs: int = -1
-    """Processes; -1 for one a core."""
     overwrite: bool = False
     """Do radiographs again whose mask exists."""
 
@@ -67,7 +65,7 @@ def segment_all(options: Options, ids: list[int]) -> None:
     ]
     set_aside = []
     work = functools.partial(segment, layout, method)
-    for _, outcome in parallel.stream(work, todo, options.jobs, "coarse masks"):
+    for _, outcome in parallel.stream(work, todo, options.workers, "coarse masks"):
         if isinstance(outcome, parallel.SetAside):
             set_aside.append(outcome)
         else:

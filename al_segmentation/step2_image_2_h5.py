@@ -17,7 +17,7 @@ from boneage.segmentation import annotations, unusable
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ImagePaths):
     """What to pack, and how."""
 
     pool: Literal["annotated", "unannotated", "new"] = "new"
@@ -26,8 +26,6 @@ class Options(cli.Paths):
     """Side of the packed images, px; new pairs take the size of annotated.h5."""
     clip_limit: float = 0.03
     """Contrast limit of the equalisation; 0 for none; new pairs as annotated.h5."""
-    jobs: int = -1
-    """Processes; -1 for one a core."""
 
 
 def main(options: Options) -> None:
@@ -38,12 +36,12 @@ def main(options: Options) -> None:
         written = layout.annotated_h5
     elif options.pool == "annotated":
         taken = annotations.pack_annotated(
-            layout, options.size, options.clip_limit, options.jobs
+            layout, options.size, options.clip_limit, options.workers
         )
         written = layout.annotated_h5
     else:
         taken = annotations.pack_unannotated(
-            layout, options.size, options.clip_limit, options.jobs
+            layout, options.size, options.clip_limit, options.workers
         )
         written = layout.unannotated_h5
     waiting = f"waiting for a mask: {cli.list_some(taken.waiting)}"

@@ -18,13 +18,11 @@ from boneage.files import replacing
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ImagePaths):
     """What to report."""
 
     report: Path | None = None
     """CSV to write, `id,stage,problem`."""
-    jobs: int = -1
-    """Processes; -1 for one a core."""
 
 
 def main(options: Options) -> int:
@@ -33,7 +31,7 @@ def main(options: Options) -> int:
     ids = cohort.read(layout.train_csv).ids.tolist()
     if layout.test_csv.exists():
         ids = sorted({*ids, *cohort.read(layout.test_csv).ids.tolist()})
-    stages = checks.check_all(layout, ids, options.jobs)
+    stages = checks.check_all(layout, ids, options.workers)
     for stage in stages:
         count = f"{stage.complete} of {stage.expected}" if stage.begun else "not begun"
         print(f"{stage.name:<16}{count:>16}   {stage.folder}")

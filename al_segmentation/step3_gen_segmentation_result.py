@@ -18,15 +18,13 @@ from boneage.segmentation import overlap, quality
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ImagePaths):
     """What to segment."""
 
     truth: Path | None = None
     """Folder of known masks <id>_bin.png: report the Dice on those nobody annotated."""
     batch_size: int = 16
     """Radiographs the committee sees at once."""
-    jobs: int = -1
-    """Processes that read radiographs; -1 for one a core."""
     overwrite: bool = False
     """Do radiographs again whose mask exists."""
 
@@ -52,7 +50,7 @@ def segment_all(options: Options, ids: list[int]) -> None:
         i for i in ids if options.overwrite or not inference.is_done(layout, table, i)
     ]
     set_aside = inference.segment_all(
-        layout, todo, table, options.batch_size, options.jobs
+        layout, todo, table, options.batch_size, options.workers
     )
     table.close()
     lines = parallel.report(set_aside)

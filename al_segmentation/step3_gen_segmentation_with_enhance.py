@@ -18,11 +18,9 @@ from boneage.segmentation import hands
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths, hands.Enhancement):
+class Options(cli.ImagePaths, hands.Enhancement):
     """How to enhance."""
 
-    jobs: int = -1
-    """Processes; -1 for one a core."""
     overwrite: bool = False
     """Do hands again that exist."""
 
@@ -52,9 +50,9 @@ def enhance_all(options: Options) -> None:
     ]
     how = cli.part_of(options, hands.Enhancement)
     work = functools.partial(hands.enhance_file, layout, how)
-    _, set_aside = parallel.map_images(work, todo, options.jobs, "enhancing")
+    _, set_aside = parallel.map_images(work, todo, options.workers, "enhancing")
     if todo or not hands.is_packed(layout, ids):
-        set_aside += hands.pack(layout, ids, options.describe(), options.jobs)
+        set_aside += hands.pack(layout, ids, options.describe(), options.workers)
     packed = len(hdf5.read(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.report(set_aside),

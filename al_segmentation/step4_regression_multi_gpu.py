@@ -13,7 +13,7 @@ Interrupted, the same command goes on from the last checkpoint.
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression import fine_tuning, runs
+from boneage.regression import fine_tuning
 from boneage.regression.settings import TrainingSettings, only
 
 
@@ -31,7 +31,8 @@ def main(options: Options) -> None:
     if options.like:
         settings = fine_tuning.like(options.layout, settings, options.like)
     run = fine_tuning.train_run(options.layout, settings)
-    cli.summary(*runs.summary(run), wrote=run.folder)
+    wrote = run.folder if settings.index == 0 else None
+    cli.summary(*fine_tuning.closing(run, settings), wrote=wrote)
 
 
 if __name__ == "__main__":

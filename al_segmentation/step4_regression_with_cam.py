@@ -10,7 +10,7 @@ Writes  the same, and models/regression/<run>/cam_history.h5: the maps of a fixe
 from dataclasses import dataclass, replace
 
 from boneage import cli
-from boneage.regression import fine_tuning, runs
+from boneage.regression import fine_tuning
 from boneage.regression.settings import TrainingSettings, only
 
 
@@ -39,7 +39,8 @@ def main(options: Options) -> None:
         # a run of its own: the other script's has no panel
         settings = replace(settings, run=options.run or f"{settings.run_name}_cam")
     run = fine_tuning.train_run(options.layout, settings, record)
-    cli.summary(*runs.summary(run), wrote=run.folder)
+    wrote = run.folder if settings.index == 0 else None
+    cli.summary(*fine_tuning.closing(run, settings), wrote=wrote)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from boneage.regression.parts import HANDS_BY
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ImagePaths):
     """Which networks, which hands."""
 
     run: str | None = None
@@ -54,7 +54,9 @@ def main(options: Options) -> None:
     for run in wanted:
         try:
             ids = choose(run, options)
-            notes = report.write_run(run, hands, ids, options.batch_size)
+            notes = report.write_run(
+                run, hands, ids, options.batch_size, options.workers
+            )
         except InputError as error:
             set_aside.append(parallel.SetAside(run, str(error)))
             continue

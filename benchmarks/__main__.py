@@ -1,27 +1,54 @@
 """Run every benchmark and print one table of times in the same run.
 
     python -m benchmarks
+    python -m benchmarks --only training_speed --rounds 11
 
-The radiographs are phantoms of an original's size, so that nothing has to be brought.
+Everything is simulated or noise, so that nothing has to be brought. Nothing else should
+run on the machine; the ratios bear it better than the times.
 """
 
-from benchmarks import batches, coarse
+import importlib
+import os
+import time
+from dataclasses import dataclass
+
+import tyro
+
+from benchmarks.timing import HEADER, Size
+from boneage.files import InputError
+
+MODULES = (
+    *("coarse", "images", "committee_speed", "batches", "training_speed"),
+    *("memory", "starting"),
+)
 
 
-def main() -> None:
-    """Print the table: ours, the rival, their ratio, the floor, ours over the floor."""
-    rows = [coarse.compare(), batches.compare()]
-    print(
-        f"{'work':<34}{'ours':>10}{'rival':>10}{'faster':>9}{'floor':>10}{'x floor':>9}"
-    )
-    for row in rows:
-        print(
-            f"{row.work:<34}{row.ours_s * 1e3:>8.1f}ms{row.rival_s * 1e3:>8.1f}ms"
-            f"{row.rival_s / row.ours_s:>9.1f}x{row.floor_s * 1e3:>8.1f}ms"
-            f"{row.ours_s / row.floor_s:>9.2f}x"
-        )
-        print(f"    rival: {row.rival}; floor: {row.floor}")
+@dataclass(frozen=True)
+class Options(Size):
+    """What is measured, and how often."""
+
+    only: tuple[str, ...] = MODULES
+    """Which benchmarks."""
+
+
+def main(options: Options) -> None:
+    """Print the table: ours, the rival, the floor, ratios, what is to be reached."""
+    unknown = [name for name in options.only if name not in MODULES]
+    if unknown:
+        raise InputError(f"--only {unknown[0]}: there are {', '.join(MODULES)}")
+    size = Size(options.quick, 1 if options.quick else options.rounds)
+    # as the scripts: TensorFlow's warnings are worth reading, its notes are not
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    print(HEADER)
+    start = time.monotonic()
+    for name in options.only:
+        for row in importlib.import_module(f"benchmarks.{name}").compare(size):
+            print("\n".join(row.lines()), flush=True)
+    print(f"{time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None

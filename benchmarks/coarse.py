@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from skimage import filters, measure
 
-from benchmarks.timing import Row, medians
+from benchmarks.timing import Row, Size, medians
 from boneage import phantom, radiographs
 from boneage.segmentation import coarse
 
@@ -45,13 +45,14 @@ def ours(path: Path, folder: Path) -> None:
     radiographs.write(folder / "mask.png", mask)
 
 
-def compare() -> Row:
+def compare(size: Size) -> list[Row]:
     """Time both on one phantom of an original's size; the floor is decoding it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "radiograph.png"
         rng = np.random.default_rng(0)
-        radiographs.write(path, phantom.simulate(rng, 120, True, HEIGHT_PX).radiograph)
+        hand = phantom.simulate(rng, 120, True, size.of(HEIGHT_PX, 256))
+        radiographs.write(path, hand.radiograph)
         cv2.setNumThreads(1)
         ours_s, rival_s, floor_s = medians(
             [
@@ -59,10 +60,10 @@ def compare() -> Row:
                 lambda: first_implementation(path, folder),
                 lambda: radiographs.read(path),
             ],
-            rounds=3,
+            size.rounds,
         )
         cv2.setNumThreads(-1)
-    return Row(
+    row = Row(
         "step1, one full-size radiograph",
         ours_s,
         "the first implementation",
@@ -70,3 +71,4 @@ def compare() -> Row:
         "decoding its PNG",
         floor_s,
     )
+    return [row]

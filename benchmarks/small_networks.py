@@ -25,10 +25,11 @@ def build(name: str, image_size: int, weights: str):
     from boneage.regression import backbones
 
     image = keras.Input((image_size, image_size, 3), name="pixels")
-    x = keras.layers.Conv2D(4, 3, strides=4, name="stem")(image)
+    # as in the real ones no bias before batch norm, whose gradient is but rounding
+    x = keras.layers.Conv2D(4, 3, strides=4, use_bias=False, name="stem")(image)
     x = keras.layers.BatchNormalization(name="stem_bn")(x)
     x = keras.layers.Activation("relu", name="stem_end")(x)
-    x = keras.layers.Conv2D(4, 3, padding="same", name="block1")(x)
+    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False, name="block1")(x)
     x = keras.layers.BatchNormalization(name="block1_bn")(x)
     x = keras.layers.Activation("relu", name="block1_end")(x)
     x = keras.layers.Conv2D(4, 1, name="block2")(x)

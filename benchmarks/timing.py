@@ -6,10 +6,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MOST, LEAST = "at most", "at least"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the work is: what `make bench` takes, or a smoke test."""
+
+    quick: bool = False
+    """The smallest sizes that run: to see that everything does, not to measure."""
+    rounds: int = 5
+    """Times that everything is measured, in turn; medians are shown."""
+
+    def of(self, full: int, quick: int) -> int:
+        """One of two sizes."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached: ours over the floor, or its rate over the floor's."""
+
+    bound: str
+    """MOST: seconds or bytes over the floor's; LEAST: images a second over them."""
+    ratio: float
+
+    def reached(self, ours: float, floor: float) -> bool:
+        """Whether ours, in seconds or bytes, keeps to it."""
+        if self.bound == MOST:
+            return ours <= self.ratio * floor
+        return floor >= self.ratio * ours
+
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; seconds an image, medians."""
+    """One line of the table; seconds an image or a start, or MB; medians.
+
+    rival: what a user would otherwise run, NaN where nothing comparable is installed.
+    floor: what the machine cannot avoid.
+    """
 
     work: str
     ours_s: float
@@ -17,6 +52,28 @@ class Row:
     rival_s: float
     floor: str
     floor_s: float
+    goal: Goal | None = None
+    unit: str = "ms"
+
+    def lines(self) -> list[str]:
+        """The row of the table, and what it compares with."""
+        factor = 1e3 if self.unit == "ms" else 1.0
+        shown = [f"{self.work:<40}"]
+        for value in (self.ours_s, self.rival_s, self.floor_s):
+            shown.append(f"{value * factor:>9.1f}{self.unit}")
+        shown.insert(3, f"{self.rival_s / self.ours_s:>8.2f}x")
+        shown.append(f"{self.ours_s / self.floor_s:>8.2f}x")
+        if self.goal is not None:
+            met = self.goal.reached(self.ours_s, self.floor_s)
+            limit = self.goal.ratio if self.goal.bound == MOST else 1 / self.goal.ratio
+            shown.append(f"  <= {limit:.2f}x {'yes' if met else 'NO'}")
+        return ["".join(shown), f"    rival: {self.rival}; floor: {self.floor}"]
+
+
+HEADER = (
+    f"{'work':<40}{'ours':>11}{'rival':>11}{'faster':>9}{'floor':>11}{'x floor':>9}"
+    "  to reach"
+)
 
 
 def medians(functions: list[Callable[[], object]], rounds: int) -> list[float]:

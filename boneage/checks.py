@@ -12,7 +12,7 @@ from boneage import hdf5, parallel, radiographs, twins
 from boneage.cli import list_some
 from boneage.files import InputError
 from boneage.layout import Layout
-from boneage.parallel import SetAside
+from boneage.parallel import ALL_CORES, SetAside, Workers
 
 SMALLEST_PX = 64
 """A radiograph with a shorter side shows no bones."""
@@ -43,17 +43,19 @@ class Stage:
         return self.expected - len(self.problems)
 
 
-def check_all(layout: Layout, ids: Sequence[int], jobs: int = -1) -> list[Stage]:
+def check_all(
+    layout: Layout, ids: Sequence[int], workers: Workers = ALL_CORES
+) -> list[Stage]:
     """Check every stage of the pipeline for every id of the cohort."""
     radiograph = functools.partial(_check_radiograph, layout)
     coarse = functools.partial(_check_mask, layout, Layout.coarse_mask)
     final = functools.partial(_check_mask, layout, Layout.mask)
     hand = functools.partial(_check_hand, layout)
     return [
-        _check("radiographs", layout.radiographs, ids, radiograph, jobs),
-        _check("coarse masks", layout.coarse, ids, coarse, jobs),
-        _check("final masks", layout.segmentation, ids, final, jobs),
-        _check("enhanced hands", layout.hands, ids, hand, jobs),
+        _check("radiographs", layout.radiographs, ids, radiograph, workers),
+        _check("coarse masks", layout.coarse, ids, coarse, workers),
+        _check("final masks", layout.segmentation, ids, final, workers),
+        _check("enhanced hands", layout.hands, ids, hand, workers),
         _check_packed(layout, ids),
     ]
 
@@ -63,7 +65,7 @@ def _check(
     folder: Path,
     ids: Sequence[int],
     check: Callable[[int], np.ndarray | None],
-    jobs: int,
+    workers: Workers,
 ) -> Stage:
     # a cohort without radiographs is not one that has not begun
     begun = name == "radiographs" or any(folder.glob("*.png"))
@@ -71,7 +73,7 @@ def _check(
     if not begun:
         stage.problems = dict.fromkeys(ids, "missing")
         return stage
-    for radiograph_id, outcome in parallel.stream(check, ids, jobs, name):
+    for radiograph_id, outcome in parallel.stream(check, ids, workers, name):
         if isinstance(outcome, SetAside):
             stage.problems[radiograph_id] = outcome.reason
         elif outcome is not None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import tyro
 
+from boneage import parallel
 from boneage.files import InputError
 from boneage.layout import Layout
 
@@ -27,6 +28,31 @@ class Paths:
     def layout(self) -> Layout:
         """The paths below the two folders."""
         return Layout(self.data, self.models)
+
+
+@dataclass(frozen=True)
+class ImagePaths(Paths):
+    """Of the scripts that work image by image: where, and who does it."""
+
+    jobs: int = -1
+    """Processes; -1 for one a core."""
+    scheduler: str = ""
+    """A Dask scheduler, tcp://HOST:PORT: its workers do the images, not this machine;
+    they must see the same files. See docs/SCALING.md."""
+
+    @property
+    def layout(self) -> Layout:
+        """The paths below the two folders; whole ones for other machines."""
+        if self.scheduler:
+            return Layout(self.data.absolute(), self.models.absolute())
+        return super().layout
+
+    @property
+    def workers(self) -> parallel.Workers:
+        """Who does the images."""
+        data = self.data.absolute()
+        there = next(path for path in (data, *data.parents) if path.is_dir())
+        return parallel.Workers(self.jobs, self.scheduler, there)
 
 
 Options = TypeVar("Options", bound=Paths)
@@ -56,17 +82,24 @@ def run(
     )
     try:
         status = main(parsed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
-    # a full disk, a read-only folder: the user's to mend, not a defect to trace
-    except OSError as error:
-        print(f"error: {_in_words(error)}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        status = 130
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        status = complain(error)
     sys.exit(status)
+
+
+def complain(error: BaseException) -> int | None:
+    """Say in one line what ended a script; its exit status, None for a defect."""
+    if isinstance(error, InputError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    # a full disk, a read-only folder: the user's to mend, not a defect to trace
+    if isinstance(error, OSError):
+        print(f"error: {_in_words(error)}", file=sys.stderr)
+        return 2
+    if isinstance(error, KeyboardInterrupt):
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return None
 
 
 def part_of(options: object, kind: type[Part]) -> Part:

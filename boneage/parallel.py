@@ -1,8 +1,14 @@
-"""Map a function over images on all cores."""
+"""Map a function over images: all cores of this machine, or a Dask cluster's."""
 
+import functools
+import itertools
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -12,6 +18,14 @@ from boneage.files import InputError
 AHEAD = 128
 """Results that may wait in memory for whoever takes them."""
 
+PATIENCE_S = 30.0
+"""How long a cluster may be without workers before the work is given up."""
+
+ANSWER_S = 10.0
+"""How long a scheduler may take to answer at first."""
+
+ADDRESS = re.compile(r"(tcp|tls|ws|wss)://.+:\d+")
+
 
 @dataclass(frozen=True)
 class SetAside:
@@ -19,6 +33,24 @@ class SetAside:
 
     item: Any
     reason: str
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work.
+
+    jobs: processes of this machine; -1 for one a core, 1 for none but this one.
+    scheduler: address of a Dask scheduler, whose workers do it instead; "" for none.
+    folder: what these workers must see, because paths are all they are told.
+    """
+
+    jobs: int = -1
+    scheduler: str = ""
+    folder: Path | None = None
+
+
+ALL_CORES = Workers()
+THIS_PROCESS = Workers(jobs=1)
 
 
 def _guarded(function: Callable[[Any], Any], item: Any) -> Any:
@@ -37,22 +69,115 @@ def _in_worker(function: Callable[[Any], Any], item: Any) -> Any:
 
 
 def _in_processes(
-    function: Callable[[Any], Any], items: Sequence[Any], workers: int
-) -> Iterator[Any]:
+    function: Callable[[Any], Any], items: Iterator[Any], jobs: int
+) -> Iterator[tuple[Any, Any]]:
     from joblib import Parallel, delayed
 
-    with Parallel(n_jobs=workers, return_as="generator") as parallel:
+    with Parallel(n_jobs=jobs, return_as="generator") as parallel:
         # a slice at a time: joblib runs ahead of whoever takes the results, and the
         # whole cohort would pile up in memory
-        for start in range(0, len(items), AHEAD):
-            here = items[start : start + AHEAD]
-            yield from parallel(delayed(_in_worker)(function, item) for item in here)
+        while here := list(itertools.islice(items, AHEAD)):
+            outcomes = parallel(delayed(_in_worker)(function, item) for item in here)
+            yield from zip(here, outcomes, strict=True)
+
+
+def _on_cluster(
+    function: Callable[[Any], Any], items: Iterator[Any], workers: Workers
+) -> Iterator[tuple[Any, Any]]:
+    """Yield items with their outcomes, in order; at most a few hundred in flight.
+
+    What a worker that dies had in hand or still held, Dask gives to the others.
+    """
+    if not ADDRESS.fullmatch(workers.scheduler):
+        raise InputError(f"--scheduler {workers.scheduler}: expected tcp://HOST:PORT")
+    try:
+        import distributed
+    except ImportError:
+        raise InputError(
+            "--scheduler needs Dask, which is not installed: pip install "
+            '"dask[distributed]"'
+        ) from None
+    # what it says of lost connections comes as an error of ours, in one line
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    try:
+        client = distributed.Client(workers.scheduler, timeout=ANSWER_S)
+    except OSError as error:
+        raise InputError(
+            f"--scheduler {workers.scheduler}: no Dask scheduler answers there "
+            f"({type(error).__name__})"
+        ) from None
+    with client:
+        cores = _check_workers(client, workers)
+        submit = functools.partial(client.submit, _in_worker, function, pure=False)
+        waiting: deque[tuple[Any, distributed.Future]] = deque()
+        for item in items:
+            waiting.append((item, submit(item)))
+            if len(waiting) >= max(AHEAD, 2 * cores):
+                yield _first(waiting, client)
+        while waiting:
+            yield _first(waiting, client)
+
+
+def _check_workers(client: Any, workers: Workers) -> int:
+    """Threads of the cluster; InputError where a worker cannot do the work."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE_S)
+    except TimeoutError:
+        raise InputError(
+            f"--scheduler {workers.scheduler}: it has no workers; start some with "
+            f"dask worker {workers.scheduler}"
+        ) from None
+    answers = client.run(_sees, workers.folder, on_error="return")
+    for address, answer in answers.items():
+        if isinstance(answer, Exception):
+            raise InputError(
+                f"--scheduler {workers.scheduler}: the worker {address} lacks this "
+                f"package or differs in version ({answer})"
+            )
+        if not answer:
+            raise InputError(
+                f"{workers.folder}: not there for the worker {address}; all workers "
+                "must see the same file system"
+            )
+    return sum(client.nthreads().values())
+
+
+def _sees(folder: Path | None) -> bool:
+    return folder is None or folder.is_dir()
+
+
+def _first(waiting: deque, client: Any) -> tuple[Any, Any]:
+    """Take the first item off, wait for its outcome as long as somebody works."""
+    import distributed
+
+    item, future = waiting.popleft()
+    address = client.scheduler.address
+    while True:
+        try:
+            distributed.wait(future, timeout=PATIENCE_S)
+            return item, future.result()
+        except TimeoutError:
+            if client.status != "running" or client.nthreads():
+                continue
+            raise InputError(
+                f"--scheduler {address}: no worker is left; start some, and the same "
+                "command goes on from here"
+            ) from None
+        except distributed.KilledWorker as error:
+            raise InputError(f"{item}: kills the workers that take it ({error})") from (
+                error
+            )
+        except distributed.CancelledError:
+            raise InputError(
+                f"--scheduler {address}: the scheduler is gone; start it again, and "
+                "the same command goes on from here"
+            ) from None
 
 
 def stream(
     function: Callable[[Any], Any],
-    items: Sequence[Any],
-    jobs: int = -1,
+    items: Collection[Any],
+    workers: Workers = ALL_CORES,
     description: str = "",
 ) -> Iterator[tuple[Any, Any]]:
     """Yield each item with `function` of it, in order, with a progress bar.
@@ -60,28 +185,33 @@ def stream(
     Args:
         function: a picklable function of one item; where it raises InputError the
             item comes with a SetAside, any other error ends the stream.
-        items: ids, paths.
-        jobs: worker processes; -1 for one a core, 1 for none.
+        items: ids, paths, or what makes its items when it is gone through.
+        workers: who does it.
         description: stands before the progress bar.
+
+    Raises:
+        InputError: the Dask cluster cannot be reached, or does not see the files.
     """
-    workers = min((os.cpu_count() or 1) if jobs < 0 else jobs, len(items))
-    if workers <= 1:
-        outcomes = map(_guarded, [function] * len(items), items)
+    count, jobs = len(items), workers.jobs
+    jobs = min((os.cpu_count() or 1) if jobs < 0 else jobs, count)
+    if workers.scheduler and count:
+        outcomes = _on_cluster(function, iter(items), workers)
+    elif jobs <= 1:
+        outcomes = ((item, _guarded(function, item)) for item in items)
     else:
-        outcomes = _in_processes(function, items, workers)
-    progress = tqdm(outcomes, description, total=len(items), disable=None)
-    yield from zip(items, progress, strict=True)
+        outcomes = _in_processes(function, iter(items), jobs)
+    yield from tqdm(outcomes, description, total=count, disable=None)
 
 
 def map_images(
     function: Callable[[Any], Any],
     items: Sequence[Any],
-    jobs: int = -1,
+    workers: Workers = ALL_CORES,
     description: str = "",
 ) -> tuple[list[Any], list[SetAside]]:
     """The whole `stream` at once: the results in order, and the items set aside."""
     results, set_aside = [], []
-    for _, outcome in stream(function, items, jobs, description):
+    for _, outcome in stream(function, items, workers, description):
         chosen = set_aside if isinstance(outcome, SetAside) else results
         chosen.append(outcome)
     return results, set_aside

@@ -11,7 +11,7 @@ from boneage import parallel, phantom, radiographs
 from boneage.cohort import Cohort
 from boneage.files import InputError, replacing, write_json
 from boneage.layout import Layout
-from boneage.parallel import SetAside
+from boneage.parallel import ALL_CORES, SetAside, Workers
 
 OLDEST_PHANTOM_MONTHS = 228
 SMALLEST_PHANTOM_PX = 64
@@ -23,7 +23,7 @@ def simulate_cohort(
     annotated: int = 0,
     size_px: int = 512,
     seed: int = 0,
-    jobs: int = -1,
+    workers: Workers = ALL_CORES,
     overwrite: bool = False,
 ) -> tuple[Cohort, list[SetAside]]:
     """Write `count` phantoms with ages uniform in 1 to 228 months, ids from 1 on.
@@ -60,7 +60,7 @@ def simulate_cohort(
         or not (layout.radiograph(i).exists() and _facts(layout, i).exists())
     ]
     simulate = functools.partial(_simulate_one, layout, size_px, seed)
-    _, set_aside = parallel.map_images(simulate, todo, jobs, "simulating")
+    _, set_aside = parallel.map_images(simulate, todo, workers, "simulating")
     for i in ids[:annotated]:
         mask = layout.annotated / f"{i}_bin.png"
         if overwrite or not mask.exists():
@@ -114,7 +114,7 @@ def import_folder(
     folder: Path,
     csv_path: Path | None = None,
     official_test: bool = False,
-    jobs: int = -1,
+    workers: Workers = ALL_CORES,
     overwrite: bool = False,
 ) -> tuple[Cohort, list[SetAside]]:
     """Copy the radiographs named in a CSV as PNG, and the CSV in the RSNA form.
@@ -157,7 +157,7 @@ def import_folder(
         if overwrite or not layout.radiograph(i).exists()
     ]
     convert = functools.partial(_convert_one, layout)
-    _, unreadable = parallel.map_images(convert, todo, jobs, "importing")
+    _, unreadable = parallel.map_images(convert, todo, workers, "importing")
     bad = [int(entry.item.stem) for entry in unreadable]
     cohort = wanted.select(present & ~np.isin(wanted.ids, bad))
     if not len(cohort):

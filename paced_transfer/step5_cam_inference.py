@@ -21,7 +21,7 @@ from boneage.regression.transfer_runs import Finished
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ImagePaths):
     """Which networks, which hands."""
 
     run: str | None = None
@@ -73,8 +73,10 @@ def explain(one: Finished, options: Options) -> None:
 
     title = one.name if run.folder == one.folder else f"{one.name}, {run.name}"
     title += ", chosen hands" if options.ids else f", {options.part} part"
-    batch_size = options.batch_size
-    predicted = stages.write_run(one.cam, run, title, hands, options.limit, batch_size)
+    limit, batch_size = options.limit, options.batch_size
+    predicted = stages.write_run(
+        one.cam, run, title, hands, limit, batch_size, options.workers
+    )
     stages.write_predictions(one.cam / "predictions.csv", hands, of_part, predicted)
     if len(one.runs) > 1:
         errors = predicted - hands.cohort.bone_age_months

@@ -4,7 +4,7 @@ import pytest
 
 from boneage import parallel
 from boneage.files import InputError
-from boneage.parallel import SetAside
+from boneage.parallel import SetAside, Workers
 
 
 def square_of_even(number: int) -> int:
@@ -19,13 +19,13 @@ def divide_into_12(number: int) -> float:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_outcomes_come_in_order_with_their_items(jobs):
-    outcomes = list(parallel.stream(square_of_even, [9, 5, 2], jobs))
+    outcomes = list(parallel.stream(square_of_even, [9, 5, 2], Workers(jobs)))
     assert outcomes == [(9, 81), (5, SetAside(5, "5: odd")), (2, 4)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_and_what_is_set_aside(jobs):
-    results, set_aside = parallel.map_images(square_of_even, [1, 5, 3], jobs)
+    results, set_aside = parallel.map_images(square_of_even, [1, 5, 3], Workers(jobs))
     assert results == [1, 9]
     assert set_aside == [SetAside(5, "5: odd")]
 
@@ -33,12 +33,12 @@ def test_results_and_what_is_set_aside(jobs):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_any_other_error_ends_the_work(jobs):
     with pytest.raises(ZeroDivisionError):
-        parallel.map_images(divide_into_12, [1, 0, 2], jobs)
+        parallel.map_images(divide_into_12, [1, 0, 2], Workers(jobs))
 
 
 @pytest.mark.parametrize("jobs", [-1, 1, 2])
 def test_nothing_to_do(jobs):
-    assert parallel.map_images(square_of_even, [], jobs) == ([], [])
+    assert parallel.map_images(square_of_even, [], Workers(jobs)) == ([], [])
 
 
 def test_report_names_the_first_and_counts_the_rest():

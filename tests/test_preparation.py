@@ -11,13 +11,16 @@ from test_radiographs import write_dicom
 from boneage import cli, preparation, radiographs
 from boneage import cohort as cohorts
 from boneage.files import InputError
+from boneage.parallel import THIS_PROCESS
 
 STEP = "al_segmentation/step0_prepare_cohort"
 HAND = np.tile(np.arange(80, dtype=np.uint8), (80, 1))
 
 
 def simulate(layout, count=3, **more):
-    return preparation.simulate_cohort(layout, count, size_px=64, jobs=1, **more)
+    return preparation.simulate_cohort(
+        layout, count, size_px=64, workers=THIS_PROCESS, **more
+    )
 
 
 def everything(folder):

@@ -10,6 +10,7 @@ from boneage.cohort import Cohort
 from boneage.explanation import overlays, pictures, report, video
 from boneage.explanation.activation_maps import Explanation, Grid, Panel
 from boneage.hdf5 import Packed
+from boneage.parallel import Workers
 from boneage.regression.parts import Hands
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -215,3 +216,12 @@ def test_without_any_codec_the_error_says_what_to_install(
     monkeypatch.setattr(video, "CODECS", {".webm": "XXXX"})
     with pytest.raises(InputError, match="opencv-python-headless"):
         film(gallery, tmp_path)
+
+
+def test_who_draws_changes_nothing(gallery, tmp_path):
+    for jobs in (1, 2):
+        report.write(tmp_path / str(jobs), "a_run", gallery, workers=Workers(jobs))
+    one, two = (sorted((tmp_path / jobs).iterdir()) for jobs in ("1", "2"))
+    assert [path.name for path in one] == [path.name for path in two]
+    assert len(one) == 6
+    assert [a.read_bytes() for a in one] == [b.read_bytes() for b in two]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
-from boneage import radiographs
+from boneage import parallel, radiographs
 from boneage.cli import list_some
 from boneage.cohort import Cohort
 from boneage.explanation import activation_maps, overlays, page, pictures, video
@@ -18,6 +19,7 @@ from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid
 from boneage.explanation.pictures import signed, years_and_months
 from boneage.files import InputError
 from boneage.hdf5 import Packed
+from boneage.parallel import THIS_PROCESS, Workers
 from boneage.regression import agreement
 from boneage.regression.parts import Hands
 from boneage.regression.runs import Run
@@ -49,7 +51,13 @@ class Gallery:
         return self.explanation.predicted_months - self.hands.cohort.bone_age_months
 
 
-def write_run(run: Run, packed: Packed, ids: np.ndarray, batch_size: int) -> list[str]:
+def write_run(
+    run: Run,
+    packed: Packed,
+    ids: np.ndarray,
+    batch_size: int,
+    workers: Workers = THIS_PROCESS,
+) -> list[str]:
     """Explain hands of a run and write its whole `cam` folder.
 
     Args:
@@ -58,6 +66,7 @@ def write_run(run: Run, packed: Packed, ids: np.ndarray, batch_size: int) -> lis
         packed: segment_all.h5.
         ids: (N,), among the run's predictions, N > 0.
         batch_size: hands a forward pass.
+        workers: who draws.
 
     Returns:
         Notes for the user: what to know before trusting the pictures.
@@ -74,7 +83,8 @@ def write_run(run: Run, packed: Packed, ids: np.ndarray, batch_size: int) -> lis
         panel = activation_maps.read_panel(run.cam_history)
         shown = _hands_of(run, predictions, packed, panel.ids)
         film = video.write_evolution(run.cam, run.name, shown, panel, explainer.grid)
-    write(run.cam, run.name, Gallery(hands, explanation, explainer.grid), film)
+    gallery = Gallery(hands, explanation, explainer.grid)
+    write(run.cam, run.name, gallery, film, workers=workers)
     notes = []
     said = predictions.predicted_months.loc[ids].to_numpy()
     changed = int(
@@ -125,6 +135,7 @@ def write(
     gallery: Gallery,
     evolution: Path | None = None,
     by_error: bool = False,
+    workers: Workers = THIS_PROCESS,
 ) -> None:
     """Write an overlay a hand, contact_sheet.png and index.html of a gallery.
 
@@ -138,6 +149,7 @@ def write(
         evolution: the video in the same folder, when there is one.
         by_error: name the overlays so that they sort by absolute error:
             `error_007.2_<id>.png` in place of `<id>.png`.
+        workers: who draws.
     """
     named = [_file_name(gallery, n, by_error) for n in range(len(gallery.hands))]
     for found in folder.glob("*.png"):
@@ -146,21 +158,12 @@ def write(
     deviations = activation_maps.deviations(gallery.explanation.maps)
     limit_months = overlays.limit_of(deviations)
     on_sheet = set(agreement.spanning(gallery.errors_months, MOST_TILES).tolist())
-    tiles = []
     by_age = np.argsort(gallery.hands.cohort.bone_age_months)
-    for number in tqdm(by_age, "drawing", disable=None):
-        facts = _facts(gallery, number)
-        overlay = overlays.overlay(
-            gallery.hands.image(number, DISPLAY_PX),
-            gallery.grid.upsample(deviations[number]),
-            limit_months,
-        )
-        picture = pictures.with_caption(overlay, facts, limit_months)
-        radiographs.write(folder / named[number], picture[..., ::-1])
-        if number in on_sheet:
-            line = f"{facts['true']} \N{RIGHTWARDS ARROW} {facts['predicted']}"
-            who = f"{facts['id']}  {facts['sex']}"
-            tiles.append(pictures.tile(overlay, who, line))
+    overlays_to_draw = _ToDraw(gallery, by_age, named, deviations)
+    draw = functools.partial(_draw, folder, gallery.grid, limit_months)
+    stream = parallel.stream(draw, overlays_to_draw, workers, "drawing")
+    drawn = zip(by_age, stream, strict=True)
+    tiles = [tile for number, (_, tile) in drawn if number in on_sheet]
     count = len(gallery.hands)
     shown = f"{len(tiles)} of {count}" if len(tiles) < count else str(count)
     header = f"{title}: {shown} hands by true age; true \N{RIGHTWARDS ARROW} predicted"
@@ -169,6 +172,52 @@ def write(
     order = agreement.spanning(gallery.errors_months, count)[::-1]
     cards = [_facts(gallery, number) | {"file": named[number]} for number in order]
     page.write(folder / "index.html", title, cards, limit_months, evolution)
+
+
+@dataclass(frozen=True)
+class _Overlay:
+    """All that drawing one hand needs: hand (row, column), map's deviation, facts."""
+
+    hand: np.ndarray
+    deviation: np.ndarray
+    facts: dict
+    file_name: str
+
+
+class _ToDraw(Sequence):
+    """A gallery's overlays, read from disk only when somebody is about to draw."""
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        order: np.ndarray,
+        named: list[str],
+        deviations: np.ndarray,
+    ) -> None:
+        self.gallery, self.order = gallery, order
+        self.named, self.deviations = named, deviations
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: int) -> _Overlay:
+        number = self.order[place]
+        return _Overlay(
+            self.gallery.hands.image(number, DISPLAY_PX),
+            self.deviations[number],
+            _facts(self.gallery, number),
+            self.named[number],
+        )
+
+
+def _draw(folder: Path, grid: Grid, limit_months: float, one: _Overlay) -> np.ndarray:
+    """Write one overlay; returns its tile for the contact sheet, RGB."""
+    overlay = overlays.overlay(one.hand, grid.upsample(one.deviation), limit_months)
+    picture = pictures.with_caption(overlay, one.facts, limit_months)
+    radiographs.write(folder / one.file_name, picture[..., ::-1])
+    line = f"{one.facts['true']} \N{RIGHTWARDS ARROW} {one.facts['predicted']}"
+    who = f"{one.facts['id']}  {one.facts['sex']}"
+    return pictures.tile(overlay, who, line)
 
 
 def _file_name(gallery: Gallery, number: int, by_error: bool) -> str:

@@ -16,6 +16,7 @@ from boneage.explanation.activation_maps import (
 )
 from boneage.explanation.pictures import signed, years_and_months
 from boneage.files import replacing
+from boneage.parallel import THIS_PROCESS, Workers
 from boneage.regression import agreement
 from boneage.regression.parts import Hands
 from boneage.regression.runs import Run
@@ -25,7 +26,13 @@ HANDS_ON_SHEET = 8
 
 
 def write_run(
-    folder: Path, run: Run, title: str, hands: Hands, limit: int, batch_size: int
+    folder: Path,
+    run: Run,
+    title: str,
+    hands: Hands,
+    limit: int,
+    batch_size: int,
+    workers: Workers = THIS_PROCESS,
 ) -> np.ndarray:
     """Predict a cohort with one network, and show hands from the best to the worst.
 
@@ -39,6 +46,7 @@ def write_run(
         hands: the cohort; ages may be unknown.
         limit: overlays at most.
         batch_size: hands a forward pass.
+        workers: who draws.
 
     Returns:
         Predicted months, (hand,) float32.
@@ -56,7 +64,7 @@ def write_run(
         Explanation(*(part[chosen] for part in explanation)),
         explainer.grid,
     )
-    report.write(folder, title, shown, by_error=True)
+    report.write(folder, title, shown, by_error=True, workers=workers)
     return predicted
 
 

@@ -1,6 +1,7 @@
 """Batches of hands from the packed file, never more than a few in memory."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import keras
@@ -25,6 +26,7 @@ class TrainingBatches(keras.utils.PyDataset):
         augmentation: float,
         seed: int,
         workers: int = 1,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         """Batches of `hands`.
 
@@ -36,11 +38,13 @@ class TrainingBatches(keras.utils.PyDataset):
             augmentation: strength, see `augment`.
             seed: of order and augmentation.
             workers: threads.
+            share: of each batch: the first of 2 processes has (0, 2). `batch_size` is
+                that of all, and a multiple of their number.
         """
         super().__init__(workers=workers, max_queue_size=8)
         self.hands, self.feed, self.size = hands, feed, size
         self.batch_size = min(batch_size, len(hands))
-        self.augmentation, self.seed = augmentation, seed
+        self.augmentation, self.seed, self.share = augmentation, seed, share
         self.start_epoch(0)
 
     def __len__(self) -> int:
@@ -57,35 +61,58 @@ class TrainingBatches(keras.utils.PyDataset):
         """One batch: the network's inputs, and (batch, 1) months."""
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, index])
+        changes = [draw_change(self.size, self.augmentation, rng) for _ in chosen]
+        index, processes = self.share
+        own = np.array_split(np.arange(len(chosen)), processes)[index]
         images = np.stack(
-            [
-                augment(self.hands.image(i, self.size), self.augmentation, rng)
-                for i in chosen
-            ]
+            [changes[n].of(self.hands.image(chosen[n], self.size)) for n in own]
         )
+        chosen = chosen[own]
         cohort = self.hands.cohort
         months = cohort.bone_age_months[chosen].astype(np.float32)[:, np.newaxis]
         return self.feed(images, cohort.is_male[chosen]), months
 
 
-def augment(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Turn, scale, shift, mirror, and change brightness of a hand.
+@dataclass(frozen=True)
+class Change:
+    """What augmentation does to one hand; None for nothing.
 
-    image: (size, size) uint8. strength 1: 15 degrees, 10 per cent of size, 10 per cent
-    of gamma and gain, half of the hands mirrored; 0 leaves the hand as it is. Scale
-    stays small, for the size of the crop says little but that of bones says much.
+    matrix: (2, 3), from the old to the new place. levels: (256,) uint8, the new grey
+    value of each.
+    """
+
+    matrix: np.ndarray | None
+    is_mirrored: bool = False
+    levels: np.ndarray | None = None
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """Change a hand, (size, size) uint8."""
+        if self.matrix is None:
+            return image
+        image = cv2.warpAffine(image, self.matrix, image.shape)
+        return cv2.LUT(cv2.flip(image, 1) if self.is_mirrored else image, self.levels)
+
+
+def draw_change(size: int, strength: float, rng: np.random.Generator) -> Change:
+    """Draw a turn, scale, shift, mirroring, and brightness for a hand of `size` px.
+
+    strength 1: 15 degrees, 10 per cent of size, 10 per cent of gamma and gain, half of
+    the hands mirrored; 0 leaves the hand as it is. Scale stays small, for the size of
+    the crop says little but that of bones says much.
     """
     if strength == 0:
-        return image
-    size = image.shape[0]
+        return Change(None)
     angle_degrees = rng.uniform(-15, 15) * strength
     scale = 1 + rng.uniform(-0.1, 0.1) * strength
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle_degrees, scale)
     matrix[:, 2] += rng.uniform(-0.1, 0.1, 2) * strength * size
-    image = cv2.warpAffine(image, matrix, (size, size))
-    if rng.random() < 0.5:
-        image = cv2.flip(image, 1)
+    is_mirrored = bool(rng.random() < 0.5)
     gamma = np.exp(rng.uniform(-0.1, 0.1) * strength)
     gain = 1 + rng.uniform(-0.1, 0.1) * strength
     levels = np.linspace(0, 1, 256) ** gamma * gain * 255
-    return cv2.LUT(image, levels.clip(0, 255).astype(np.uint8))
+    return Change(matrix, is_mirrored, levels.clip(0, 255).astype(np.uint8))
+
+
+def augment(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Change a hand, (size, size) uint8, by chance; see `draw_change`."""
+    return draw_change(image.shape[0], strength, rng).of(image)

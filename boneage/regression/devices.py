@@ -1,8 +1,11 @@
-"""The one door to devices: one, many, or none take the same path."""
+"""The one door to devices: one, many, on one machine or several, on any backend."""
+
+from __future__ import annotations
 
 import contextlib
 
-import tensorflow as tf
+import keras
+import numpy as np
 
 from boneage.files import InputError
 
@@ -10,22 +13,32 @@ from boneage.files import InputError
 class OneDevice(contextlib.nullcontext):
     """Nothing to distribute over."""
 
-    replicas = 1
+    replicas, processes, index = 1, 1, 0
 
     def __init__(self, names: str) -> None:
-        """`names` says what TensorFlow computes on."""
+        """`names` says what is computed on."""
         super().__init__()
         self.names = names
 
+    def evaluated(self, model: keras.Model) -> keras.Model:
+        """The network to predict with."""
+        return model
 
-class ManyDevices:
-    """Every device holds a copy of the network; gradients are averaged."""
+    def agreed(self, value: float) -> float:
+        """The same number for all processes."""
+        return value
+
+
+class ManyDevices(OneDevice):
+    """TensorFlow: every device holds a copy of the network; gradients are averaged."""
 
     def __init__(self, names: list[str]) -> None:
         """Devices by TensorFlow's names, such as GPU:0."""
+        import tensorflow as tf
+
+        super().__init__(", ".join(names))
         self.strategy = tf.distribute.MirroredStrategy(names)
         self.replicas = len(names)
-        self.names = ", ".join(names)
 
     def __enter__(self) -> None:
         self._scope = self.strategy.scope()
@@ -35,22 +48,103 @@ class ManyDevices:
         self._scope.__exit__(*error)
 
 
-def distribution(devices: str, kind: str = "GPU") -> OneDevice | ManyDevices:
-    """A context to build and compile in, with the number of its `replicas`.
+class JaxDevices(OneDevice):
+    """JAX: batches are spread over devices of all processes; one program, one network.
+
+    Batch norm sees the whole batch, so that any number of devices trains as one.
+    """
+
+    def __init__(self, chosen: list, kind: str) -> None:
+        """`chosen`: JAX devices, the same number of each process."""
+        import jax
+
+        super().__init__(f"{len(chosen)} {kind}s by JAX")
+        self.replicas = len(chosen)
+        self.processes, self.index = jax.process_count(), jax.process_index()
+        self._distribution = keras.distribution.DataParallel(
+            devices=[f"{kind.lower()}:{device.id}" for device in chosen],
+            auto_shard_dataset=False,
+        )
+        self._copy: keras.Model | None = None
+
+    def __enter__(self) -> None:
+        self._scope = self._distribution.scope()
+        self._scope.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._scope.__exit__(*error)
+
+    def evaluated(self, model: keras.Model) -> keras.Model:
+        """A copy on one device of this process: the other ones need not take part."""
+        if self._copy is None:
+            self._copy = keras.models.clone_model(model)
+        self._copy.set_weights(model.get_weights())
+        return self._copy
+
+    def agreed(self, value: float) -> float:
+        """The first process's number, so that all take the same decisions."""
+        if self.processes == 1:
+            return value
+        from jax.experimental import multihost_utils
+
+        return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
+
+
+def distribution(devices: str, kind: str = "GPU") -> OneDevice:
+    """A context to build, compile and fit in, with the number of its `replicas`.
 
     Args:
-        devices: a number, or "all".
+        devices: a number, or "all"; of each process.
         kind: GPU; CPU for tests on logical devices.
 
     Raises:
         InputError: this machine has no such number of them.
     """
-    here = len(tf.config.list_logical_devices(kind))
     if devices != "all" and not devices.isdecimal():
         raise InputError(f"--devices {devices}: expected a number or all")
-    wanted = max(here, 1) if devices == "all" else int(devices)
-    if wanted == 0 or wanted > max(here, 1):
-        raise InputError(f"--devices {devices}: this machine has {here} {kind}s")
+    if keras.backend.backend() == "jax":
+        return _of_jax(devices)
+    if keras.backend.backend() == "torch":
+        if devices not in ("1", "all"):
+            raise InputError(
+                f"--devices {devices}: on PyTorch one device; KERAS_BACKEND=tensorflow "
+                "and KERAS_BACKEND=jax train on several"
+            )
+        return OneDevice("one device by PyTorch")
+    import tensorflow as tf
+
+    wanted, here = _number(devices, len(tf.config.list_logical_devices(kind)), kind)
     if wanted == 1:
         return OneDevice(f"{kind}:0" if here else "CPU")
     return ManyDevices([f"{kind}:{index}" for index in range(wanted)])
+
+
+def make_deterministic() -> None:
+    """Have every later operation give the same bits each time; InputError elsewhere."""
+    if keras.backend.backend() != "tensorflow":
+        raise InputError("--deterministic: works on TensorFlow alone; leave it out")
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def _of_jax(devices: str) -> OneDevice:
+    import jax
+
+    kind = jax.local_devices()[0].platform.upper()
+    wanted, _ = _number(devices, len(jax.local_devices()), kind)
+    of_process = [jax.local_devices(i)[:wanted] for i in range(jax.process_count())]
+    chosen = [device for some in of_process for device in some]
+    if len(chosen) == 1:
+        return OneDevice(f"{kind}:0 by JAX")
+    if len(chosen) < wanted * jax.process_count():
+        raise InputError(f"--devices {devices}: not every machine has {wanted} {kind}s")
+    return JaxDevices(chosen, kind)
+
+
+def _number(devices: str, here: int, kind: str) -> tuple[int, int]:
+    """How many devices are wanted, and how many are here."""
+    wanted = max(here, 1) if devices == "all" else int(devices)
+    if wanted == 0 or wanted > max(here, 1):
+        raise InputError(f"--devices {devices}: this machine has {here} {kind}s")
+    return wanted, here

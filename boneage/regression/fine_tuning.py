@@ -1,11 +1,14 @@
 """From settings to a finished run folder; mistakes are found before Keras starts."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from boneage.files import InputError, alone, read_json
 from boneage.layout import Layout
+from boneage.regression import runs
+from boneage.regression.cluster import joined
 from boneage.regression.parts import Hands, Parts
 from boneage.regression.runs import (
     NOTHING_BEFORE,
@@ -16,7 +19,10 @@ from boneage.regression.runs import (
 )
 from boneage.regression.settings import TrainingSettings
 
-MAY_CHANGE = ("patience", "devices", "workers", "checkpoint_minutes")
+MAY_CHANGE = (
+    *("patience", "devices", "workers", "checkpoint_minutes"),
+    *("cluster", "processes", "index"),
+)
 """Settings with which an interrupted run may go on differently."""
 
 NEW = {"deterministic": False}
@@ -40,8 +46,9 @@ def train_run(
     settings.check()
     parts = Parts.read(layout, settings)
     run = Run(layout.regression / settings.run_name)
-    train(run, settings, parts, recorder=recorder)
-    if recorder and not run.cam_history.exists():
+    with joined(settings):
+        train(run, settings, parts, recorder=recorder)
+    if settings.index == 0 and recorder and not run.cam_history.exists():
         raise InputError(
             f"{run.cam_history}: not there, the run was trained without a panel; "
             "train another with --run"
@@ -84,6 +91,13 @@ def like(layout: Layout, settings: TrainingSettings, name: str) -> TrainingSetti
     return replace(again, **{"run": f"{again.run_name}_again"} | kept)
 
 
+def closing(run: Run, settings: TrainingSettings) -> list[str]:
+    """A script's closing lines."""
+    if settings.index:
+        return [f"process {settings.index} is done; process 0 predicts and writes"]
+    return runs.summary(run)
+
+
 def train(
     run: Run,
     settings: TrainingSettings,
@@ -98,14 +112,16 @@ def train(
     Raises:
         InputError: the folder holds another training.
     """
-    with alone(run.folder):
+    # of several processes the first alone writes
+    with alone(run.folder) if settings.index == 0 else contextlib.nullcontext():
         check_unchanged(run, settings, parts, origin)
         if run.predictions.exists():
             print(f"{run.name} is trained already")
             return
         from boneage.regression.training import Training
 
-        after_epoch = recorder(run, parts.validation) if recorder else None
+        writes = settings.index == 0
+        after_epoch = recorder(run, parts.validation) if recorder and writes else None
         Training(run, settings, parts, origin).train(after_epoch)
 
 

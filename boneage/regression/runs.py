@@ -205,7 +205,8 @@ def provenance() -> dict:
         commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:  # no git on this machine
         commit = ""
-    packages = ("keras", "tensorflow", "numpy", "opencv-python-headless", "h5py")
+    packages = ("keras", "tensorflow", "jax", "torch", "numpy", "h5py")
+    packages += ("opencv-python-headless",)
     versions = {}
     for package in packages:
         try:

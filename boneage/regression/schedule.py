@@ -33,6 +33,9 @@ class RateByStep(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Set the rate of this step."""
+        if keras.backend.backend() == "jax":
+            # there `fit` holds the state outside of the network, the rate, too
+            self.model.jax_state_sync()
         self.model.optimizer.learning_rate.assign(self.rate(self.step))
         self.step += 1
 

@@ -32,7 +32,7 @@ class RegressionSettings:
     batch_size: int = 16
     """Hands a step and device."""
     devices: str = "1"
-    """GPUs to use: a number, or all."""
+    """GPUs to use (of each machine): a number, or all."""
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
     """Compute in 16 bits where the machine is faster at it; weights keep 32."""
     loss: Literal["mae", "mse", "huber"] = "mae"
@@ -100,10 +100,28 @@ class TrainingSettings(RegressionSettings):
     """Epochs over which the rate rises from zero."""
     decay: Literal["cosine", "none"] = "cosine"
     """What the rate does after the warm-up: down a cosine, or nothing."""
+    cluster: str = ""
+    """HOST:PORT where process 0 listens, to train with a process on every machine, on
+    JAX; all must see the same files. See docs/SCALING.md."""
+    processes: int = 1
+    """Processes of --cluster, one a machine."""
+    index: int = 0
+    """This process's number, from 0; process 0 alone writes."""
 
     def check(self) -> None:
         """Raise InputError where a number or a block makes no sense."""
         super().check()
+        if bool(self.cluster) != (self.processes > 1):
+            raise InputError(
+                f"--cluster {self.cluster or '(none)'}, --processes {self.processes}: "
+                "several processes need --cluster HOST:PORT, and a cluster several"
+            )
+        if self.cluster and not re.fullmatch(r".+:\d+", self.cluster):
+            raise InputError(f"--cluster {self.cluster}: expected HOST:PORT")
+        if not 0 <= self.index < self.processes:
+            raise InputError(
+                f"--index {self.index}: expected 0 to {self.processes - 1}"
+            )
         at_least(1, epochs=self.epochs, patience=self.patience)
         at_least(0, warmup_epochs=self.warmup_epochs)
         if not 0 < self.learning_rate < np.inf:

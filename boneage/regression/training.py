@@ -9,13 +9,15 @@ from dataclasses import asdict
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from boneage import networks
 from boneage.files import InputError, replacing
 from boneage.regression import backbones, regressor, runs
 from boneage.regression.batches import TrainingBatches
-from boneage.regression.devices import distribution
+from boneage.regression.devices import distribution, make_deterministic
 from boneage.regression.parts import Hands, Parts
 from boneage.regression.schedule import OneEpoch, RateByStep, learning_rate
 from boneage.regression.settings import TrainingSettings
@@ -53,7 +55,7 @@ class Training:
         self.run.folder.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(settings.seed)
         if settings.deterministic:
-            tf.config.experimental.enable_op_determinism()
+            make_deterministic()
         self.scope = distribution(settings.devices)
         print(
             f"{len(parts.train)} hands to train on, {len(parts.validation)} to choose "
@@ -79,7 +81,13 @@ class Training:
             settings.augmentation,
             settings.seed,
             settings.workers,
+            (self.scope.index, self.scope.processes),
         )
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that leaves files."""
+        return self.scope.index == 0
 
     @property
     def ages(self) -> np.ndarray:
@@ -163,7 +171,7 @@ class Training:
                 best_weights = self.model.get_weights()
             self._log(row)
             if after_epoch is not None:
-                after_epoch(self.model, row["epoch"])
+                after_epoch(self.scope.evaluated(self.model), row["epoch"])
             if time.monotonic() - saved_at > settings.checkpoint_minutes * 60:
                 self._save_best(best_weights)
                 self._checkpoint()
@@ -176,18 +184,19 @@ class Training:
         start, steps = time.monotonic(), len(self.batches)
         self.batches.start_epoch(self.origin.epochs + epoch)
         rate = functools.partial(learning_rate, self.settings, steps)
-        fitted = self.model.fit(
-            self.batches,
-            initial_epoch=epoch,
-            epochs=self.settings.epochs,
-            shuffle=False,  # the batches are in this epoch's order already
-            callbacks=[RateByStep(rate, epoch * steps), OneEpoch()],
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
+        with self.scope:
+            fitted = self.model.fit(
+                self.batches,
+                initial_epoch=epoch,
+                epochs=self.settings.epochs,
+                shuffle=False,  # the batches are in this epoch's order already
+                callbacks=[RateByStep(rate, epoch * steps), OneEpoch()],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
         validation = self.parts.validation
-        predicted = self.predict(self.model, validation)
+        predicted = self.predict(self.scope.evaluated(self.model), validation)
         true = validation.cohort.bone_age_months
-        mae = np.abs(predicted - true).mean()
+        mae = self.scope.agreed(np.abs(predicted - true).mean())
         loss = keras.losses.get(LOSSES[self.settings.loss]())(true, predicted)
         seconds = time.monotonic() - start
         print(f"validation MAE {mae:.2f} months, {seconds:.0f} s")
@@ -206,16 +215,24 @@ class Training:
 
     def _log(self, row: dict) -> None:
         """Add a row to history.csv and to TensorBoard."""
+        if not self.writes:
+            return
         with replacing(self.run.history) as temporary:
             pd.DataFrame(self.history).to_csv(temporary, index=False)
-        writer = tf.summary.create_file_writer(str(self.run.tensorboard))
-        with writer.as_default(step=row["epoch"]):
-            for name in row.keys() - {"epoch", "seconds"}:
-                tf.summary.scalar(name, row[name])
+        values = [
+            Summary.Value(tag=name, simple_value=row[name])
+            for name in sorted(row.keys() - {"epoch", "seconds"})
+        ]
+        writer = EventFileWriter(str(self.run.tensorboard))
+        event = Event(step=row["epoch"], wall_time=time.time())
+        event.summary.value.extend(values)
+        writer.add_event(event)
         writer.close()
 
     def _checkpoint(self) -> None:
         """Write the whole state after this epoch, and remove the one before."""
+        if not self.writes:
+            return
         name = f"last_{self.history[-1]['epoch']}.keras"
         with replacing(self.run.folder / name) as temporary:
             self.model.save(temporary)
@@ -225,18 +242,21 @@ class Training:
 
     def _save_best(self, weights: list[np.ndarray] | None) -> None:
         """Write the network with `weights`, the best epoch's, where they are new."""
-        if weights is None:
+        if weights is None or not self.writes:
             return
-        current = self.model.get_weights()
-        self.model.set_weights(weights)
+        model = self.scope.evaluated(self.model)
+        current = model.get_weights()
+        model.set_weights(weights)
         # the same layers in a model that was never compiled: saved without optimizer
-        network = keras.Model(self.model.inputs, self.model.outputs, name="bone_age")
+        network = keras.Model(model.inputs, model.outputs, name="bone_age")
         with replacing(self.run.model) as temporary:
             network.save(temporary)
-        self.model.set_weights(current)
+        model.set_weights(current)
 
     def _write_config(self) -> None:
         """Write the run's facts; the best epoch's once there is one."""
+        if not self.writes:
+            return
         settings, best = self.settings, self.best or {}
         self.run.write_config(
             {
@@ -275,6 +295,8 @@ class Training:
 
     def _finish(self) -> None:
         """Predict validation and test with the best epoch; remove the checkpoint."""
+        if not self.writes:
+            return
         model = self.run.load_model()
         tables = []
         for part in ("validation", "test"):

@@ -9,7 +9,7 @@ import numpy as np
 from boneage import hdf5, parallel, radiographs
 from boneage.files import InputError, alone, only_one, up_to_date
 from boneage.layout import Layout
-from boneage.parallel import SetAside
+from boneage.parallel import ALL_CORES, THIS_PROCESS, SetAside, Workers
 from boneage.segmentation import unusable
 
 PACKED_BY = "al_segmentation/step2_image_2_h5.py"
@@ -102,7 +102,10 @@ def mask_of_person(layout: Layout, radiograph_id: int) -> Path | None:
 
 
 def pack_annotated(
-    layout: Layout, size: int = 256, clip_limit: float = 0.03, jobs: int = -1
+    layout: Layout,
+    size: int = 256,
+    clip_limit: float = 0.03,
+    workers: Workers = ALL_CORES,
 ) -> TakenIn:
     """Pack gt/annotated anew, and what gt/new holds by now, into annotated.h5.
 
@@ -121,7 +124,7 @@ def pack_annotated(
         )
     work = functools.partial(_prepare_pair, size, clip_limit)
     ids, set_aside = sorted(pairs), []
-    stream = parallel.stream(work, [pairs[i] for i in ids], jobs, "annotated")
+    stream = parallel.stream(work, [pairs[i] for i in ids], workers, "annotated")
     with (
         only_one(layout.annotated_h5),
         hdf5.create(
@@ -170,7 +173,7 @@ def take_in_new(layout: Layout) -> TakenIn:
         ]
         work = functools.partial(_prepare_pair, packed.size, clip_limit_of(packed))
         prepared, set_aside = parallel.map_images(
-            work, [pairs[i] for i in finished], jobs=1, description="new pairs"
+            work, [pairs[i] for i in finished], THIS_PROCESS, description="new pairs"
         )
         bad = {entry.item for entry in set_aside}
         added = [i for i in finished if pairs[i] not in bad]
@@ -194,7 +197,10 @@ def _flagged(layout: Layout, pair: tuple[Path, Path]) -> SetAside | None:
 
 
 def pack_unannotated(
-    layout: Layout, size: int = 256, clip_limit: float = 0.03, jobs: int = -1
+    layout: Layout,
+    size: int = 256,
+    clip_limit: float = 0.03,
+    workers: Workers = ALL_CORES,
 ) -> TakenIn:
     """Pack every radiograph outside gt/annotated into unannotated.h5, the pool.
 
@@ -210,7 +216,7 @@ def pack_unannotated(
     work = functools.partial(_prepare_path, size, clip_limit)
     added, set_aside = [], []
     stream = parallel.stream(
-        work, [layout.radiograph(i) for i in ids], jobs, "unannotated"
+        work, [layout.radiograph(i) for i in ids], workers, "unannotated"
     )
     with (
         alone(layout.unannotated_h5),

@@ -5,7 +5,7 @@ import numpy as np
 from boneage import hdf5
 from boneage.files import InputError
 from boneage.layout import Layout
-from boneage.parallel import report
+from boneage.parallel import THIS_PROCESS, report
 from boneage.segmentation import annotations, selection, unusable, waiting
 from boneage.segmentation.oracle import FinishAsking, Leave, Oracle, Query
 from boneage.segmentation.query_log import QueryLog
@@ -64,7 +64,7 @@ def ask(
             print("left; the same command goes on from here")
             return False
     taken = annotations.pack_annotated(
-        layout, pool.size, annotations.clip_limit_of(pool), jobs=1
+        layout, pool.size, annotations.clip_limit_of(pool), THIS_PROCESS
     )
     print(
         "\n".join([*report(taken.set_aside), f"{len(taken.added)} first annotations"])

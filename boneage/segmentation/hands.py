@@ -12,7 +12,7 @@ from boneage import hdf5, parallel, radiographs
 from boneage.files import InputError, at_least, up_to_date
 from boneage.hdf5 import HAND_PX
 from boneage.layout import Layout
-from boneage.parallel import SetAside
+from boneage.parallel import ALL_CORES, SetAside, Workers
 from boneage.radiographs import Mask, equalise, from_square, resize, to_uint8
 from boneage.segmentation.coarse import largest_hand
 
@@ -199,7 +199,7 @@ def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
 
 
 def pack(
-    layout: Layout, ids: Sequence[int], preprocessing: str, jobs: int = -1
+    layout: Layout, ids: Sequence[int], preprocessing: str, workers: Workers = ALL_CORES
 ) -> list[SetAside]:
     """Pack the final hands that exist into segment_all.h5.
 
@@ -214,7 +214,7 @@ def pack(
         )
     set_aside = []
     with hdf5.create(layout.hands_h5, len(paths), HAND_PX, preprocessing) as writer:
-        for path, outcome in parallel.stream(_read_hand, paths, jobs, "packing"):
+        for path, outcome in parallel.stream(_read_hand, paths, workers, "packing"):
             if isinstance(outcome, SetAside):
                 set_aside.append(outcome)
             else:

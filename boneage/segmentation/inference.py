@@ -8,7 +8,7 @@ import numpy as np
 from boneage import parallel, radiographs
 from boneage.files import up_to_date
 from boneage.layout import Layout
-from boneage.parallel import SetAside
+from boneage.parallel import ALL_CORES, SetAside, Workers
 from boneage.segmentation import annotations, hands, queries
 from boneage.segmentation.committee import Committee
 from boneage.segmentation.quality import QualityTable, assess
@@ -19,7 +19,7 @@ def segment_all(
     ids: Sequence[int],
     table: QualityTable,
     batch_size: int = 16,
-    jobs: int = -1,
+    workers: Workers = ALL_CORES,
 ) -> list[SetAside]:
     """Write the mask of each id and its row of `table`; returns what was set aside.
 
@@ -28,14 +28,14 @@ def segment_all(
     """
     drawn = [i for i in ids if annotations.mask_of_person(layout, i) is not None]
     work = functools.partial(_take_over, layout)
-    set_aside = _finish(table, parallel.stream(work, drawn, jobs, "annotated"))
+    set_aside = _finish(table, parallel.stream(work, drawn, workers, "annotated"))
     rest = sorted(set(ids) - set(drawn))
     if not rest:
         return set_aside
     committee = Committee.load(layout.committee)
     prepare = functools.partial(_prepare, layout, committee.size, committee.clip_limit)
     batch = []
-    for radiograph_id, outcome in parallel.stream(prepare, rest, jobs, "segmenting"):
+    for radiograph_id, outcome in parallel.stream(prepare, rest, workers, "segmenting"):
         if isinstance(outcome, SetAside):
             set_aside.append(outcome)
         else:

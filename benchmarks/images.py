@@ -1,0 +1,74 @@
+"""step2_image_2_h5 and the enhancing of step 3, beside reading and writing alone."""
+
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage import exposure, transform
+
+from benchmarks.timing import MOST, Goal, Row, Size, medians
+from boneage import hdf5, phantom, radiographs
+from boneage.layout import Layout
+from boneage.segmentation import annotations, hands
+
+HEIGHT_PX = 2044
+"""Median height of the RSNA originals."""
+
+
+def by_scikit_image(radiograph: np.ndarray, size: int) -> np.ndarray:
+    """What a plain script does: equalise the radiograph, then shrink it."""
+    equalised = exposure.equalize_adapthist(radiograph, clip_limit=0.03)
+    return (transform.resize(equalised, (size, size)) * 255).astype(np.uint8)
+
+
+def compare(size: Size) -> list[Row]:
+    """Time both steps on one phantom of an original's size."""
+    with tempfile.TemporaryDirectory() as name:
+        layout = Layout(Path(name), Path(name))
+        rng = np.random.default_rng(0)
+        hand = phantom.simulate(rng, 120, True, size.of(HEIGHT_PX, 256))
+        radiographs.write(layout.radiograph(1), hand.radiograph)
+        radiographs.write(layout.mask(1), hand.mask)
+        how = hands.Enhancement()
+        hands.enhance_file(layout, how, 1)
+        final = radiographs.read(layout.hand(1))
+        small = annotations.prepare(hand.radiograph, 256, 0.03)
+        path, packed = layout.radiograph(1), Path(name) / "pool.h5"
+
+        def pack(image: np.ndarray) -> None:
+            with hdf5.create(packed, 1, 256, "this benchmark") as writer:
+                writer.add(1, image)
+
+        def read_both() -> np.ndarray:
+            radiographs.read(layout.mask(1))
+            return radiographs.read(path)
+
+        cv2.setNumThreads(1)
+        times = medians(
+            [
+                lambda: pack(annotations.prepare(radiographs.read(path), 256, 0.03)),
+                lambda: pack(by_scikit_image(radiographs.read(path), 256)),
+                lambda: [radiographs.read(path), pack(small)],
+                lambda: hands.enhance_file(layout, how, 1),
+                lambda: radiographs.write(
+                    layout.hand(2), by_scikit_image(read_both(), hdf5.HAND_PX)
+                ),
+                lambda: [read_both(), radiographs.write(layout.hand(2), final)],
+            ],
+            size.rounds,
+        )
+        cv2.setNumThreads(-1)
+    rival = "CLAHE of scikit-image at full size"
+    return [
+        Row(
+            "step2_image_2_h5, one radiograph",
+            *(times[0], rival, times[1], "decoding and packing alone", times[2]),
+            Goal(MOST, 2.0),
+        ),
+        Row(
+            "step 3, enhancing one hand",
+            *(times[3], rival, times[4], "decoding and encoding alone", times[5]),
+            Goal(MOST, 2.0),
+        ),
+    ]
