@@ -394,7 +394,7 @@ def test_importing_it_is_instant():
     assert done.returncode == 0
 
 
-def test_shipped_models_say_the_same(trained, layout, hand, capsys):
+def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbone):
     ship = script("ship")
     ship.main(
         ship.Options(

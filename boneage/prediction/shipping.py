@@ -50,6 +50,25 @@ class Shipped:
     hands: int
 
 
+def in_single_precision(model: keras.Model, config: dict) -> keras.Model:
+    """The same network, computing in 32 bits whatever it was trained in.
+
+    bfloat16 takes many times as long on processors that were not made for it.
+    """
+    from boneage.regression import regressor
+
+    network = regressor.build(
+        config["backbone"],
+        config["image_size"],
+        "none",
+        regressor.takes_sex(model),
+        config["age_mean_months"],
+        config["age_deviation_months"],
+    )
+    network.set_weights(model.get_weights())
+    return network
+
+
 def halve(model: keras.Model, path: Path) -> None:
     """Write a network, without optimizer, with weights in 16 bits.
 
@@ -163,7 +182,7 @@ def ship_run(
     config, table = run.read_config(), run.read_predictions()
     hands = _hands(hands_of, run, config, table)
     model = run.load_model()
-    halve(model, target.model)
+    halve(in_single_precision(model, config), target.model)
     size, light = config["image_size"], target.load_model()
     before = runs.predict(model, hands, size, BATCH_SIZE)
     after = runs.predict(light, hands, size, BATCH_SIZE)
