@@ -101,6 +101,8 @@ def _add(
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    # the same images give the same file, whenever it is written
+    creation.set_obj_track_times(False)
     space = h5py.h5s.create_simple(shape)
     kind = h5py.h5t.py_create(np.dtype(dtype))
     made = h5py.h5d.create(file.id, name.encode(), kind, space, creation)
