@@ -129,7 +129,9 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         InputError: one does; the lock vanishes with the process that holds it.
     """
-    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    path = folder.with_name(f".{folder.name}.lock")
+    lock = filelock.FileLock(path, timeout=0)
+    made = [place for place in path.parents if not place.exists()]
     with naming(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -139,6 +141,13 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if made and list(path.parent.iterdir()) == [path]:
+            # nothing came of it: wrong options leave no folder behind
+            path.unlink()
+            # another process may have begun there meanwhile
+            with contextlib.suppress(OSError):
+                for place in made:
+                    place.rmdir()
         lock.release()
 
 

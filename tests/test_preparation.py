@@ -24,7 +24,9 @@ def simulate(layout, count=3, **more):
 
 
 def everything(folder):
-    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Bytes of each file but the locks, by path."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
+    return {path: path.read_bytes() for path in files}
 
 
 def test_simulated_cohort_is_complete(made_cohort):
