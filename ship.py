@@ -31,6 +31,8 @@ class Options(cli.Paths):
     """What they were trained on, for the model card."""
     terms: str = ""
     """Under which the weights may be used, for the model card."""
+    failures: str = ""
+    """What they are known to fail on, for the model card."""
     out: Path | None = None
     """Folder to write; default: pretrained in the models' folder."""
     views: int = asking.VIEWS
@@ -51,7 +53,13 @@ def main(options: Options) -> None:
 
     chosen = named_runs(layout, options.runs)
     shipped = shipping.ship(
-        layout, chosen, out, options.training_data, options.terms, options.views
+        layout,
+        chosen,
+        out,
+        options.training_data,
+        options.terms,
+        options.views,
+        options.failures,
     )
     cli.summary(
         *[

@@ -7,10 +7,8 @@ file is loaded and computes like any other.
 from __future__ import annotations
 
 import io
-import math
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +19,9 @@ from tqdm import tqdm
 from boneage import cohort, hdf5
 from boneage.files import InputError, read_json, replacing, write_json
 from boneage.layout import Layout
-from boneage.prediction import output, views
-from boneage.prediction.asking import STATEMENT, Ensemble
+from boneage.prediction import views
+from boneage.prediction.asking import Ensemble
+from boneage.prediction.card import Shipped, write_card
 from boneage.regression import runs
 from boneage.regression.parts import HANDS_BY, Hands
 from boneage.regression.runs import Run
@@ -34,20 +33,6 @@ if TYPE_CHECKING:
 WEIGHTS = "model.weights.h5"
 """What the archive of a `.keras` file calls its weights."""
 BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """What 16 bits did to a run.
-
-    change_months: the largest change of a prediction. mean_change_months: of all.
-    hands: predicted both ways.
-    """
-
-    run: str
-    change_months: float
-    mean_change_months: float
-    hands: int
 
 
 def in_single_precision(model: keras.Model, config: dict) -> keras.Model:
@@ -119,6 +104,7 @@ def ship(
     training_data: str,
     terms: str,
     view_count: int,
+    failures: str = "",
 ) -> list[Shipped]:
     """Write committee, runs and model card into a folder laid out as models.
 
@@ -143,7 +129,7 @@ def ship(
         for run in chosen
     ]
     ensemble = Ensemble(target, [run.name for run in chosen], view_count)
-    write_card(out / "README.md", ensemble, shipped, terms)
+    write_card(out / "README.md", ensemble, shipped, terms, failures)
     return shipped
 
 
@@ -231,67 +217,3 @@ def _seen(model: keras.Model, hands: Hands, size: int, view_count: int) -> np.nd
 def size_mb(folder: Path) -> float:
     """Of all files below a folder, in millions of bytes."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
-
-
-def write_card(
-    path: Path, ensemble: Ensemble, shipped: Sequence[Shipped], terms: str
-) -> None:
-    """Write the model card: what the models are, how good, and for what not."""
-    facts = output.facts(ensemble)
-    data = {about["training_data"] for about in facts["runs"]}
-    text = [
-        "# Trained models",
-        "",
-        f"**{STATEMENT.capitalize()}.** Read by `predict.py` where nothing else is "
-        "trained; `--models` with this folder's name asks them in any case.",
-        "",
-        f"Trained on: {'; '.join(sorted(data))}. Terms: {terms}",
-        "",
-        "| run | backbone | px | sex | training hands | bone ages, months | "
-        "test MAE, one view | commit |",
-        "|---|---|---:|---|---:|---|---:|---|",
-    ]
-    for about in facts["runs"]:
-        least, greatest = about["age_range_months"]
-        error = about["test_mae_months"]
-        text.append(
-            f"| {about['run']} | {about['backbone']} | {about['image_size_px']} | "
-            f"{about['sex']} | {about['training_hands']} | {least:g} to {greatest:g} | "
-            f"{'-' if error is None else f'{error:.1f}'} months | "
-            f"{(about['git_commit'] or 'unknown')[:9]} |"
-        )
-    text += [
-        "",
-        "The average of the runs, and its intervals (split conformal by sex and "
-        "predicted age, from the validation hands, which also chose each run's epoch), "
-        "on test hands that nothing was chosen with:",
-        "",
-        "| hands | views | validation | test | test MAE | "
-        f"within the {100 * ensemble.coverage:g} % interval |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for sex, measured in facts["tested"].items():
-        error, count = measured["test_mae_months"], measured["test_hands"]
-        share = 100 * measured["within_interval"] / count if count else math.nan
-        text.append(
-            f"| {sex} | {measured['views']} | {measured['validation_hands']} | "
-            f"{count} | "
-            f"{'-' if error is None else f'{error:.1f}'} months | {share:.1f} % |"
-        )
-    text += ["", "Weights in 16 bits, against the same networks in 32:", ""]
-    text += [
-        f"- {one.run}: predictions of {one.hands} hands change by at most "
-        f"{one.change_months:.3f} months, by {one.mean_change_months:.3f} on average"
-        for one in shipped
-    ]
-    preprocessing = sorted({about["preprocessing"] for about in facts["runs"]})
-    text += [
-        "",
-        f"Hands: {'; '.join(preprocessing)}; cut out by the committee in `committee/`.",
-        "",
-        "Not for: decisions about a patient; hands of people unlike those trained on; "
-        "ages beyond those above; radiographs of injured or malformed hands; telling "
-        "anyone's age in years since birth.",
-    ]
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join(text) + "\n")
