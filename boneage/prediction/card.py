@@ -85,7 +85,7 @@ def write_card(
     text += ["", *_by_age(ensemble)]
     text += [
         "",
-        "Weights in 16 bits, computing in 32, against the networks as they were trained:",
+        "Weights in 16 bits, against the networks as they were trained:",
         "",
     ]
     text += [
