@@ -13,9 +13,6 @@ from pathlib import Path
 
 import filelock
 
-SETTLED_S = 10
-"""A scratch folder older than that has its lock."""
-
 
 class InputError(Exception):
     """What the user gave cannot be used; one line names it and says what to do."""
@@ -155,23 +152,33 @@ def alone(folder: Path) -> Iterator[None]:
 def scratch(name: str) -> Iterator[Path]:
     """Yield an empty folder for files that are nobody's once the block ends.
 
-    Folders of that name left by processes that were killed are removed; a living
-    process holds the lock of its own.
+    What processes that were killed left under that name goes first.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{name}-*"):
+    clear_scratch(name)
+    # locked before there is a folder: one whose lock is free is nobody's
+    unique = f"{name}-{os.getpid()}-{time.time_ns()}"
+    path = Path(tempfile.gettempdir(), f"{unique}.lock")
+    with filelock.FileLock(path):
+        folder = path.with_suffix("")
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+            path.unlink()
+
+
+def clear_scratch(name: str) -> None:
+    """Remove the scratch folders of that name whose processes were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{name}-*.lock"):
         # Timeout: in use. OSError: another user's.
         with (
             contextlib.suppress(filelock.Timeout, OSError),
-            filelock.FileLock(left / "lock", timeout=0),
+            filelock.FileLock(path, timeout=0),
         ):
-            # a moment passes between a folder's making and its lock
-            if time.time() - left.stat().st_ctime > SETTLED_S:
-                shutil.rmtree(left)
-    with (
-        tempfile.TemporaryDirectory(prefix=f"{name}-") as folder,
-        filelock.FileLock(Path(folder) / "lock"),
-    ):
-        yield Path(folder)
+            if path.with_suffix("").exists():
+                shutil.rmtree(path.with_suffix(""))
+            path.unlink()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ loading them. Attributes `size`, `preprocessing`, `version`.
 """
 
 import contextlib
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +77,17 @@ class Writer:
 
 @contextlib.contextmanager
 def create(
-    path: Path, count: int, size: int, preprocessing: str, with_masks: bool = False
+    path: Path,
+    count: int,
+    size: int,
+    preprocessing: str,
+    with_masks: bool = False,
+    as_of_ns: int | None = None,
 ) -> Iterator[Writer]:
-    """Yield a writer of at most `count` rows; the file appears when it is complete."""
+    """Yield a writer of at most `count` rows; the file appears when it is complete.
+
+    as_of_ns: the file's time, where it should be earlier than its writing.
+    """
     layers = 2 if with_masks else 1
     with replacing(path) as temporary:
         # once without HDF5, which does not live through a disk that is full
@@ -92,6 +101,8 @@ def create(
             writer = Writer(file)
             yield writer
             writer.cut()
+        if as_of_ns is not None:
+            os.utime(temporary, ns=(as_of_ns, as_of_ns))
 
 
 def _add(
@@ -171,17 +182,20 @@ def append(
     masks: Sequence[np.ndarray],
     ids: list[int],
     without: Collection[int] = (),
+    as_of_ns: int | None = None,
 ) -> None:
     """Add pairs to an annotated file: a new file with all rows takes its place.
 
     A pair whose id is there already takes the place of the old one; those of the ids
-    in `without` go.
+    in `without` go. as_of_ns: when the pairs were looked for, the file's time from now
+    on; None for now.
     """
     before = read(path, "step2_image_2_h5.py --pool annotated")
     if before.masks is None:
         raise InputError(f"{path}: holds no masks; expected an annotated file")
+    count = len(before.ids) + len(ids)
     with create(
-        path, len(before.ids) + len(ids), before.size, before.preprocessing, True
+        path, count, before.size, before.preprocessing, True, as_of_ns
     ) as writer:
         for row in np.flatnonzero(~np.isin(before.ids, [*ids, *without])):
             writer.add(before.ids[row], before.images[row], before.masks[row])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from boneage import cli
-from boneage.files import InputError, at_least
+from boneage.files import InputError, alone, at_least
 from boneage.regression import agreement, parts, transfer_runs
 from boneage.regression.transfer_runs import Finished
 
@@ -51,13 +51,12 @@ def main(options: Options) -> None:
     ]
     if not wanted:
         names = cli.list_some([one.name for one in found])
-        raise InputError(
-            f"--run {options.run}, --stage {options.stage}: not finished; there are "
-            f"{names}"
-        )
+        what = f"--run {options.run}, --stage {options.stage}"
+        raise InputError(f"{what}: not finished; there are {names}")
     cli.summary(*notes)
     for one in wanted:
-        explain(one, options)
+        with alone(one.cam):
+            explain(one, options)
 
 
 def explain(one: Finished, options: Options) -> None:

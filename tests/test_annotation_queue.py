@@ -347,3 +347,14 @@ def test_everything_done_is_decided_at_once(sheet):
         sheet.save(DRAWN)
     assert sheet.opened is None
     assert sheet.may_decide("go_on")
+
+
+def test_mask_without_a_line_in_the_log_gets_one(queue):
+    """A page that was killed between the two leaves one."""
+    radiographs.write(queue.layout.answer(8), DRAWN)
+    queue.log_saved()
+    queue.log_saved()
+    lines = [e for e in queue.log.read() if e["action"] != "asked"]
+    assert [(e["id"], e["action"], e["seconds"]) for e in lines] == [
+        (8, "annotated", None)
+    ]

@@ -1,6 +1,7 @@
 """Annotated pairs: taken in exactly once, bad ones named and left where they are."""
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -140,6 +141,27 @@ def test_pair_flagged_after_it_was_taken_in_goes_and_comes_back(cohort_copy):
     assert set(packed_ids(cohort_copy)) == others
     unusable.take_back(cohort_copy, 9)
     assert annotations.take_in_new(cohort_copy).added == [9]
+
+
+def test_mask_drawn_again_during_packing_is_taken_in_next(cohort_copy, monkeypatch):
+    lay_out(cohort_copy, 9)
+    prepare_pair = annotations._prepare_pair
+
+    def and_drawn_again(size, clip_limit, pair):
+        prepared = prepare_pair(size, clip_limit, pair)
+        mask = radiographs.read(pair[1])
+        mask[: len(mask) // 2] = 255
+        time.sleep(0.02)
+        radiographs.write(pair[1], mask)
+        return prepared
+
+    monkeypatch.setattr(annotations, "_prepare_pair", and_drawn_again)
+    annotations.take_in_new(cohort_copy)
+    monkeypatch.undo()
+    assert annotations.take_in_new(cohort_copy).added == [9]
+    packed = hdf5.read(cohort_copy.annotated_h5, "")
+    assert packed.masks[packed.rows_of([9])[0]][: packed.size // 4].mean() > 100
+    assert annotations.take_in_new(cohort_copy).added == []
 
 
 def test_flagged_radiograph_without_a_mask_is_not_waited_for(cohort_copy):

@@ -125,7 +125,6 @@ def working(tmp_path, monkeypatch):
     """A process that works in a scratch folder, and the folder's path."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(files, "SETTLED_S", 0)
     command = [sys.executable, "-c", SCRATCH_AND_WAIT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process, Path(process.stdout.readline().strip())
@@ -139,6 +138,7 @@ def test_scratch_folder_of_a_killed_process_goes_with_the_next(working):
     assert (folder / "picture.png").exists()
     with files.scratch("boneage-test"):
         assert not folder.exists()
+    assert list(folder.parent.glob("boneage-test-*")) == []
 
 
 def test_scratch_folder_of_a_living_process_stays(working):

@@ -10,7 +10,7 @@ import pytest
 
 from boneage import hdf5
 from boneage.explanation import activation_maps
-from boneage.files import InputError
+from boneage.files import InputError, alone
 from boneage.layout import Layout
 from boneage.regression import comparison
 from boneage.regression.runs import Run
@@ -335,6 +335,18 @@ def test_changed_predictions_are_noted(with_hands, monkeypatch, capsys):
 def test_gallery_needs_a_run(with_hands):
     with pytest.raises(InputError, match=r"regression: no finished run; run .*step4"):
         explain(with_hands)
+
+
+def test_second_gallery_of_a_run_is_refused(with_hands, monkeypatch):
+    run = train(with_hands, "boys", monkeypatch)
+    with (
+        alone(run.cam),
+        pytest.raises(InputError, match="another process is at work on it"),
+    ):
+        explain(with_hands, run="boys")
+    assert not run.cam.exists()
+    explain(with_hands, run="boys")
+    assert overlays(run)
 
 
 def test_unknown_run_is_named_with_the_known_ones(with_hands):

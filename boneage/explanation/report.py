@@ -17,7 +17,7 @@ from boneage.cohort import Cohort
 from boneage.explanation import activation_maps, overlays, page, pictures, video
 from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid
 from boneage.explanation.pictures import signed, years_and_months
-from boneage.files import InputError
+from boneage.files import InputError, alone
 from boneage.hdf5 import Packed
 from boneage.parallel import THIS_PROCESS, Workers
 from boneage.regression import agreement
@@ -72,8 +72,16 @@ def write_run(
         Notes for the user: what to know before trusting the pictures.
 
     Raises:
-        InputError: a hand or its prediction is missing, or the network is broken.
+        InputError: a hand or its prediction is missing, the network is broken, or
+            another process is at work on the folder.
     """
+    with alone(run.cam):
+        return _write_run(run, packed, ids, batch_size, workers)
+
+
+def _write_run(
+    run: Run, packed: Packed, ids: np.ndarray, batch_size: int, workers: Workers
+) -> list[str]:
     predictions = run.read_predictions().set_index("id")
     hands = _hands_of(run, predictions, packed, ids)
     explainer = activation_maps.Explainer(run.load_model())

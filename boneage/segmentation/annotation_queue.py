@@ -278,6 +278,12 @@ class AnnotationQueue:
                 parts.append(f"{len(ids)} {words}")
         return "; ".join(parts)
 
+    def log_saved(self) -> None:
+        """Log masks without a line; a page killed between the two leaves one."""
+        statuses = self.statuses()
+        saved = [i for i, status in statuses.items() if status == "saved"]
+        self.log.answered(np.array(saved), None)
+
     def count(self, status: Status) -> int:
         """How many have come to this."""
         return sum(now == status for now in self.statuses().values())

@@ -171,6 +171,9 @@ def take_in_new(layout: Layout) -> TakenIn:
         waiting = [
             i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()
         ]
+        # not later than what is read now: a mask drawn again meanwhile comes in next
+        seen = [layout.annotated_h5, *(pairs[i][1] for i in finished)]
+        as_of_ns = max(path.stat().st_mtime_ns for path in seen)
         work = functools.partial(_prepare_pair, packed.size, clip_limit_of(packed))
         prepared, set_aside = parallel.map_images(
             work, [pairs[i] for i in finished], THIS_PROCESS, description="new pairs"
@@ -179,7 +182,7 @@ def take_in_new(layout: Layout) -> TakenIn:
         added = [i for i in finished if pairs[i] not in bad]
         if added or flagged & known:
             images, masks = zip(*prepared, strict=True) if prepared else ((), ())
-            hdf5.append(layout.annotated_h5, images, masks, added, without=flagged)
+            hdf5.append(layout.annotated_h5, images, masks, added, flagged, as_of_ns)
     waiting += [i for i in finished if pairs[i] in bad]
     set_aside += [entry for entry in ignored if entry is not None]
     return TakenIn(added, set_aside, sorted(waiting))

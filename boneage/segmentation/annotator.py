@@ -12,7 +12,7 @@ import webbrowser
 from collections.abc import Iterator
 from typing import Any
 
-from boneage.files import InputError, scratch
+from boneage.files import InputError, clear_scratch, scratch
 from boneage.layout import Layout
 from boneage.segmentation import waiting
 from boneage.segmentation.annotation_queue import AnnotationQueue
@@ -22,6 +22,9 @@ from boneage.segmentation.settings import PageSettings
 
 FAREWELL_S = 1.5
 """How long the page is still served after the last decision, to say so."""
+
+SCRATCH = "annotator"
+"""Gradio's own files, in the system's folder of temporary files."""
 
 LARGEST_UPLOAD_BYTES = 64 << 20
 """A drawing that the canvas sends is smaller by far."""
@@ -36,7 +39,7 @@ def serving(desk: Desk, settings: PageSettings) -> Iterator[str]:
         OSError: the port is taken.
     """
     settings.check_page()
-    with own_files("annotator"):
+    with own_files(SCRATCH):
         # with it comes Gradio, which looks at the environment
         from boneage.segmentation import annotator_page
 
@@ -187,11 +190,14 @@ def annotate_waiting(layout: Layout, settings: PageSettings) -> list[str]:
             f"{layout.new}: no radiograph <id>.png to annotate; "
             "step2_interactive_segmentation.py lays there what it asks about"
         )
+    # of one that was killed; here nothing may be served
+    clear_scratch(SCRATCH)
     queries = waiting.waiting_queries(layout)
     if not queries:
         return ["nothing is waiting for a mask"]
     desk = Desk(layout, (CLOSE,))
     queue = AnnotationQueue(layout, queries)
+    queue.log_saved()
     desk.lay(queue)
     with serving(desk, settings):
         desk.wait()
