@@ -70,15 +70,15 @@ def quick_networks() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def with_tiny_backbone() -> Iterator[str]:
-    """Make `tiny` a backbone: the same training, in seconds."""
+def with_tiny_backbone(name: str = "tiny") -> Iterator[str]:
+    """Make `tiny`, or a real name, a small backbone: the same training, in seconds."""
     from boneage.regression import backbones
 
     record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setitem(backbones.BACKBONES, "tiny", record)
+        monkeypatch.setitem(backbones.BACKBONES, name, record)
         monkeypatch.setattr(backbones, "build", tiny_build)
-        yield "tiny"
+        yield name
 
 
 @pytest.fixture

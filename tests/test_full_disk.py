@@ -22,14 +22,28 @@ QUICK = {
     "step3_check_data": ["--report", "{data}/report.csv"],
     "step5_statiscal_data": ["--resamples", "20"],
 }
-TINY = ["--model", "tiny", "--weights", "none", "--batch-size", "8", "--workers", "1"]
+TINY = ["--weights", "none", "--batch-size", "8", "--workers", "1"]
+TINY += ["--model", "xception", "--validation-fraction", "0.2"]
+STAGES = ["--schedule", "head", "1e-3", "all", "1e-4", "--epochs-per-stage", "1"]
 SLOW = {
     "step2_interactive_segmentation": [
         *("--oracle", "simulated", "--truth", "{data}/truth", "--filters", "2"),
         *("--epochs", "2", "--images-per-epoch", "8", "--batch-size", "4"),
     ],
     "step4_regression_with_cam": [*TINY, "--epochs", "2"],
+    "step6_cam": ["--limit", "2", "--run", "xception_all_cam"],
+    "step1_ptl_gen": [*TINY, *STAGES],
+    "step2_conventional_transfer": [*TINY, *STAGES],
+    "step5_cam_inference": ["--limit", "2"],
+    "step6_visualize": ["--resamples", "20"],
 }
+FIRST = {
+    "step6_cam": ("step4_regression_with_cam",),
+    "step5_cam_inference": ("step1_ptl_gen",),
+    "step6_visualize": ("step1_ptl_gen", "step2_conventional_transfer"),
+}
+"""What has to be there already, of the slow ones."""
+TRANSFER = ("step1_ptl_gen", "step2_conventional", "step5_cam_inf", "step6_visualize")
 FILLING = "filling"
 
 
@@ -78,7 +92,7 @@ def fill(disk):
 
 def run(layout, step, arguments):
     """Run a script as the command line does; its exit code."""
-    folder = "paced_transfer" if "ptl" in step else "al_segmentation"
+    folder = "paced_transfer" if step.startswith(TRANSFER) else "al_segmentation"
     module = script(f"{folder}/{step.split()[0]}")
     given = ["--data", str(layout.data), "--models", str(layout.models)]
     if "jobs" in module.Options.__dataclass_fields__:
@@ -147,10 +161,11 @@ def test_disk_that_must_not_be_written_to(disk, small, step, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", SLOW)
-def test_full_disk_while_training(disk, small, step, capsys):
+def test_full_disk_where_networks_are_at_work(disk, small, step, capsys):
     pack_hands(small)
-    networks = with_tiny_backbone if "step4" in step else quick_networks
-    with networks():
+    with with_tiny_backbone("xception"), quick_networks():
+        for earlier in FIRST.get(step, ()):
+            assert run(small, earlier, SLOW[earlier]) == 0
         check_full(disk, small, step, SLOW[step], capsys)
 
 
