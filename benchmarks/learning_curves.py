@@ -158,14 +158,7 @@ def table(runs: pd.DataFrame) -> list[str]:
         cells = [variant.replace("_", " "), str(len(own))]
         cells += [f"{means.dice:.4f}", f"{means.lowest_tenth:.4f}", f"{means.poor:.1%}"]
         for gain in gains.values():
-            known = variant in gain.index
-            cells.append(
-                "{:+.4f} ({:+.4f} to {:+.4f})".format(
-                    *gain.loc[variant, ["difference", "low", "high"]]
-                )
-                if known
-                else ""
-            )
+            cells.append(_interval(gain.loc[variant]) if variant in gain.index else "")
         for column, target in targets.items():
             found = [
                 needed(run, column, target[run.seed.iloc[0]])
@@ -179,6 +172,12 @@ def table(runs: pd.DataFrame) -> list[str]:
         cells.append("" if np.isnan(dice) else f"{dice:.4f}")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _interval(row: pd.Series) -> str:
+    if row.seeds < 2:
+        return f"{row.difference:+.4f}"
+    return f"{row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})"
 
 
 def _counts(numbers: list[float]) -> str:

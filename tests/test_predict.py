@@ -550,6 +550,13 @@ def test_page_answers_over_http(served, ensemble, hand):
     assert png.startswith(b"\x89PNG")
 
 
+def test_page_offers_to_send_nothing_to_a_website(served):
+    parts = json.loads(fetch(f"{served}/config")[1])["components"]
+    offered = [part["props"].get("buttons") or [] for part in parts]
+    assert ["fullscreen", "download"] in offered
+    assert not any("share" in buttons for buttons in offered)
+
+
 def test_page_says_what_is_wrong(served, hand, tmp_path):
     event, why = ask(served, upload(served, hand), "as the DICOM file says")
     assert event == "error"

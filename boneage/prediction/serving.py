@@ -105,7 +105,13 @@ def _build(ensemble: Ensemble) -> Any:
                 words = gr.Markdown()
                 record = gr.JSON(label="The same for programs", open=False)
             with gr.Column(scale=3, min_width=400):
-                report = gr.Image(label="Report", interactive=False, format="png")
+                report = gr.Image(
+                    label="Report",
+                    interactive=False,
+                    format="png",
+                    # no sharing, which would send it to a website
+                    buttons=["fullscreen", "download"],
+                )
         button.click(
             read,
             [radiograph, sex],
