@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import cv2
 
 from boneage import cli, parallel, radiographs
 from boneage.files import alone
@@ -38,7 +38,7 @@ def segment(layout: Layout, method: str, radiograph_id: int) -> quality.MaskQual
     """Write the coarse mask and hand of one radiograph, and describe the mask."""
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
     mask = METHODS[method](radiograph)
-    hand = np.where(mask > 0, radiograph, 0).astype(radiograph.dtype)
+    hand = cv2.bitwise_and(radiograph, radiograph, mask=mask)
     radiographs.write(layout.coarse_hand(radiograph_id), hand)
     radiographs.write(layout.coarse_mask(radiograph_id), mask)
     return quality.assess(radiograph_id, method, mask)

@@ -36,7 +36,8 @@ def main(options: Options) -> None:
     unknown = [name for name in options.only if name not in MODULES]
     if unknown:
         raise InputError(f"--only {unknown[0]}: there are {', '.join(MODULES)}")
-    size = Size(options.quick, 1 if options.quick else options.rounds)
+    rounds = 1 if options.quick else options.rounds
+    size = Size(options.quick, rounds, options.radiographs)
     # as the scripts: TensorFlow's warnings are worth reading, its notes are not
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     print(HEADER)

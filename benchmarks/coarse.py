@@ -8,12 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from skimage import filters, measure
 
-from benchmarks.timing import Row, Size, medians
-from boneage import phantom, radiographs
+from benchmarks.timing import MOST, Goal, Row, Size, medians
+from boneage import radiographs
 from boneage.segmentation import coarse
-
-HEIGHT_PX = 2044
-"""Median height of the RSNA originals."""
 
 
 def first_implementation(path: Path, folder: Path) -> np.ndarray:
@@ -40,19 +37,20 @@ def ours(path: Path, folder: Path) -> None:
     """What step1 does with one radiograph: read, cut, write mask and hand."""
     radiograph = radiographs.read(path)
     mask = coarse.coarse_mask(radiograph)
-    hand = np.where(mask > 0, radiograph, 0).astype(radiograph.dtype)
-    radiographs.write(folder / "hand.png", hand)
-    radiographs.write(folder / "mask.png", mask)
+    hand = cv2.bitwise_and(radiograph, radiograph, mask=mask)
+    for name, image in (("hand.png", hand), ("mask.png", mask)):
+        # a file that is replaced is flushed to the disk, a new one is not
+        (folder / name).unlink(missing_ok=True)
+        radiographs.write(folder / name, image)
 
 
 def compare(size: Size) -> list[Row]:
-    """Time both on one phantom of an original's size; the floor is decoding it."""
+    """Time both on one radiograph and one core; the floor is decoding it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "radiograph.png"
-        rng = np.random.default_rng(0)
-        hand = phantom.simulate(rng, 120, True, size.of(HEIGHT_PX, 256))
-        radiographs.write(path, hand.radiograph)
+        # as libpng compresses it, like radiographs that come from elsewhere
+        cv2.imwrite(str(path), size.full_size())
         cv2.setNumThreads(1)
         ours_s, rival_s, floor_s = medians(
             [
@@ -70,5 +68,6 @@ def compare(size: Size) -> list[Row]:
         rival_s,
         "decoding its PNG",
         floor_s,
+        Goal(MOST, 2.5),
     )
     return [row]

@@ -3,8 +3,15 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from boneage import phantom, radiographs
+from boneage.files import InputError
+
+ORIGINAL_HEIGHT_PX = 2044
+"""Median of the RSNA originals."""
 
 MOST, LEAST = "at most", "at least"
 
@@ -17,10 +24,23 @@ class Size:
     """The smallest sizes that run: to see that everything does, not to measure."""
     rounds: int = 5
     """Times that everything is measured, in turn; medians are shown."""
+    radiographs: Path | None = None
+    """A folder of full-size PNG files; else they are simulated, and decode faster."""
 
     def of(self, full: int, quick: int) -> int:
         """One of two sizes."""
         return quick if self.quick else full
+
+    def full_size(self) -> np.ndarray:
+        """The first radiograph of the folder, or a phantom of an original's size."""
+        if self.radiographs is not None:
+            found = sorted(self.radiographs.glob("*.png"))
+            if not found:
+                raise InputError(f"{self.radiographs}: no PNG files")
+            return radiographs.read(found[0])
+        height = self.of(ORIGINAL_HEIGHT_PX, 256)
+        rng = np.random.default_rng(0)
+        return phantom.simulate(rng, 120, True, height).radiograph
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import zlib
 
 import cv2
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -228,3 +229,29 @@ def test_failed_write_leaves_the_old_image(tmp_path):
         radiographs.write(path, np.zeros((2, 2, 7), np.uint8))
     np.testing.assert_array_equal(radiographs.read(path), GREY)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (31, 17)])
+def test_written_is_what_others_read(tmp_path, shape, dtype):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    radiographs.write(tmp_path / "1.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "1.png"), -1), image)
+    with PIL.Image.open(tmp_path / "1.png") as opened:
+        opened.load()
+        np.testing.assert_array_equal(np.asarray(opened), image)
+
+
+def test_written_part_of_an_image_is_that_part(tmp_path):
+    whole = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    radiographs.write(tmp_path / "1.png", whole[2:9:2, 3:-1])
+    np.testing.assert_array_equal(
+        radiographs.read(tmp_path / "1.png"), whole[2:9:2, 3:-1]
+    )
+
+
+def test_colours_are_written_as_they_are(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
+    radiographs.write(tmp_path / "1.png", colours)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "1.png")), colours)

@@ -185,19 +185,21 @@ def _cut_at_lines(small: np.ndarray) -> list[np.ndarray]:
     # normals towards the centre: inside is where c x + s y > rho
     c, s, rho = np.stack([c, s, rho])[:, kept] * np.sign(offset[kept])
     outer = abs(offset[kept]) > 0.8
-    # (point, line): one pixel apart, around the point nearest to the centre
-    along = np.arange(-max(small.shape) // 1.5, max(small.shape) // 1.5)[:, None]
+    c, s, rho = c[:, None], s[:, None], rho[:, None]
+    # (line, point): one pixel apart, around the point nearest to the centre
+    along = np.arange(-max(small.shape) // 1.5, max(small.shape) // 1.5)
     along = along + s * width / 2 - c * height / 2
     x, y = np.rint([rho * c + along * s, rho * s - along * c]).astype(int)
     visible = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    hit = cv2.dilate(edges, np.ones((3, 3), np.uint8)) > 0
-    hit = hit[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
+    near = cv2.dilate(edges, np.ones((3, 3), np.uint8)) > 0
+    hit = near.ravel()[np.where(visible, y * width + x, 0)]
     row, column = np.ogrid[:height, :width]
     fields = []
     for share in (0.75, 0.85, np.inf):
         field, left = np.ones(small.shape, bool), visible
         while True:
-            length, found = left.sum(0), (hit & left).sum(0)
+            length = np.count_nonzero(left, axis=1)
+            found = np.count_nonzero(hit & left, axis=1)
             good = length > np.where(outer, 0.2, 0.4) * min(small.shape)
             good &= found > np.where(outer, 0.5, share) * np.maximum(length, 1)
             if not good.any():
