@@ -78,10 +78,10 @@ def measure(layout: Layout, run: runs.Run, options: Options) -> dict[str, float]
     model = run.load_model()
     explainer = Explainer(model)
     maps = explain_hands(explainer, hands, description=run.name).maps
-    attention = _attention(explainer, maps)
+    attention = attention_of(explainer, maps)
     shown = np.stack([hands.image(i, DISPLAY_PX) for i in range(len(hands))])
     return {
-        **_on_bones(layout, hands, attention, shown > 0),
+        **_on_bones(bones(layout, hands), attention, shown > 0),
         **_on_the_hand(attention, shown > 0),
         **_by_deletion(explainer, hands, attention),
         # last: it spoils the network
@@ -89,35 +89,43 @@ def measure(layout: Layout, run: runs.Run, options: Options) -> dict[str, float]
     }
 
 
-def _attention(explainer: Explainer, maps: np.ndarray) -> np.ndarray:
+def attention_of(explainer: Explainer, maps: np.ndarray) -> np.ndarray:
+    """Absolute deviation of maps (N, row, column) from their means, DISPLAY_PX wide."""
     return np.abs([explainer.grid.upsample(one) for one in deviations(maps)])
 
 
-def _on_bones(
-    layout: Layout, hands: Hands, attention: np.ndarray, inside: np.ndarray
-) -> dict[str, float]:
-    """Attention near growth plates and carpals, of all that lies on the hand."""
+def bones(layout: Layout, hands: Hands) -> np.ndarray | None:
+    """Growth plates and carpals, (N, DISPLAY_PX, DISPLAY_PX) bool; None if unknown."""
     regions = []
     how = Enhancement.described(hands.packed.preprocessing)
     for radiograph_id in hands.cohort.ids:
         facts = layout.truth / f"{radiograph_id}.json"
         if not facts.exists():
-            return {}
+            return None
         known = read_json(facts, "step0_prepare_cohort.py")
         points = [*known["growth_plates"].values(), *known["carpals"].values()]
         mask = radiographs.read_mask(layout.mask(radiograph_id))
         places = placed(np.array(points), mask, how)
         regions.append(faithfulness.discs(places, DISPLAY_PX * BONE_RADIUS, DISPLAY_PX))
-    bones, on_hand = np.stack(regions) & inside, attention * inside
+    return np.stack(regions)
+
+
+def _on_bones(
+    regions: np.ndarray | None, attention: np.ndarray, inside: np.ndarray
+) -> dict[str, float]:
+    """Attention near growth plates and carpals, of all that lies on the hand."""
+    if regions is None:
+        return {}
+    there, on_hand = regions & inside, attention * inside
     share, area = (
-        np.nanmean(faithfulness.share_inside(values, bones))
+        np.nanmean(faithfulness.share_inside(values, there))
         for values in (on_hand, inside.astype(float))
     )
     return {
         "attention on growth plates and carpals, share of that on the hand": share,
         "their share of the hand's area": area,
         "pointing game: most attention there": np.mean(
-            faithfulness.points_inside(on_hand, bones)
+            faithfulness.points_inside(on_hand, there)
         ),
     }
 
@@ -127,10 +135,13 @@ def _on_the_hand(attention: np.ndarray, inside: np.ndarray) -> dict[str, float]:
     return {"attention on the hand": share, "its share of the image": inside.mean()}
 
 
-def _by_deletion(
-    explainer: Explainer, hands: Hands, attention: np.ndarray
-) -> dict[str, float]:
-    """Months by which predictions move, mean over shares; beside a rival order."""
+def curves(
+    explainer: Explainer, hands: Hands, attention: np.ndarray, shares: np.ndarray
+) -> dict[tuple[str, str], np.ndarray]:
+    """How far predictions move at each share, mean of the hands in months.
+
+    Keys: what the places of the first rank are, deleted or shown; whose order it is.
+    """
     size, is_male = explainer.image_size, hands.cohort.is_male
     images = np.stack([hands.image(i, size) for i in range(len(hands))])
     instead = faithfulness.blurred(images, explainer.grid.step_px / 2)
@@ -142,14 +153,20 @@ def _by_deletion(
         return explainer(now, is_male).predicted_months
 
     ways = {"deleted": (images, instead), "shown": (instead, images)}
-    moved = {
-        (name, start): faithfulness.deletion(predict, *pair, which, SHARES).mean()
+    return {
+        (start, name): faithfulness.deletion(predict, *pair, which, shares).mean(axis=0)
         for name, which in (("attention", order), ("another hand's", another))
         for start, pair in ways.items()
     }
+
+
+def _by_deletion(
+    explainer: Explainer, hands: Hands, attention: np.ndarray
+) -> dict[str, float]:
+    moved = curves(explainer, hands, attention, SHARES)
     return {
-        f"months moved, first {start} by {name}": months
-        for (name, start), months in moved.items()
+        f"months moved, first {start} by {name}": months.mean()
+        for (start, name), months in moved.items()
     }
 
 

@@ -1,0 +1,95 @@
+"""Draw whether activation maps look at bones, on simulated hands whose bones are known.
+
+Reads   the demo's files (make demo)
+Writes  docs/map_truth.png
+
+    python docs/make_map_truth.py --data demo/data --models demo/models
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks import map_truth
+from boneage import cli
+from boneage.explanation import faithfulness
+from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, explain_hands
+from boneage.layout import REPOSITORY
+from boneage.regression import parts
+from boneage.regression.runs import Run
+
+SHARES = np.array([0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6])
+WORDS = {
+    "deleted": "the most attended places blurred",
+    "shown": "they alone shown on a blurred hand",
+}
+
+
+@dataclass(frozen=True)
+class Options(cli.Paths):
+    """What to show."""
+
+    run: str = "xception_all_cam"
+    """The network whose maps are tested."""
+    shown: int = 3
+    """Hands in the picture, from the youngest to the oldest of the test part."""
+    out: Path = REPOSITORY / "docs" / "map_truth.png"
+    """Where to."""
+
+
+def main(options: Options) -> None:
+    """Draw a few hands, and the curves of the whole test part."""
+    hands, _ = parts.of_cohort(options.layout, "test")
+    explainer = Explainer(Run(options.layout.regression / options.run).load_model())
+    maps = explain_hands(explainer, hands, description=options.run).maps
+    attention = map_truth.attention_of(explainer, maps)
+    regions = map_truth.bones(options.layout, hands)
+    moved = map_truth.curves(explainer, hands, attention, SHARES)
+
+    figure = Figure(figsize=(12.5, 2.9), layout="constrained")
+    *pictures, deleted, shown = figure.subplots(1, options.shown + len(WORDS))
+    order = np.argsort(hands.cohort.bone_age_months)
+    chosen = order[np.linspace(0, len(order) - 1, options.shown + 2).astype(int)[1:-1]]
+    for axes, number in zip(pictures, chosen, strict=True):
+        hand = hands.image(number, DISPLAY_PX)
+        draw_hand(axes, hand, attention[number], regions[number])
+    for axes, start in ((deleted, "deleted"), (shown, "shown")):
+        draw_curves(axes, start, moved)
+    figure.savefig(options.out, dpi=100)
+    cli.summary(f"{len(hands)} hands of {options.run}", wrote=options.out)
+
+
+def draw_hand(
+    axes: Axes, hand: np.ndarray, attention: np.ndarray, region: np.ndarray
+) -> None:
+    """Attention over the hand, growth plates and carpals outlined."""
+    on_hand = attention * (hand > 0)
+    axes.imshow(hand, cmap="gray")
+    axes.imshow(on_hand, cmap="inferno", alpha=0.55)
+    axes.contour(region, levels=[0.5], colors="cyan", linewidths=0.8)
+    there = region & (hand > 0)
+    share, area = (
+        faithfulness.share_inside(values[None], there[None])[0]
+        for values in (on_hand, (hand > 0).astype(float))
+    )
+    axes.set_title(f"{share:.0%} of attention on {area:.0%} of hand", fontsize=9)
+    axes.set_axis_off()
+
+
+def draw_curves(axes: Axes, start: str, moved: dict) -> None:
+    """How far predictions move, by their own maps and by those of other hands."""
+    for name, colour in (("attention", "tab:orange"), ("another hand's", "grey")):
+        label = "own map" if name == "attention" else "another hand's map"
+        axes.plot(SHARES * 100, moved[start, name], color=colour, label=label)
+    axes.set_xlabel("% of the image")
+    axes.set_ylabel("prediction moves, months")
+    axes.set_title(WORDS[start], fontsize=9)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)
