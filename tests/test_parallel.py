@@ -1,5 +1,8 @@
 """One map for all images: the same on any number of processes."""
 
+import subprocess
+import sys
+
 import pytest
 
 from boneage import parallel
@@ -47,3 +50,14 @@ def test_report_names_the_first_and_counts_the_rest():
         *(f"set aside: {i}.png: broken" for i in range(3)),
         "set aside: 2 more",
     ]
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["checks", "preparation", "explanation.report"]
+    + [f"segmentation.{x}" for x in ("annotations", "coarse", "hands", "inference")],
+)
+def test_workers_import_no_keras(module):
+    """Each of them would take seconds and half a gigabyte for it."""
+    code = f"import sys, boneage.{module}; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,10 @@ from boneage.files import up_to_date
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, SetAside, Workers
 from boneage.segmentation import annotations, hands, queries
-from boneage.segmentation.committee import Committee
 from boneage.segmentation.quality import QualityTable, assess
+
+if TYPE_CHECKING:
+    from boneage.segmentation.committee import Committee
 
 
 def segment_all(
@@ -32,6 +35,9 @@ def segment_all(
     rest = sorted(set(ids) - set(drawn))
     if not rest:
         return set_aside
+    # not above: the workers import this module, and need no Keras
+    from boneage.segmentation.committee import Committee
+
     committee = Committee.load(layout.committee)
     prepare = functools.partial(_prepare, layout, committee.size, committee.clip_limit)
     batch = []
@@ -84,7 +90,7 @@ def _prepare(
 
 
 def _segment_batch(
-    layout: Layout, committee: Committee, batch: list[tuple], table: QualityTable
+    layout: Layout, committee: "Committee", batch: list[tuple], table: QualityTable
 ) -> None:
     """Predict (id, image, shape) of a batch; write mask and row of each."""
     images = np.stack([image for _, image, _ in batch])
