@@ -32,7 +32,9 @@ def lay_out(folder: Path) -> None:
     QueryLog(layout.queries).asked(queries)
     for i in fresh:
         truth = radiographs.read(layout.data / "truth" / f"{i}_bin.png")
-        radiographs.write(layout.proposal(i), np.where(truth > 127, 255, 0))
+        radiographs.write(
+            layout.proposal(i), np.where(truth > 127, np.uint8(255), np.uint8(0))
+        )
 
 
 def annotate(process: subprocess.Popen, said: Path) -> list[int]:

@@ -22,7 +22,12 @@ def encode(image: np.ndarray) -> bytes:
     """A PNG file's content; image: (row, column), uint8 or uint16, not empty.
 
     See the PNG specification, W3C, third edition: 5.2 to 5.4, 9.2, 11.2.
+
+    Raises:
+        ValueError: an image of another kind.
     """
+    if image.dtype not in (np.uint8, np.uint16) or not image.size:
+        raise ValueError(f"{image.dtype} {image.shape} is no grey PNG")
     height, width = image.shape
     samples = np.ascontiguousarray(image, f">u{image.itemsize}").view(np.uint8)
     rows = np.empty((height, 1 + samples.shape[1]), np.uint8)

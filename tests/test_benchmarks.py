@@ -1,13 +1,17 @@
 """The benchmarks run, and say truly what they reach."""
 
+import json
 import subprocess
 import sys
 
+import h5py
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from benchmarks import packed
+from benchmarks import packed, sameness
 from benchmarks.timing import LEAST, MOST, Goal, Row, medians
+from boneage import radiographs
 
 
 def run(*arguments: str) -> str:
@@ -59,6 +63,62 @@ def test_quick_benchmark_prints_its_rows():
     printed = run("benchmarks", "--quick", "--only", "images")
     assert "step2_image_2_h5, one radiograph" in printed
     assert printed.count("<= 2.00x") == 2
+
+
+@pytest.fixture
+def cohorts(tmp_path):
+    """Two folders with the same files of several kinds."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (20, 20), np.uint8)
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        radiographs.write(folder / "a.png", image)
+        radiographs.write(folder / "b_bin.png", np.uint8(255) * (image > 90))
+        with h5py.File(folder / "c.h5", "w") as file:
+            file["image"] = image
+        (folder / "d.csv").write_text("loss,seconds\n1.0,3\n")
+        (folder / "e.json").write_text('{"loss": 2.0, "time": "now"}')
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_same_files_are_whole_and_alike(cohorts):
+    (cohorts[1] / "d.csv").write_text("loss,seconds\n1.0005,4\n")
+    (cohorts[1] / "e.json").write_text('{"loss": 2.0001, "time": "later"}')
+    assert sameness.unlike(*cohorts) == (5, [], [])
+    assert sameness.not_whole(cohorts[1]) == []
+
+
+@pytest.mark.parametrize("name", ["a.png", "c.h5", "d.csv", "e.json"])
+def test_half_a_file_is_not_whole(cohorts, name):
+    path = cohorts[1] / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    assert sameness.not_whole(cohorts[1]) == [name]
+
+
+def test_what_differs_is_named(cohorts):
+    first, second = cohorts
+    noise = np.random.default_rng(1).integers(0, 255, (20, 20), np.uint8)
+    radiographs.write(second / "a.png", noise)
+    radiographs.write(second / "b_bin.png", np.uint8(255) * (noise > 90))
+    with h5py.File(second / "c.h5", "w") as file:
+        file["image"] = noise
+    (second / "d.csv").write_text("loss,seconds\n1.1,3\n")
+    (second / "e.json").unlink()
+    (second / ".a.partial.png").write_bytes(b"")
+    names = ["a.png", "b_bin.png", "c.h5", "d.csv", "e.json"]
+    assert sameness.unlike(first, second) == (5, names, [".a.partial.png"])
+
+
+def test_lost_and_doubled_annotations_are_counted(tmp_path):
+    mask = np.zeros((4, 4), np.uint8)
+    for i in (1, 2, 3):
+        radiographs.write(tmp_path / "new" / f"{i}_bin.png", mask)
+    with h5py.File(tmp_path / "annotated.h5", "w") as file:
+        file["id"] = [1, 2, 2]
+    lines = [{"id": i, "action": "accepted"} for i in (1, 2, 3)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "queries.jsonl").write_text(text)
+    assert sameness.annotations(tmp_path, packed=True) == ([3], [2])
+    assert sameness.annotations(tmp_path, packed=False) == ([], [2])
 
 
 def test_growth_has_a_line_a_step_and_count():

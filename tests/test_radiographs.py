@@ -255,3 +255,12 @@ def test_colours_are_written_as_they_are(tmp_path):
     colours = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
     radiographs.write(tmp_path / "1.png", colours)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "1.png")), colours)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((3, 3)), np.zeros((3, 3), int), np.zeros((0, 3), np.uint8)]
+)
+def test_no_file_is_written_of_what_no_png_holds(tmp_path, image):
+    with pytest.raises(ValueError, match="is no grey PNG"):
+        radiographs.write(tmp_path / "1.png", image)
+    assert list(tmp_path.iterdir()) == []
