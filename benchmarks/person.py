@@ -6,8 +6,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import numpy as np
-
 from boneage import radiographs
 from boneage.layout import Layout
 from boneage.segmentation import annotations, waiting
@@ -31,10 +29,8 @@ def lay_out(folder: Path) -> None:
     waiting.lay_out(layout, queries)
     QueryLog(layout.queries).asked(queries)
     for i in fresh:
-        truth = radiographs.read(layout.data / "truth" / f"{i}_bin.png")
-        radiographs.write(
-            layout.proposal(i), np.where(truth > 127, np.uint8(255), np.uint8(0))
-        )
+        truth = radiographs.read_mask(layout.truth / f"{i}_bin.png")
+        radiographs.write(layout.proposal(i), truth)
 
 
 def annotate(process: subprocess.Popen, said: Path) -> list[int]:
