@@ -1,10 +1,10 @@
 """Steps 1 to 3 on ever larger cohorts: time and peak memory against their size.
 
     python -m benchmarks.growth
-    python -m benchmarks.growth --cohort DIR --counts 1000 4000 12611
+    python -m benchmarks.growth --cohort DIR --counts 1000 4000 12611 --committee
 
 DIR has boneage-training-dataset/ and csv/train.csv; without it phantoms are simulated.
-The coarse masks stand in for the committee's.
+Without --committee the coarse masks stand in for those of the shipped committee.
 """
 
 import shutil
@@ -21,9 +21,11 @@ import tyro
 from boneage import preparation
 from boneage.layout import REPOSITORY, Layout
 
+SHIPPED = Layout(models=REPOSITORY / "models" / "pretrained")
 STEPS = (
     ("step1_corase_segment",),
     ("step2_image_2_h5", "--pool", "unannotated"),
+    ("step3_gen_segmentation_result",),
     ("step3_gen_segmentation_with_enhance",),
     ("step3_check_data",),
 )
@@ -39,6 +41,8 @@ class Options:
     """Radiographs of each run, ascending."""
     size_px: int = 299
     """Longer side of the simulated ones."""
+    committee: bool = False
+    """Segment with the shipped committee, too."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def watched(command: list[str]) -> Taken:
 def make(options: Options, folder: Path, count: int) -> Layout:
     """A cohort of `count` radiographs: links to somebody's, or phantoms."""
     layout = Layout(folder / "data", folder / "models")
+    if options.committee:
+        shutil.copytree(SHIPPED.committee, layout.committee)
     if options.cohort is None:
         preparation.simulate_cohort(layout, count, size_px=options.size_px)
         return layout
@@ -94,8 +100,9 @@ def main(options: Options) -> None:
         with tempfile.TemporaryDirectory() as name:
             layout = make(options, Path(name), count)
             for step, *more in STEPS:
-                if step == "step3_gen_segmentation_with_enhance":
+                if step == "step3_gen_segmentation_result" and not options.committee:
                     shutil.copytree(layout.coarse, layout.segmentation)
+                    continue
                 script = REPOSITORY / "al_segmentation" / f"{step}.py"
                 folders = ["--data", str(layout.data), "--models", str(layout.models)]
                 taken = watched([sys.executable, str(script), *folders, *more])

@@ -122,9 +122,10 @@ def test_lost_and_doubled_annotations_are_counted(tmp_path):
 
 
 def test_growth_has_a_line_a_step_and_count():
-    printed = run("benchmarks.growth", "--counts", "2", "4", "--size-px", "96")
+    sizes = ["--counts", "2", "4", "--size-px", "96"]
+    printed = run("benchmarks.growth", *sizes, "--committee")
     lines = [line.split() for line in printed.splitlines()]
-    assert [line[1] for line in lines[1:]] == ["2"] * 4 + ["4"] * 4
+    assert [line[1] for line in lines[1:]] == ["2"] * 5 + ["4"] * 5
     assert all(float(line[4]) > 10 for line in lines[1:])
 
 
