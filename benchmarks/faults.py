@@ -116,6 +116,9 @@ def torment_often(
         moments = killing.moments(draw, seconds)
         outcome, lines = torment(step, places, moments, draw)
         total.add(outcome)
+        if not outcome.kills:
+            # the machine was busier when the undisturbed run was timed
+            seconds *= 0.8
         for line in lines:
             print(f"{step}, killed after {moments} s: {line}", flush=True)
     return total
