@@ -21,9 +21,8 @@ MONTHS_TOLERANCE = 0.05
 LEAST_DICE = 0.999
 GREY_LEVELS = 2.0
 """Mean difference of pictures of maps, which are a network's."""
-VOLATILE = ("seconds", "time", "git_commit", "versions", "weights_hash")
-"""What no two runs share; the hash is of a .keras file, which holds its time."""
-MASKS = ("_bin.png", "_proposal.png", "_seg.png")
+VOLATILE = ("seconds", "time", "git_commit", "versions", "weights_hash", "origin")
+"""What no two runs share; the last two hash .keras files, which hold their time."""
 TEMPORARY = (".partial", ".epoch_")
 
 
