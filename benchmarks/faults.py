@@ -135,7 +135,10 @@ def main(options: Options) -> int:
         for step in STEPS:
             killing.prepare(step, places.whole)
             killing.copy(places.whole, places.begun)
-            seconds = killing.finish(step, places.whole)
+            # where it is killed later: some files hold the paths of others
+            killing.copy(places.whole, places.work)
+            seconds = killing.finish(step, places.work)
+            killing.copy(places.work, places.whole)
             if step in to_come:
                 kills = max(1, round((options.kills - total.kills) / len(to_come)))
                 outcome = torment_often(step, places, seconds, kills, draw)
