@@ -3,7 +3,7 @@
 Reads   the demo's files (make demo)
 Writes  docs/map_truth.png
 
-    python docs/make_map_truth.py --data demo/data --models demo/models
+    python -m docs.make_map_truth --data demo/data --models demo/models
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from boneage.regression.runs import Run
 SHARES = np.array([0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6])
 WORDS = {
     "deleted": "the most attended places blurred",
-    "shown": "they alone shown on a blurred hand",
+    "shown": "they alone shown, the rest blurred",
 }
 
 
@@ -49,7 +49,7 @@ def main(options: Options) -> None:
     regions = map_truth.bones(options.layout, hands)
     moved = map_truth.curves(explainer, hands, attention, SHARES)
 
-    figure = Figure(figsize=(12.5, 2.9), layout="constrained")
+    figure = Figure(figsize=(13.5, 2.9), layout="constrained")
     *pictures, deleted, shown = figure.subplots(1, options.shown + len(WORDS))
     order = np.argsort(hands.cohort.bone_age_months)
     chosen = order[np.linspace(0, len(order) - 1, options.shown + 2).astype(int)[1:-1]]

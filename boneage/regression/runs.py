@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
 from collections.abc import Sequence
@@ -198,8 +199,12 @@ def summary(run: Run) -> list[str]:
     ]
 
 
+@functools.cache
 def provenance() -> dict:
-    """Git commit and package versions, for config.json."""
+    """Git commit and package versions as the process began, for config.json.
+
+    A long training outlives commits: its code is that of its start.
+    """
     command = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
