@@ -109,7 +109,7 @@ def compare(size: Size) -> list[Row]:
                     lambda: model.fit(dataset, verbose=0),
                     lambda: model.fit(repeated, shuffle=False, verbose=0),
                     lambda: activation_maps.explain_hands(explainer, hands, BATCH),
-                    lambda: [grad_cam(repeated.batch[0]) for _ in range(len(batches))],
+                    lambda: [grad_cam(repeated.batch) for _ in range(len(batches))],
                     lambda: model.predict(whole, BATCH, verbose=0),
                 ],
                 size.rounds,
