@@ -51,7 +51,9 @@ def hashes(pictures: np.ndarray, mirrored: bool = False) -> np.ndarray:
     """
     place = (np.arange(SMALL_PX) + 0.5) * np.pi / SMALL_PX
     cosines = np.cos(np.arange(FREQUENCIES)[:, np.newaxis] * place).astype(np.float32)
-    low = cosines @ pictures.astype(np.float32) @ cosines.T
+    # in parts: as floats, all pictures together would take four times their room
+    parts = np.array_split(pictures, max(1, len(pictures) // ROWS_AT_ONCE))
+    low = np.concatenate([cosines @ x.astype(np.float32) @ cosines.T for x in parts])
     if mirrored:  # along the columns, odd cosines change their sign
         low[..., 1::2] *= -1
     low = low.reshape(len(pictures), FREQUENCIES**2)
