@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from benchmarks import person
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from boneage.layout import REPOSITORY
 
 SMALL = """
 import runpy, sys
