@@ -19,6 +19,7 @@ from boneage.files import InputError
 
 MODULES = (
     *("coarse", "images", "committee_speed", "batches", "training_speed"),
+    "backbone_speed",
     *("memory", "starting"),
 )
 

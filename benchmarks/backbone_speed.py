@@ -1,0 +1,50 @@
+"""Training of each backbone at 299 px, beside one batch, and beside PyTorch."""
+
+import functools
+import math
+
+from benchmarks import packed
+from benchmarks.timing import LEAST, Goal, Row, Size, medians
+from benchmarks.training_speed import OneBatch
+from boneage.regression import regressor
+from boneage.regression.backbones import BACKBONES
+from boneage.regression.batches import TrainingBatches
+
+try:
+    from benchmarks import pytorch_script
+except ModuleNotFoundError:  # no PyTorch, torchvision or timm: nothing to compare with
+    pytorch_script = None
+
+BATCH = 4
+
+
+def compare(size: Size) -> list[Row]:
+    """Seconds a hand of each backbone, with augmentation, in 32 bits."""
+    return [one(backbone, size) for backbone in BACKBONES]
+
+
+def one(backbone: str, size: Size) -> Row:
+    """Seconds a hand of one backbone."""
+    side, count = size.of(299, 75), size.of(4, 1) * BATCH
+    with packed.hands(count, count) as hands:
+        model = regressor.build(backbone, side, "none", sex_input=True)
+        model.compile(optimizer="adam", loss="mae")
+        feed = functools.partial(regressor.inputs, model)
+        batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)
+        repeated = OneBatch(batches[0], len(batches))
+        ours_and_floor = [
+            lambda: model.fit(batches, shuffle=False, verbose=0),
+            lambda: model.fit(repeated, shuffle=False, verbose=0),
+        ]
+        if pytorch_script is None:
+            seconds = [*medians(ours_and_floor, size.rounds), math.nan]
+            rival = "PyTorch, torchvision and timm are not installed"
+        else:
+            with pytorch_script.epochs(hands, backbone, side, BATCH) as epoch:
+                seconds = medians([*ours_and_floor, epoch], size.rounds)
+            rival = "PyTorch: timm's network, DataLoader on PNG files"
+    ours, floor, theirs = (taken / count for taken in seconds)
+    return Row(
+        f"{backbone}, training, {side} px",
+        *(ours, rival, theirs, "fit on one batch", floor, Goal(LEAST, 0.95)),
+    )
