@@ -3,17 +3,12 @@
 import functools
 import math
 
-from benchmarks import packed
+from benchmarks import packed, pytorch_script
 from benchmarks.timing import LEAST, Goal, Row, Size, medians
 from benchmarks.training_speed import OneBatch
 from boneage.regression import regressor
 from boneage.regression.backbones import BACKBONES
 from boneage.regression.batches import TrainingBatches
-
-try:
-    from benchmarks import pytorch_script
-except ModuleNotFoundError:  # no PyTorch, torchvision or timm: nothing to compare with
-    pytorch_script = None
 
 BATCH = 4
 
@@ -36,13 +31,13 @@ def one(backbone: str, size: Size) -> Row:
             lambda: model.fit(batches, shuffle=False, verbose=0),
             lambda: model.fit(repeated, shuffle=False, verbose=0),
         ]
-        if pytorch_script is None:
-            seconds = [*medians(ours_and_floor, size.rounds), math.nan]
-            rival = "PyTorch, torchvision and timm are not installed"
-        else:
+        if pytorch_script.is_installed():
             with pytorch_script.epochs(hands, backbone, side, BATCH) as epoch:
                 seconds = medians([*ours_and_floor, epoch], size.rounds)
             rival = "PyTorch: timm's network, DataLoader on PNG files"
+        else:
+            seconds = [*medians(ours_and_floor, size.rounds), math.nan]
+            rival = "PyTorch, torchvision and timm are not installed"
     ours, floor, theirs = (taken / count for taken in seconds)
     return Row(
         f"{backbone}, training, {side} px",
