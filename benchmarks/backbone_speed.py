@@ -5,7 +5,6 @@ import math
 
 from benchmarks import packed, pytorch_script
 from benchmarks.timing import LEAST, Goal, Row, Size, medians
-from benchmarks.training_speed import OneBatch
 from boneage.regression import regressor
 from boneage.regression.backbones import BACKBONES
 from boneage.regression.batches import TrainingBatches
@@ -20,16 +19,16 @@ def compare(size: Size) -> list[Row]:
 
 def one(backbone: str, size: Size) -> Row:
     """Seconds a hand of one backbone."""
-    side, count = size.of(299, 75), size.of(4, 1) * BATCH
+    side, count = size.of(299, 75), size.of(6, 1) * BATCH
     with packed.hands(count, count) as hands:
         model = regressor.build(backbone, side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
         feed = functools.partial(regressor.inputs, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)
-        repeated = OneBatch(batches[0], len(batches))
+        batch = batches[0]
         ours_and_floor = [
             lambda: model.fit(batches, shuffle=False, verbose=0),
-            lambda: model.fit(repeated, shuffle=False, verbose=0),
+            lambda: [model.train_on_batch(*batch) for _ in range(len(batches))],
         ]
         if pytorch_script.is_installed():
             with pytorch_script.epochs(hands, backbone, side, BATCH) as epoch:
@@ -41,5 +40,5 @@ def one(backbone: str, size: Size) -> Row:
     ours, floor, theirs = (taken / count for taken in seconds)
     return Row(
         f"{backbone}, training, {side} px",
-        *(ours, rival, theirs, "fit on one batch", floor, Goal(LEAST, 0.95)),
+        *(ours, rival, theirs, "train_on_batch on one batch", floor, Goal(LEAST, 0.95)),
     )

@@ -15,7 +15,7 @@ EMA_MOMENTUM = 0.99
 MONTHS = 240
 """Bins of the label distribution, one a month from 0 on."""
 BIN_DEVIATION = 4.0
-"""Months: half of what two readers of one radiograph disagree by."""
+"""Standard deviation of the targets, months."""
 
 
 @keras.saving.register_keras_serializable()
@@ -66,8 +66,9 @@ class OfUnitGain(Training):
 class Distributed(Training):
     """Learns a distribution over months, and answers its expectation.
 
-    Targets are normal about the age; the loss is cross-entropy plus a tenth of the
-    expectation's MAE (Gao et al., Deep label distribution learning, IJCAI 2018).
+    Targets are normal about the age; the loss is cross-entropy plus the expectation's
+    MAE in years, near enough a tenth of it in months (Gao et al., Age estimation using
+    expectation of label distribution learning, IJCAI 2018).
     """
 
     def _build(self) -> keras.Model:
