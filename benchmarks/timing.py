@@ -1,5 +1,6 @@
 """Timing of a few functions in turn, so that the machine's moods hit all alike."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ class Row:
         for value in (self.ours_s, self.rival_s, self.floor_s):
             shown.append(f"{value * factor:>9.1f}{self.unit}")
         shown.insert(3, f"{self.rival_s / self.ours_s:>8.2f}x")
+        if math.isnan(self.rival_s):
+            shown[2:4] = [f"{'-':>11}", f"{'-':>9}"]
         shown.append(f"{self.ours_s / self.floor_s:>8.2f}x")
         if self.goal is not None:
             met = self.goal.reached(self.ours_s, self.floor_s)

@@ -1,6 +1,7 @@
 """The benchmarks run, and say truly what they reach."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -43,6 +44,12 @@ def test_goal(goal, ours, reached):
     assert table.endswith("yes" if reached else "NO")
     assert f"{ours * 1e3:.1f}ms" in table
     assert compared.strip() == "rival: a rival; floor: a floor"
+
+
+def test_no_rival_is_a_dash():
+    row = Row("work", 1.0, "not installed", math.nan, "a floor", 1.0)
+    assert "nan" not in row.lines()[0]
+    assert row.lines()[0].split() == ["work", "1000.0ms", "-", "-", "1000.0ms", "1.00x"]
 
 
 def test_functions_are_called_in_turn_after_a_warm_up():
