@@ -26,7 +26,7 @@ MOST_BITS = 6
 LEAST_CORRELATION = 0.98
 """Of two small pictures of one radiograph; two hands reach 0.975: docs/RESULTS.md."""
 
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE = 250
 
 
 class Pair(NamedTuple):
@@ -79,10 +79,12 @@ def find(
         least_correlation: of two small pictures, 1 for equal ones.
     """
     pairs = []
-    plain, tiny = hashes(pictures), _standardised(_tiny(pictures))
+    plain, means = hashes(pictures), _tiny(pictures)
+    tiny = _standardised(means)
     for mirrored in (False, True):
         shown = pictures[..., ::-1] if mirrored else pictures
-        others, tiny_others = hashes(pictures, mirrored), _standardised(_tiny(shown))
+        others = hashes(pictures, mirrored)
+        tiny_others = _standardised(means[..., ::-1] if mirrored else means)
         for start in range(0, len(ids), ROWS_AT_ONCE):
             rows = plain[start : start + ROWS_AT_ONCE]
             # equal bits less different ones
