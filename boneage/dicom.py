@@ -43,7 +43,7 @@ def read(path: Path, longest_side_px: int) -> np.ndarray:
     """
     # half a second to import, and most cohorts are PNG
     import pydicom
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     # odd values in elements that nobody here looks at would be warned about
@@ -61,7 +61,7 @@ def read(path: Path, longest_side_px: int) -> np.ndarray:
         values = np.asarray(shown, float)
     except InvalidDicomError:
         raise InputError(f"{path}: expected DICOM, found another format") from None
-    except DAMAGED as error:
+    except (*DAMAGED, BytesLengthException) as error:
         raise InputError(f"{path}: no readable pixel data ({error})") from error
     if not np.isfinite(values).all():
         raise InputError(f"{path}: its rescaling or window gives no numbers")
