@@ -88,6 +88,25 @@ def test_output_is_linear_float32_months(tiny_backbone):
     np.testing.assert_allclose(months, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_same_weights_answer_in_16_bits_as_in_32(tiny_backbone, policy):
+    facts = {"age_mean_months": 127.0, "age_deviation_months": 41.0}
+    model = network(**facts)
+    keras.config.set_dtype_policy(policy)
+    try:
+        in_16_bits = network(**facts)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    in_16_bits.set_weights(model.get_weights())
+    fed = regressor.inputs(model, IMAGES, IS_MALE)
+    months, months_16 = (x.predict_on_batch(fed) for x in (model, in_16_bits))
+    assert months_16.dtype == np.float32
+    assert not np.array_equal(months_16, months)
+    # bfloat16 keeps 8 binary digits of what comes to the linear unit, float16 keeps 11
+    tolerance = {"mixed_bfloat16": 1 / 64, "mixed_float16": 1 / 512}[policy]
+    np.testing.assert_allclose(months_16 - 127, months - 127, atol=41 * tolerance)
+
+
 def test_answer_is_linear_in_the_pooled_features(tiny_backbone):
     model = network(age_mean_months=100.0, age_deviation_months=40.0)
     features = keras.Model(model.inputs, model.get_layer(regressor.FEATURES).output)

@@ -246,6 +246,19 @@ def test_every_loss_trains(ready, loss):
     assert np.isfinite(run.read_predictions().predicted_months).all()
 
 
+def test_bfloat16_trains_as_32_bits_do(ready):
+    found = {}
+    for name in ("none", "bfloat16"):
+        settings = replace(SETTINGS, run=name, mixed_precision=name)
+        run = fine_tuning.train_run(ready, settings)
+        found[name] = comparable(run)
+        assert {v.dtype for v in run.load_model().trainable_variables} == {"float32"}
+    (history, rows), (history_16, rows_16) = found["none"], found["bfloat16"]
+    np.testing.assert_allclose(history_16.loss, history.loss, rtol=0.01)
+    off = (rows_16.predicted_months - rows.predicted_months).abs().max()
+    assert 0 < off < 0.15 * rows.bone_age_months.std()
+
+
 def test_no_hands_yet_names_the_step(layout):
     complaint = r"segment_all\.h5: not found; run .*step3_gen_segmentation_with_enhance"
     with pytest.raises(InputError, match=complaint):
