@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 DEFLATED = "1.2.840.10008.1.2.1.99"
 """Compressed as a whole: a small file can swell to any size before its header shows."""
 
-# what pydicom, its decoders and its lazily read elements raise for damaged files
-DAMAGED = (
+_DAMAGED = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -32,6 +31,16 @@ DAMAGED = (
 )
 
 
+def damaged() -> tuple[type[Exception], ...]:
+    """What pydicom, its decoders and its lazily read elements raise for damaged files.
+
+    A function, because pydicom takes half a second to import.
+    """
+    from pydicom.errors import BytesLengthException
+
+    return (*_DAMAGED, BytesLengthException)
+
+
 def read(path: Path, longest_side_px: int) -> np.ndarray:
     """Read one frame as (row, column) uint16, bone bright.
 
@@ -43,7 +52,7 @@ def read(path: Path, longest_side_px: int) -> np.ndarray:
     """
     # half a second to import, and most cohorts are PNG
     import pydicom
-    from pydicom.errors import BytesLengthException, InvalidDicomError
+    from pydicom.errors import InvalidDicomError
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     # odd values in elements that nobody here looks at would be warned about
@@ -61,7 +70,7 @@ def read(path: Path, longest_side_px: int) -> np.ndarray:
         values = np.asarray(shown, float)
     except InvalidDicomError:
         raise InputError(f"{path}: expected DICOM, found another format") from None
-    except (*DAMAGED, BytesLengthException) as error:
+    except damaged() as error:
         raise InputError(f"{path}: no readable pixel data ({error})") from error
     if not np.isfinite(values).all():
         raise InputError(f"{path}: its rescaling or window gives no numbers")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import bad_input
 import numpy as np
 import pytest
 from test_radiographs import write_dicom
@@ -144,3 +145,12 @@ def test_damaged_dicom_is_set_aside(tmp_path):
     path = tmp_path / "1.dcm"
     path.write_bytes(b"no DICOM at all")
     assert asked(path)[1] == [f"{path}: expected DICOM, found another format"]
+
+
+def test_dicom_cut_short_in_its_first_element_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "1.dcm"
+    whole = bad_input.dicom_of(bad_input.GREY)
+    path.write_bytes(whole[:139] + b"\0\0")
+    found, (reason,) = asked(path)
+    assert found == []
+    assert "1.dcm: no readable DICOM header" in reason

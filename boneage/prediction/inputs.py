@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from boneage import dicom
 from boneage.cohort import SEX_VALUES, read_rows
 from boneage.files import InputError
 from boneage.parallel import SetAside
@@ -142,5 +143,5 @@ def _dicom_sex(path: Path) -> Sex | None:
         return sex_of(text) if text.strip() else None
     except InvalidDicomError:
         raise InputError(f"{path}: expected DICOM, found another format") from None
-    except (ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
+    except dicom.damaged() as error:
         raise InputError(f"{path}: no readable DICOM header ({error})") from error
