@@ -246,17 +246,33 @@ def test_every_loss_trains(ready, loss):
     assert np.isfinite(run.read_predictions().predicted_months).all()
 
 
-def test_bfloat16_trains_as_32_bits_do(ready):
+@pytest.mark.parametrize(
+    # a CPU adds up float16 in float16
+    ("precision", "losses", "months"),
+    [("bfloat16", 0.01, 0.15), ("float16", 0.05, 0.3)],
+)
+def test_16_bits_train_as_32_do(ready, precision, losses, months):
     found = {}
-    for name in ("none", "bfloat16"):
+    for name in ("none", precision):
         settings = replace(SETTINGS, run=name, mixed_precision=name)
         run = fine_tuning.train_run(ready, settings)
         found[name] = comparable(run)
         assert {v.dtype for v in run.load_model().trainable_variables} == {"float32"}
-    (history, rows), (history_16, rows_16) = found["none"], found["bfloat16"]
-    np.testing.assert_allclose(history_16.loss, history.loss, rtol=0.01)
+    (history, rows), (history_16, rows_16) = found["none"], found[precision]
+    np.testing.assert_allclose(history_16.loss, history.loss, rtol=losses)
     off = (rows_16.predicted_months - rows.predicted_months).abs().max()
-    assert 0 < off < 0.15 * rows.bone_age_months.std()
+    assert 0 < off < months * rows.bone_age_months.std()
+
+
+def test_float16_skips_no_step(ready, monkeypatch):
+    taken = []
+
+    def record(self):
+        taken.append(int(self.model.optimizer.inner_optimizer.iterations))
+
+    monkeypatch.setattr(training.Training, "_finish", record)
+    fine_tuning.train_run(ready, replace(SETTINGS, mixed_precision="float16"))
+    assert taken == [16]
 
 
 def test_no_hands_yet_names_the_step(layout):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -103,6 +104,26 @@ class Run:
     def read_history(self) -> pd.DataFrame:
         """A row an epoch."""
         return _read_table(self.history, ("epoch", "loss", "validation_mae"))
+
+    def write_history(self, rows: Sequence[dict]) -> None:
+        """Write history.csv anew, and add its newest row to TensorBoard's log."""
+        import pandas as pd
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        with replacing(self.history) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False)
+        newest = rows[-1]
+        values = [
+            Summary.Value(tag=name, simple_value=newest[name])
+            for name in sorted(newest.keys() - {"epoch", "seconds"})
+        ]
+        event = Event(step=newest["epoch"], wall_time=time.time())
+        event.summary.value.extend(values)
+        writer = EventFileWriter(str(self.tensorboard))
+        writer.add_event(event)
+        writer.close()
 
     def write_predictions(self, table: pd.DataFrame) -> None:
         """Write predictions.csv atomically."""

@@ -9,9 +9,6 @@ from dataclasses import asdict
 import keras
 import numpy as np
 import pandas as pd
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from boneage import networks
 from boneage.files import InputError, replacing
@@ -23,6 +20,9 @@ from boneage.regression.schedule import OneEpoch, RateByStep, learning_rate
 from boneage.regression.settings import TrainingSettings
 
 HUBER_MONTHS = 12.0
+LOSS_SCALE = 16.0
+"""At the start of a float16 training. A loss in months has large gradients: at Keras's
+32768 they overflow, and the first steps would be skipped until it has halved enough."""
 
 LOSSES: dict[str, Callable[[], str | keras.losses.Loss]] = {
     "mae": lambda: "mean_absolute_error",
@@ -97,18 +97,15 @@ class Training:
     def _begin(self) -> keras.Model:
         """Compile the network of epoch 0."""
         settings, origin = self.settings, self.origin.run
-        precision = settings.mixed_precision
-        # of a loaded network, too: compiling asks it whether to scale the loss
-        keras.config.set_dtype_policy(
-            "float32" if precision == "none" else f"mixed_{precision}"
-        )
         model = self._build() if origin is None else origin.load_model()
-        keras.config.set_dtype_policy("float32")
+        optimizer = keras.optimizers.Adam(settings.learning_rate)
+        if settings.mixed_precision == "float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, LOSS_SCALE)
         regressor.freeze_and_compile(
             model,
             settings.model,
             settings.fine_tune_from,
-            keras.optimizers.Adam(settings.learning_rate),
+            optimizer,
             LOSSES[settings.loss](),
             settings.batch_norm == "frozen",
         )
@@ -119,7 +116,11 @@ class Training:
         momentum = settings.batch_norm_momentum or (
             0.9 if settings.weights == "none" else None
         )
-        return regressor.build(
+        precision = settings.mixed_precision
+        keras.config.set_dtype_policy(
+            "float32" if precision == "none" else f"mixed_{precision}"
+        )
+        model = regressor.build(
             settings.model,
             self.size,
             settings.weights,
@@ -128,6 +129,8 @@ class Training:
             float(max(np.std(self.ages), 1)),
             momentum,
         )
+        keras.config.set_dtype_policy("float32")
+        return model
 
     def _go_on(self) -> keras.Model | None:
         """Reload the newest checkpoint and the history up to it, if there is one."""
@@ -169,7 +172,8 @@ class Training:
             self.history.append(row)
             if row is self.best:
                 best_weights = self.model.get_weights()
-            self._log(row)
+            if self.writes:
+                self.run.write_history(self.history)
             if after_epoch is not None:
                 after_epoch(self.scope.evaluated(self.model), row["epoch"])
             if time.monotonic() - saved_at > settings.checkpoint_minutes * 60:
@@ -212,22 +216,6 @@ class Training:
     def predict(self, model: keras.Model, hands: Hands) -> np.ndarray:
         """Bone ages in months, (hand,) float32."""
         return runs.predict(model, hands, self.size, 2 * self.settings.batch_size)
-
-    def _log(self, row: dict) -> None:
-        """Add a row to history.csv and to TensorBoard."""
-        if not self.writes:
-            return
-        with replacing(self.run.history) as temporary:
-            pd.DataFrame(self.history).to_csv(temporary, index=False)
-        values = [
-            Summary.Value(tag=name, simple_value=row[name])
-            for name in sorted(row.keys() - {"epoch", "seconds"})
-        ]
-        writer = EventFileWriter(str(self.run.tensorboard))
-        event = Event(step=row["epoch"], wall_time=time.time())
-        event.summary.value.extend(values)
-        writer.add_event(event)
-        writer.close()
 
     def _checkpoint(self) -> None:
         """Write the whole state after this epoch, and remove the one before."""
