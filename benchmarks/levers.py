@@ -11,7 +11,9 @@ processes and days can share the work.
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -120,7 +122,9 @@ def main(options: Run | Report) -> None:
         raise InputError(f"--levers {min(unknown)}: known are {', '.join(LEVERS)}")
     for seed in options.seeds:
         for name in options.levers:
-            train(name, seed, options)
+            # TensorFlow gives back the memory of a network when its process ends
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                process.submit(train, name, seed, options).result()
 
 
 def train(name: str, seed: int, options: Run) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from benchmarks import packed, sameness
+from benchmarks import packed, precision, sameness
 from benchmarks.timing import LEAST, MOST, Goal, Row, medians
 from boneage import radiographs
+from boneage.regression.backbones import BACKBONES
+from boneage.regression.training import LOSS_SCALE
 
 
 def run(*arguments: str) -> str:
@@ -134,6 +136,16 @@ def test_growth_has_a_line_a_step_and_count():
     lines = [line.split() for line in printed.splitlines()]
     assert [line[1] for line in lines[1:]] == ["2"] * 5 + ["4"] * 5
     assert all(float(line[4]) > 10 for line in lines[1:])
+
+
+@pytest.mark.slow
+def test_float16_begins_where_no_backbone_overflows():
+    printed = run("benchmarks.precision", "--image-size", "75", "--batch-size", "4")
+    rows = [line.strip("| ").split(" | ") for line in printed.splitlines()[2:]]
+    assert len(rows) == 3 * (1 + len(precision.SCALES))
+    at_start = [row for row in rows if row[1:3] == ["float16", f"{LOSS_SCALE:.0f}"]]
+    assert [row[0] for row in at_start] == list(BACKBONES)
+    assert all(float(row[3]) > 0.5 for row in at_start)
 
 
 @pytest.mark.slow

@@ -92,3 +92,26 @@ def test_balanced_hands_are_as_many_steps(layout):
     young_before = (parts.train.cohort.bone_age_months < 60).mean()
     young = (drawn.train.cohort.bone_age_months < 60).mean()
     assert 1.2 * young_before < young < 3 * young_before
+
+
+@pytest.mark.slow
+def test_levers_are_trained_once_and_reported(layout, tmp_path, capsys):
+    options = levers.Run(
+        data=layout.data,
+        out=tmp_path / "out",
+        levers=("plain", "averaged_weights", "label_distribution", "a_network_a_sex"),
+        image_size=75,
+        epochs=2,
+        choosing=20,
+    )
+    levers.main(options)
+    written = sorted((tmp_path / "out").glob("*/predictions.csv"))
+    assert len(written) == 5
+    times = [path.stat().st_mtime_ns for path in written]
+    levers.main(options)
+    assert [path.stat().st_mtime_ns for path in written] == times
+    capsys.readouterr()
+    levers.main(levers.Report(out=tmp_path / "out", resamples=100))
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[1] for row in rows] == ["1"] * 4
+    assert all(float(row.split(" | ")[2]) < 60 for row in rows)
