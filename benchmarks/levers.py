@@ -74,6 +74,7 @@ LEVERS = {
     "three_times_the_rate": Lever({"learning_rate": 3e-3}),
     "batch_of_32": Lever({"batch_size": 32}),
     "balanced_ages": Lever(is_balanced=True),
+    "32_bits": Lever({"mixed_precision": "none"}),
 }
 
 

@@ -140,12 +140,12 @@ def test_growth_has_a_line_a_step_and_count():
 
 @pytest.mark.slow
 def test_float16_begins_where_no_backbone_overflows():
-    printed = run("benchmarks.precision", "--image-size", "75", "--batch-size", "4")
+    printed = run("benchmarks.precision")
     rows = [line.strip("| ").split(" | ") for line in printed.splitlines()[2:]]
     assert len(rows) == 3 * (1 + len(precision.SCALES))
     at_start = [row for row in rows if row[1:3] == ["float16", f"{LOSS_SCALE:.0f}"]]
     assert [row[0] for row in at_start] == list(BACKBONES)
-    assert all(float(row[3]) > 0.5 for row in at_start)
+    assert all(float(row[3]) > 0.3 for row in at_start)
 
 
 @pytest.mark.slow

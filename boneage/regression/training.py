@@ -20,9 +20,11 @@ from boneage.regression.schedule import OneEpoch, RateByStep, learning_rate
 from boneage.regression.settings import TrainingSettings
 
 HUBER_MONTHS = 12.0
-LOSS_SCALE = 16.0
+LOSS_SCALE = 1.0
 """At the start of a float16 training. A loss in months has large gradients: at Keras's
 32768 they overflow, and the first steps would be skipped until it has halved enough."""
+LOSS_SCALE_STEPS = 200
+"""Finite ones after which the scale doubles, in place of Keras's 2000."""
 
 LOSSES: dict[str, Callable[[], str | keras.losses.Loss]] = {
     "mae": lambda: "mean_absolute_error",
@@ -100,7 +102,9 @@ class Training:
         model = self._build() if origin is None else origin.load_model()
         optimizer = keras.optimizers.Adam(settings.learning_rate)
         if settings.mixed_precision == "float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, LOSS_SCALE)
+            optimizer = keras.optimizers.LossScaleOptimizer(
+                optimizer, LOSS_SCALE, LOSS_SCALE_STEPS
+            )
         regressor.freeze_and_compile(
             model,
             settings.model,
