@@ -114,4 +114,4 @@ def test_levers_are_trained_once_and_reported(layout, tmp_path, capsys):
     levers.main(levers.Report(out=tmp_path / "out", resamples=100))
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split(" | ")[1] for row in rows] == ["1"] * 4
-    assert all(0 < float(row.split(" | ")[2]) < 240 for row in rows)
+    assert all(row.endswith(" | 1 |") for row in rows[1:])
