@@ -167,6 +167,16 @@ def test_killed_and_gone_on_the_run_is_the_same(ready, finished, checkpoint_minu
     assert not list(run.folder.glob("last_*"))
 
 
+def test_killed_float16_run_is_the_same(ready):
+    settings = replace(SETTINGS, mixed_precision="float16", checkpoint_minutes=0.0)
+    with pytest.raises(Killed):
+        fine_tuning.train_run(ready, settings, kill_after(3))
+    resumed = fine_tuning.train_run(ready, settings)
+    undisturbed = fine_tuning.train_run(ready, replace(settings, run="undisturbed"))
+    for got, expected in zip(comparable(resumed), comparable(undisturbed), strict=True):
+        pd.testing.assert_frame_equal(got, expected, rtol=1e-4, atol=1e-3)
+
+
 def test_killed_run_goes_on_from_its_checkpoint(ready, capsys):
     settings = replace(SETTINGS, checkpoint_minutes=0.0)
     with pytest.raises(Killed):
