@@ -8,7 +8,7 @@ from boneage import cohort as cohorts
 from boneage import hdf5
 from boneage.files import InputError
 from boneage.hdf5 import Packed
-from boneage.regression.batches import TrainingBatches, augment
+from boneage.regression.batches import TrainingBatches, augment, draw_change
 from boneage.regression.parts import Hands, Parts
 from boneage.regression.settings import TrainingSettings
 
@@ -100,6 +100,14 @@ def test_every_epoch_augments_anew(hands):
 def test_without_strength_the_hand_stays():
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
     np.testing.assert_array_equal(augment(image, 0, np.random.default_rng(0)), image)
+
+
+@pytest.mark.parametrize(("share", "mirrored"), [(0.0, 0), (0.5, 46), (1.0, 100)])
+def test_share_of_hands_is_mirrored(share, mirrored):
+    draws = [
+        draw_change(64, 1.0, np.random.default_rng(seed), share) for seed in range(100)
+    ]
+    assert sum(draw.is_mirrored for draw in draws) == mirrored
 
 
 def test_strength_is_how_far_a_hand_moves():

@@ -9,6 +9,9 @@ import numpy as np
 
 from boneage.regression.parts import Hands
 
+MIRRORED_SHARE = 0.5
+"""Of the hands that are augmented."""
+
 
 class TrainingBatches(keras.utils.PyDataset):
     """Shuffled, augmented batches; the same for the same seed, epoch and number.
@@ -45,6 +48,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self.hands, self.feed, self.size = hands, feed, size
         self.batch_size = min(batch_size, len(hands))
         self.augmentation, self.seed, self.share = augmentation, seed, share
+        self.mirrored_share = MIRRORED_SHARE
         self.start_epoch(0)
 
     def __len__(self) -> int:
@@ -61,7 +65,8 @@ class TrainingBatches(keras.utils.PyDataset):
         """One batch: the network's inputs, and (batch, 1) months."""
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        changes = [draw_change(self.size, self.augmentation, rng) for _ in chosen]
+        strength, mirrored = self.augmentation, self.mirrored_share
+        changes = [draw_change(self.size, strength, rng, mirrored) for _ in chosen]
         index, processes = self.share
         own = np.array_split(np.arange(len(chosen)), processes)[index]
         images = np.stack(
@@ -93,12 +98,17 @@ class Change:
         return cv2.LUT(cv2.flip(image, 1) if self.is_mirrored else image, self.levels)
 
 
-def draw_change(size: int, strength: float, rng: np.random.Generator) -> Change:
+def draw_change(
+    size: int,
+    strength: float,
+    rng: np.random.Generator,
+    mirrored_share: float = MIRRORED_SHARE,
+) -> Change:
     """Draw a turn, scale, shift, mirroring, and brightness for a hand of `size` px.
 
-    strength 1: 15 degrees, 10 per cent of size, 10 per cent of gamma and gain, half of
-    the hands mirrored; 0 leaves the hand as it is. Scale stays small, for the size of
-    the crop says little but that of bones says much.
+    strength 1: 15 degrees, 10 per cent of size, 10 per cent of gamma and gain; 0 leaves
+    the hand as it is, unmirrored, too. Scale stays small, for the size of the crop says
+    little but that of bones says much.
     """
     if strength == 0:
         return Change(None)
@@ -106,7 +116,7 @@ def draw_change(size: int, strength: float, rng: np.random.Generator) -> Change:
     scale = 1 + rng.uniform(-0.1, 0.1) * strength
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle_degrees, scale)
     matrix[:, 2] += rng.uniform(-0.1, 0.1, 2) * strength * size
-    is_mirrored = bool(rng.random() < 0.5)
+    is_mirrored = bool(rng.random() < mirrored_share)
     gamma = np.exp(rng.uniform(-0.1, 0.1) * strength)
     gain = 1 + rng.uniform(-0.1, 0.1) * strength
     levels = np.linspace(0, 1, 256) ** gamma * gain * 255
