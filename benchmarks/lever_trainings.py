@@ -6,9 +6,9 @@ from keras import layers, ops
 
 from boneage.regression import regressor
 from boneage.regression.parts import Hands
-from boneage.regression.training import AfterEpoch, Training
+from boneage.regression.training import Training
 
-__all__ = ["Averaged", "Distributed", "NotMirrored", "OfUnitGain", "Training"]
+__all__ = ["Averaged", "Distributed", "OfUnitGain", "Training"]
 
 EMA_MOMENTUM = 0.99
 """A step's: about the last hundred steps are averaged."""
@@ -50,15 +50,6 @@ class Averaged(Training):
             ):
                 variable.assign(value)
         return super()._epoch(epoch)
-
-
-class NotMirrored(Training):
-    """Turns, shifts and scales the hands, but mirrors none."""
-
-    def train(self, after_epoch: AfterEpoch | None = None) -> None:
-        """Train."""
-        self.batches.mirrored_share = 0.0
-        super().train(after_epoch)
 
 
 class OfUnitGain(Training):

@@ -48,9 +48,7 @@ class Lever:
     """Draw hands by the square root of how rare their age is."""
     is_apart: bool = False
     """A network for each sex, with half of the steps."""
-    kind: Literal[
-        "Training", "Averaged", "Distributed", "NotMirrored", "OfUnitGain"
-    ] = "Training"
+    kind: Literal["Training", "Averaged", "Distributed", "OfUnitGain"] = "Training"
     """Of `benchmarks.lever_trainings`, or step 4's."""
 
 
@@ -65,7 +63,7 @@ LEVERS = {
     "unit_gain": Lever(kind="OfUnitGain"),
     "no_augmentation": Lever({"augmentation": 0.0}),
     "half_augmentation": Lever({"augmentation": 0.5}),
-    "no_mirroring": Lever(kind="NotMirrored"),
+    "no_mirroring": Lever({"mirrored_share": 0.0}),
     "double_augmentation": Lever({"augmentation": 2.0}),
     "smaller_images": Lever(image_scale=0.75),
     "larger_images": Lever(image_scale=1.3),

@@ -371,6 +371,27 @@ def test_views_keep_what_they_show():
     np.testing.assert_allclose(sums, scales**2, rtol=0.02)
 
 
+def test_views_of_a_network_that_knows_no_mirrored_hands():
+    image = np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8)
+    seen = views.views_of(image, 6, mirrored=False)
+    upright = [view for view in range(6) if not views.VIEWS[view].mirrored]
+    np.testing.assert_array_equal(seen, views.views_of(image, 6)[upright])
+
+
+@pytest.mark.parametrize(
+    ("settings", "learned"),
+    [
+        ({"augmentation": 1.0, "mirrored_share": 0.5}, True),
+        ({"augmentation": 1.0, "mirrored_share": 0.0}, False),
+        ({"augmentation": 0.0, "mirrored_share": 0.5}, False),
+        # of a run made before there was a choice
+        ({"augmentation": 1.0}, True),
+    ],
+)
+def test_training_says_whether_it_mirrored(settings, learned):
+    assert views.learned_from_mirrored({"settings": settings}) is learned
+
+
 def test_python_use(trained, hand):
     assert "keras" not in boneage.__dict__
     reading = boneage.predict_bone_age(hand, "female", models=trained.models, views=1)

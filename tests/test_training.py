@@ -16,7 +16,7 @@ from boneage import files
 from boneage.explanation.activation_maps import read_panel
 from boneage.files import InputError
 from boneage.layout import Layout
-from boneage.regression import fine_tuning, runs, training
+from boneage.regression import batches, fine_tuning, runs, training
 from boneage.regression.settings import TrainingSettings
 
 STEP = "al_segmentation/step4_regression_multi_gpu"
@@ -250,6 +250,18 @@ def test_one_sex_has_no_sex_input(ready):
     assert len(run.load_model().inputs) == 1
 
 
+def test_share_of_mirrored_hands_is_the_trainings(ready, monkeypatch):
+    shares = []
+
+    def record(size, strength, rng, mirrored_share):
+        shares.append(mirrored_share)
+        return batches.Change(None)
+
+    monkeypatch.setattr(batches, "draw_change", record)
+    fine_tuning.train_run(ready, replace(SETTINGS, mirrored_share=0.2, epochs=1))
+    assert set(shares) == {0.2}
+
+
 @pytest.mark.parametrize("loss", training.LOSSES)
 def test_every_loss_trains(ready, loss):
     run = fine_tuning.train_run(ready, replace(SETTINGS, loss=loss, epochs=1))
@@ -300,7 +312,9 @@ def test_no_ages_yet_names_the_step(layout):
     assert not layout.models.exists()
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch_size": 0}, {"mirrored_share": 1.5}]
+)
 def test_impossible_numbers_are_refused(ready, wrong):
     (name,) = wrong
     with pytest.raises(InputError, match=name.replace("_", ".")):

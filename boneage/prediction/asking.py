@@ -218,7 +218,8 @@ class Ensemble:
                 hands[how] = enhanced_hand(radiograph, mask, Enhancement.described(how))
             explainer = self._explainer(each)
             image = radiographs.resize(hands[how], explainer.image_size)
-            seen = views.views_of(image, self.view_count)
+            mirrored = views.learned_from_mirrored(each.config)
+            seen = views.views_of(image, self.view_count, mirrored)
             is_male = np.full(len(seen), readers.sex == "male")
             shown = explainer(seen, is_male, batch_size=len(seen))
             name = each.name

@@ -177,7 +177,10 @@ def ship_run(
         raise InputError(f"{run.model}: predicts no numbers; train it again")
     table = table.assign(predicted_months=after)
     if view_count > 1:
-        table[views.column(view_count)] = _seen(light, hands, size, view_count)
+        mirrored = views.learned_from_mirrored(config)
+        table[views.column(view_count)] = _seen(
+            light, hands, size, view_count, mirrored
+        )
     write_json(target.config, config | {"training_data": training_data})
     # last: a run with predictions is a finished one
     target.write_predictions(table)
@@ -203,12 +206,14 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> Hands
     return Hands(packed, packed.rows_of(of_table.ids), of_table)
 
 
-def _seen(model: keras.Model, hands: Hands, size: int, view_count: int) -> np.ndarray:
+def _seen(
+    model: keras.Model, hands: Hands, size: int, view_count: int, mirrored: bool
+) -> np.ndarray:
     """The mean of what is said of each hand's views, (hand,) float32."""
     months = []
     for index in tqdm(range(len(hands)), f"{view_count} views", disable=None):
-        seen = views.views_of(hands.image(index, size), view_count)
-        is_male = hands.cohort.is_male[[index] * view_count]
+        seen = views.views_of(hands.image(index, size), view_count, mirrored)
+        is_male = hands.cohort.is_male[[index] * len(seen)]
         said = runs.predict_images(model, seen, is_male, view_count)
         months.append(said.mean())
     return np.array(months, np.float32)

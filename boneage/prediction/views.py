@@ -39,12 +39,23 @@ def check(count: int) -> None:
         raise InputError(f"--views {count}: expected 1 to {len(VIEWS)}")
 
 
-def views_of(image: np.ndarray, count: int) -> np.ndarray:
+def views_of(image: np.ndarray, count: int, mirrored: bool = True) -> np.ndarray:
     """The first `count` views of a hand, (view, size, size) uint8.
 
-    image: (size, size) uint8.
+    image: (size, size) uint8. mirrored: False for a network that has not learned from
+    mirrored hands: it gets the same views unmirrored, each of them once.
     """
-    return np.stack([_seen(image, view) for view in VIEWS[:count]])
+    views = VIEWS[:count]
+    if not mirrored:
+        views = dict.fromkeys(view._replace(mirrored=False) for view in views)
+    return np.stack([_seen(image, view) for view in views])
+
+
+def learned_from_mirrored(config: dict) -> bool:
+    """Whether a run's training, by its config.json, mirrored hands."""
+    settings = config.get("settings", {})
+    strength = settings.get("augmentation", 1.0)
+    return strength > 0 and settings.get("mirrored_share", 0.5) > 0
 
 
 def _seen(image: np.ndarray, view: View) -> np.ndarray:

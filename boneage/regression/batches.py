@@ -9,9 +9,6 @@ import numpy as np
 
 from boneage.regression.parts import Hands
 
-MIRRORED_SHARE = 0.5
-"""Of the hands that are augmented."""
-
 
 class TrainingBatches(keras.utils.PyDataset):
     """Shuffled, augmented batches; the same for the same seed, epoch and number.
@@ -30,6 +27,7 @@ class TrainingBatches(keras.utils.PyDataset):
         seed: int,
         workers: int = 1,
         share: tuple[int, int] = (0, 1),
+        mirrored_share: float = 0.5,
     ) -> None:
         """Batches of `hands`.
 
@@ -43,12 +41,13 @@ class TrainingBatches(keras.utils.PyDataset):
             workers: threads.
             share: of each batch: the first of 2 processes has (0, 2). `batch_size` is
                 that of all, and a multiple of their number.
+            mirrored_share: of the hands, where `augmentation` is not 0.
         """
         super().__init__(workers=workers, max_queue_size=8)
         self.hands, self.feed, self.size = hands, feed, size
         self.batch_size = min(batch_size, len(hands))
         self.augmentation, self.seed, self.share = augmentation, seed, share
-        self.mirrored_share = MIRRORED_SHARE
+        self.mirrored_share = mirrored_share
         self.start_epoch(0)
 
     def __len__(self) -> int:
@@ -99,10 +98,7 @@ class Change:
 
 
 def draw_change(
-    size: int,
-    strength: float,
-    rng: np.random.Generator,
-    mirrored_share: float = MIRRORED_SHARE,
+    size: int, strength: float, rng: np.random.Generator, mirrored_share: float = 0.5
 ) -> Change:
     """Draw a turn, scale, shift, mirroring, and brightness for a hand of `size` px.
 

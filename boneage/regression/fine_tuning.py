@@ -25,7 +25,7 @@ MAY_CHANGE = (
 )
 """Settings with which an interrupted run may go on differently."""
 
-NEW = {"deterministic": False}
+NEW = {"deterministic": False, "mirrored_share": 0.5}
 """Settings that runs of before lack, and what they did."""
 
 Recorder = Callable[[Run, Hands], Callable]

@@ -39,6 +39,8 @@ class RegressionSettings:
     """On months; huber bends at 12."""
     augmentation: float = 1.0
     """Strength: 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none."""
+    mirrored_share: float = 0.5
+    """Of the hands, unless --augmentation is 0; 0 for none, if all are left hands."""
     batch_norm_momentum: float = 0.0
     """Of the moving statistics; 0 for Keras's 0.99, or 0.9 from random weights."""
     workers: int = 2
@@ -62,8 +64,11 @@ class RegressionSettings:
             0,
             image_size=self.image_size,
             augmentation=self.augmentation,
+            mirrored_share=self.mirrored_share,
             seed=self.seed,
         )
+        if not self.mirrored_share <= 1:
+            raise InputError(f"--mirrored-share {self.mirrored_share}: at most 1")
         if self.run and not re.fullmatch(r"\w[\w.-]*", self.run):
             raise InputError(
                 f"--run {self.run}: a folder's name: letters, digits, _, - and ."

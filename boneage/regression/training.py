@@ -84,6 +84,7 @@ class Training:
             settings.seed,
             settings.workers,
             (self.scope.index, self.scope.processes),
+            settings.mirrored_share,
         )
 
     @property
