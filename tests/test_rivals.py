@@ -227,10 +227,13 @@ def test_the_same_training_twice_is_named(layout, capsys):
 
 def test_comparison_of_unlike_trainings_says_what_differs(layout):
     paced(layout, "p", 5 + noise(0), image_size=299, augmentation=1.0)
-    rival(layout, "a", "all", 9 + noise(1), image_size=96, augmentation=0.0)
+    less = {"augmentation": 0.0, "mirrored_share": 0.1}
+    rival(layout, "a", "all", 9 + noise(1), image_size=96, **less)
     (found,) = differences.of_group(group_of(layout), seed=0, resamples=200)
     assert "image size differ: 299 and 96" in str(found)
     assert "augmentation differ: 1.0 and 0.0" in str(found)
+    # a run of before there was a choice mirrored half
+    assert "mirrored share differ: 0.5 and 0.1" in str(found)
 
 
 def test_figures_of_groups_that_are_gone_go_too(layout):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from boneage.files import InputError
+from boneage.regression.settings import NEW
 
 
 class View(NamedTuple):
@@ -53,9 +54,8 @@ def views_of(image: np.ndarray, count: int, mirrored: bool = True) -> np.ndarray
 
 def learned_from_mirrored(config: dict) -> bool:
     """Whether a run's training, by its config.json, mirrored hands."""
-    settings = config.get("settings", {})
-    strength = settings.get("augmentation", 1.0)
-    return strength > 0 and settings.get("mirrored_share", 0.5) > 0
+    settings = NEW | config.get("settings", {})
+    return settings.get("augmentation", 1.0) > 0 and settings["mirrored_share"] > 0
 
 
 def _seen(image: np.ndarray, view: View) -> np.ndarray:

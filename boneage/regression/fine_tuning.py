@@ -17,16 +17,13 @@ from boneage.regression.runs import (
     Run,
     file_hash,
 )
-from boneage.regression.settings import TrainingSettings
+from boneage.regression.settings import NEW, TrainingSettings
 
 MAY_CHANGE = (
     *("patience", "devices", "workers", "checkpoint_minutes"),
     *("cluster", "processes", "index"),
 )
 """Settings with which an interrupted run may go on differently."""
-
-NEW = {"deterministic": False, "mirrored_share": 0.5}
-"""Settings that runs of before lack, and what they did."""
 
 Recorder = Callable[[Run, Hands], Callable]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from boneage.regression import backbones, comparison
 from boneage.regression.comparison import Answers
+from boneage.regression.settings import NEW
 from boneage.regression.transfer_runs import PACED, Finished, stage_name
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 METHOD_SETTINGS = (
     *("weights", "batch_norm", "batch_norm_momentum", "sex_input", "image_size"),
     *("batch_size", "devices", "mixed_precision", "loss", "augmentation", "decay"),
+    "mirrored_share",
 )
 """Settings that tell methods of one group apart, beside start layer and plan."""
 
@@ -115,7 +117,7 @@ def _read_one(one: Finished) -> Trained:
         for stage, history, config in zip(stages, histories, configs, strict=True)
     )
     content = configs[0].get("weights_hash")
-    settings = configs[0]["settings"]
+    settings = NEW | configs[0]["settings"]
     if content:
         settings |= {"weights": f"{settings['weights']} ({content})"}
     return Trained(

@@ -10,6 +10,9 @@ from boneage.files import InputError, at_least
 from boneage.regression import backbones
 from boneage.regression.backbones import BackboneName
 
+NEW = {"deterministic": False, "mirrored_share": 0.5}
+"""Settings that runs of before lack, and what they did."""
+
 
 @dataclass(frozen=True)
 class RegressionSettings:
