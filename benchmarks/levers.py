@@ -99,6 +99,9 @@ class Run:
     """Side of the hands, px."""
     epochs: int = 3
     """Of each training."""
+    augmentation: float = 1.0
+    """As of step 4, of all levers that do not set it. Short trainings are better with
+    0, and nearer then to what long ones reach."""
     choosing: int = 250
     """Hands of the training part that choose the epoch."""
     mixed_precision: Literal["none", "float16", "bfloat16"] = "bfloat16"
@@ -144,6 +147,7 @@ def train(name: str, seed: int, options: Run) -> None:
         epochs=options.epochs,
         warmup_epochs=0.5,
         mixed_precision=options.mixed_precision,
+        augmentation=options.augmentation,
         checkpoint_minutes=0.0,
         seed=seed,
     )

@@ -26,7 +26,7 @@ from boneage.files import read_json, replacing
 from boneage.layout import Layout
 from boneage.regression import parts, runs
 from boneage.regression.parts import Hands
-from boneage.segmentation.hands import Enhancement, placed
+from boneage.segmentation.hands import Enhancement, placed, placed_mask
 
 BONE_RADIUS = 1 / 40
 """Of a disc around a growth plate or carpal, as a share of the image's side."""
@@ -79,10 +79,10 @@ def measure(layout: Layout, run: runs.Run, options: Options) -> dict[str, float]
     explainer = Explainer(model)
     maps = explain_hands(explainer, hands, description=run.name).maps
     attention = attention_of(explainer, maps)
-    shown = np.stack([hands.image(i, DISPLAY_PX) for i in range(len(hands))])
+    inside = masks(layout, hands)
     return {
-        **_on_bones(bones(layout, hands), attention, shown > 0),
-        **_on_the_hand(attention, shown > 0),
+        **_on_bones(bones(layout, hands), attention, inside),
+        **_on_the_hand(attention, inside),
         **_by_deletion(explainer, hands, attention),
         # last: it spoils the network
         **_shuffled(model, run.read_config()["backbone"], explainer, hands, maps, rng),
@@ -92,6 +92,14 @@ def measure(layout: Layout, run: runs.Run, options: Options) -> dict[str, float]
 def attention_of(explainer: Explainer, maps: np.ndarray) -> np.ndarray:
     """Absolute deviation of maps (N, row, column) from their means, DISPLAY_PX wide."""
     return np.abs([explainer.grid.upsample(one) for one in deviations(maps)])
+
+
+def masks(layout: Layout, hands: Hands) -> np.ndarray:
+    """Where the hand is, on whole radiographs too: (N, DISPLAY_PX, DISPLAY_PX) bool."""
+    how = Enhancement.described(hands.packed.preprocessing)
+    read = (radiographs.read_mask(layout.mask(i)) for i in hands.cohort.ids)
+    placed = (placed_mask(mask, how).astype(np.uint8) for mask in read)
+    return np.stack([radiographs.resize(one, DISPLAY_PX) > 0 for one in placed])
 
 
 def bones(layout: Layout, hands: Hands) -> np.ndarray | None:

@@ -2,10 +2,13 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from conftest import call
 
 from benchmarks import map_truth
+from boneage import radiographs
+from boneage.regression import parts
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
@@ -53,3 +56,29 @@ def test_where_growth_plates_are_is_known_of_phantoms_alone(trained, tmp_path, c
     table = table_of(trained, tmp_path, capsys)
     assert "their share of the hand's area" not in table
     assert "attention on the hand" in table
+
+
+def test_whole_radiographs_too_have_the_hand_inside(trained):
+    hands, _ = parts.of_cohort(trained, "test", sex="all")
+    cut = map_truth.masks(trained, hands)
+    shown = np.stack([hands.image(i, map_truth.DISPLAY_PX) for i in range(len(hands))])
+    # black pixels of the hand are inside, no others that are black
+    assert (cut >= (shown > 0)).all()
+    assert (cut & (shown == 0)).mean() < 0.01
+
+    call(
+        trained,
+        "al_segmentation/step3_gen_segmentation_with_enhance",
+        cut=False,
+        overwrite=True,
+    )
+    hands, _ = parts.of_cohort(trained, "test", sex="all")
+    whole = map_truth.masks(trained, hands)
+    truth = [radiographs.read_mask(trained.truth / f"{i}_bin.png") for i in ids(hands)]
+    share = np.mean([(mask > 0).sum() / max(mask.shape) ** 2 for mask in truth])
+    assert whole.mean() == pytest.approx(share / 1.06**2, rel=0.02)
+    assert whole.mean() < 0.95 * cut.mean()
+
+
+def ids(hands) -> list[int]:
+    return hands.cohort.ids.tolist()

@@ -111,10 +111,9 @@ def enhanced_hand(
     crop = radiograph[top : top + height, left : left + width]
     crop = _stretched(crop, inside) if how.stretch else to_uint8(crop)
     square = _squared(cv2.bitwise_and(crop, crop, mask=inside), how)
-    hand_mask = _squared(inside, how)
     hand = equalise(resize(square, HAND_PX), how.clip_limit)
     # equalising lifts black, in tiles that hold little else
-    return np.where(resize(hand_mask, HAND_PX) > 127, hand, 0).astype(np.uint8)
+    return np.where(placed_mask(mask, how), hand, 0).astype(np.uint8)
 
 
 def _shown(mask: Mask, how: Enhancement) -> Mask:
@@ -133,6 +132,16 @@ def _squared(crop: np.ndarray, how: Enhancement) -> np.ndarray:
     square = np.zeros((side, side), np.uint8)
     square[row : row + height, column : column + width] = crop
     return square
+
+
+def placed_mask(mask: Mask, how: Enhancement = DEFAULT) -> np.ndarray:
+    """Where the hand lies on what `enhanced_hand` makes: (512, 512) bool.
+
+    mask, how: what `enhanced_hand` was given; not cut, too, the hand alone is True.
+    """
+    left, top, width, height = cv2.boundingRect(_shown(mask, how))
+    crop = mask[top : top + height, left : left + width]
+    return resize(_squared(crop, how), HAND_PX) > 127
 
 
 def placed(points: np.ndarray, mask: Mask, how: Enhancement = DEFAULT) -> np.ndarray:
