@@ -14,12 +14,13 @@ from test_annotator import fetch
 from test_radiographs import write_dicom
 
 import boneage
-from boneage import cli, phantom, radiographs
+from boneage import cli, hdf5, phantom, radiographs
 from boneage.files import InputError, write_json
 from boneage.layout import Layout
 from boneage.prediction import asking, doubts, readers, shipping, views
 from boneage.prediction.asking import STATEMENT, Ensemble
 from boneage.prediction.inputs import Asked
+from boneage.regression import runs
 from boneage.regression.runs import Run
 from boneage.segmentation.hands import Enhancement
 from boneage.segmentation.settings import PageSettings
@@ -448,6 +449,45 @@ def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbon
     for count, measured in ((3, 3), (2, 1), (1, 1)):
         found, _ = readers.find_readers(layout, BOTH, count)
         assert {each.measured_views for each in found.values()} == {measured}
+
+
+def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
+    trained, layout, tmp_path, tiny_backbone
+):
+    again = Layout(trained.data, tmp_path / "no_mirrored")
+    shutil.copytree(trained.models, again.models)
+    run = Run(again.regression / "tiny_0")
+    config = run.read_config()
+    assert config["settings"]["mirrored_share"] == 0.5
+    config["weights"] = "/home/someone/weights.keras"
+    config["settings"] |= {"weights": config["weights"], "mirrored_share": 0.0}
+    write_json(run.config, config)
+    ship = script("ship")
+    ship.main(
+        ship.Options(
+            again.data,
+            again.models,
+            runs=("tiny_0",),
+            training_data="noise",
+            terms="none",
+            out=layout.models,
+            views=3,
+        )
+    )
+    shipped = Run(layout.regression / "tiny_0")
+    assert "someone" not in shipped.config.read_text()
+    assert shipped.read_config()["weights"] == "weights.keras"
+    table = shipped.read_predictions().set_index("id")
+    # its three views are the hand as it is and turned, each of them once
+    packed = hdf5.read(again.hands_h5, "pack_hands")
+    first = int(table.index[0])
+    image = radiographs.resize(packed.images[packed.rows_of([first])[0]], 32)
+    seen = views.views_of(image, 3, mirrored=False)
+    assert len(seen) == 2
+    is_male = np.array([table.is_male[first]] * 2)
+    said = runs.predict_images(shipped.load_model(), seen, is_male, 2)
+    kept = table.predicted_3_views_months[first]
+    assert kept == pytest.approx(said.mean(), abs=0.01)
 
 
 def test_weights_take_half_the_room_and_no_optimizer_is_kept(tmp_path):

@@ -181,10 +181,21 @@ def ship_run(
         table[views.column(view_count)] = _seen(
             light, hands, size, view_count, mirrored
         )
-    write_json(target.config, config | {"training_data": training_data})
+    facts = _without_folders(config) | {"training_data": training_data}
+    write_json(target.config, facts)
     # last: a run with predictions is a finished one
     target.write_predictions(table)
     return Shipped(run.name, float(changes.max()), float(changes.mean()), len(changes))
+
+
+def _without_folders(config: dict) -> dict:
+    """The facts, where weights came from a file with its name alone: its hash is there.
+
+    Folders tell of whose machine it was trained on.
+    """
+    settings = config["settings"]
+    now, asked = (Path(each["weights"]).name for each in (config, settings))
+    return config | {"weights": now, "settings": settings | {"weights": asked}}
 
 
 def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> Hands:
