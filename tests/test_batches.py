@@ -8,7 +8,7 @@ from boneage import cohort as cohorts
 from boneage import hdf5
 from boneage.files import InputError
 from boneage.hdf5 import Packed
-from boneage.regression.batches import TrainingBatches, augment, draw_change
+from boneage.regression.batches import TrainingBatches, draw_change
 from boneage.regression.parts import Hands, Parts
 from boneage.regression.settings import TrainingSettings
 
@@ -87,6 +87,10 @@ def test_seed_and_epoch_decide_the_batches(hands, change):
     second.start_epoch(change.get("epoch", 0))
     same = all_of(first, [0, 1]) == all_of(second, [0, 1])
     assert same == (not change)
+
+
+def augment(image, strength, rng):
+    return draw_change(len(image), strength, rng, 0.5).of(image)
 
 
 def test_every_epoch_augments_anew(hands):

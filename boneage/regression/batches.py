@@ -36,7 +36,7 @@ class TrainingBatches(keras.utils.PyDataset):
             feed: makes the network's inputs of images and sexes.
             size: side of the images, px.
             batch_size: hands a step, of all devices together.
-            augmentation: strength, see `augment`.
+            augmentation: strength, see `draw_change`.
             seed: of order and augmentation.
             workers: threads.
             share: of each batch: the first of 2 processes has (0, 2). `batch_size` is
@@ -98,7 +98,7 @@ class Change:
 
 
 def draw_change(
-    size: int, strength: float, rng: np.random.Generator, mirrored_share: float = 0.5
+    size: int, strength: float, rng: np.random.Generator, mirrored_share: float
 ) -> Change:
     """Draw a turn, scale, shift, mirroring, and brightness for a hand of `size` px.
 
@@ -117,8 +117,3 @@ def draw_change(
     gain = 1 + rng.uniform(-0.1, 0.1) * strength
     levels = np.linspace(0, 1, 256) ** gamma * gain * 255
     return Change(matrix, is_mirrored, levels.clip(0, 255).astype(np.uint8))
-
-
-def augment(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Change a hand, (size, size) uint8, by chance; see `draw_change`."""
-    return draw_change(image.shape[0], strength, rng).of(image)
