@@ -8,7 +8,7 @@ from boneage.regression import regressor
 from boneage.regression.parts import Hands
 from boneage.regression.training import Training
 
-__all__ = ["Averaged", "Distributed", "OfUnitGain", "Training"]
+__all__ = ["Averaged", "Beside", "Distributed", "OfUnitGain", "Training"]
 
 EMA_MOMENTUM = 0.99
 """A step's: about the last hundred steps are averaged."""
@@ -102,11 +102,56 @@ class Expectation(layers.Layer):
         return ops.sum(share * months, axis=-1, keepdims=True)
 
 
+class Beside(Training):
+    """Learns the months of the linear unit, and a distribution beside them.
+
+    The distribution teaches the backbone and is not asked: predictions and activation
+    maps are the linear unit's, and exact.
+    """
+
+    def _build(self) -> keras.Model:
+        plain = super()._build()
+        pooled = plain.get_layer(regressor.LINEAR_UNIT).input
+        logits = layers.Dense(MONTHS, dtype="float32", name="distribution")(pooled)
+        both = layers.Concatenate(dtype="float32", name="months_and_distribution")(
+            [plain.outputs[0], logits]
+        )
+        return keras.Model(plain.inputs, both, name=plain.name)
+
+    def _begin(self) -> keras.Model:
+        model = super()._begin()
+        model.compile(optimizer=model.optimizer, loss=of_both)
+        return model
+
+    def predict(self, model: keras.Model, hands: Hands) -> np.ndarray:
+        """Months of the linear unit, (hand,) float32."""
+        inputs, both = model.inputs, model.outputs[0]
+        return super().predict(keras.Model(inputs, First()(both)), hands)
+
+
+class First(layers.Layer):
+    """(N, 1 + months) -> (N, 1) months."""
+
+    def call(self, both: keras.KerasTensor) -> keras.KerasTensor:
+        """The linear unit's."""
+        return both[:, :1]
+
+
 @keras.saving.register_keras_serializable()
 def of_distribution(true: keras.KerasTensor, logits: keras.KerasTensor) -> object:
     """Cross-entropy of the months plus a tenth of the expectation's MAE, (N,)."""
     months = ops.cast(ops.arange(MONTHS), "float32")
+    expected = ops.sum(ops.softmax(logits) * months, axis=-1)
+    return _surprise(true, logits) + 0.1 * ops.abs(expected - true[:, 0])
+
+
+@keras.saving.register_keras_serializable()
+def of_both(true: keras.KerasTensor, both: keras.KerasTensor) -> object:
+    """Cross-entropy of the months plus a tenth of the linear unit's MAE, (N,)."""
+    return _surprise(true, both[:, 1:]) + 0.1 * ops.abs(both[:, 0] - true[:, 0])
+
+
+def _surprise(true: keras.KerasTensor, logits: keras.KerasTensor) -> object:
+    months = ops.cast(ops.arange(MONTHS), "float32")
     target = ops.softmax(-0.5 * ((months - true) / BIN_DEVIATION) ** 2)
-    surprise = -ops.sum(target * ops.log_softmax(logits), axis=-1)
-    off = ops.abs(ops.sum(ops.softmax(logits) * months, axis=-1) - true[:, 0])
-    return surprise + 0.1 * off
+    return -ops.sum(target * ops.log_softmax(logits), axis=-1)

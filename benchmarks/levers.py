@@ -48,7 +48,9 @@ class Lever:
     """Draw hands by the square root of how rare their age is."""
     is_apart: bool = False
     """A network for each sex, with half of the steps."""
-    kind: Literal["Training", "Averaged", "Distributed", "OfUnitGain"] = "Training"
+    kind: Literal["Training", "Averaged", "Beside", "Distributed", "OfUnitGain"] = (
+        "Training"
+    )
     """Of `benchmarks.lever_trainings`, or step 4's."""
 
 
@@ -60,6 +62,7 @@ LEVERS = {
     "mse": Lever({"loss": "mse"}),
     "huber": Lever({"loss": "huber"}),
     "label_distribution": Lever(kind="Distributed"),
+    "distribution_beside": Lever(kind="Beside"),
     "unit_gain": Lever(kind="OfUnitGain"),
     "no_augmentation": Lever({"augmentation": 0.0}),
     "half_augmentation": Lever({"augmentation": 0.5}),

@@ -99,19 +99,25 @@ def test_levers_are_trained_once_and_reported(layout, tmp_path, capsys):
     options = levers.Run(
         data=layout.data,
         out=tmp_path / "out",
-        levers=("plain", "averaged_weights", "label_distribution", "a_network_a_sex"),
+        levers=(
+            "plain",
+            "averaged_weights",
+            "label_distribution",
+            "distribution_beside",
+            "a_network_a_sex",
+        ),
         image_size=75,
         epochs=2,
         choosing=20,
     )
     levers.main(options)
     written = sorted((tmp_path / "out").glob("*/predictions.csv"))
-    assert len(written) == 5
+    assert len(written) == 6
     times = [path.stat().st_mtime_ns for path in written]
     levers.main(options)
     assert [path.stat().st_mtime_ns for path in written] == times
     capsys.readouterr()
     levers.main(levers.Report(out=tmp_path / "out", resamples=100))
     rows = capsys.readouterr().out.splitlines()[2:]
-    assert [row.split(" | ")[1] for row in rows] == ["1"] * 4
+    assert [row.split(" | ")[1] for row in rows] == ["1"] * 5
     assert all(row.endswith(" | 1 |") for row in rows[1:])
