@@ -98,8 +98,8 @@ def masks(layout: Layout, hands: Hands) -> np.ndarray:
     """Where the hand is, on whole radiographs too: (N, DISPLAY_PX, DISPLAY_PX) bool."""
     how = Enhancement.described(hands.packed.preprocessing)
     read = (radiographs.read_mask(layout.mask(i)) for i in hands.cohort.ids)
-    placed = (placed_mask(mask, how).astype(np.uint8) for mask in read)
-    return np.stack([radiographs.resize(one, DISPLAY_PX) > 0 for one in placed])
+    inside = (placed_mask(mask, how).astype(np.uint8) for mask in read)
+    return np.stack([radiographs.resize(one, DISPLAY_PX) > 0 for one in inside])
 
 
 def bones(layout: Layout, hands: Hands) -> np.ndarray | None:
