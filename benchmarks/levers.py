@@ -48,9 +48,7 @@ class Lever:
     """Draw hands by the square root of how rare their age is."""
     is_apart: bool = False
     """A network for each sex, with half of the steps."""
-    kind: Literal["Training", "Averaged", "Beside", "Distributed", "OfUnitGain"] = (
-        "Training"
-    )
+    kind: Literal["Training", "Averaged", "Beside", "OfUnitGain"] = "Training"
     """Of `benchmarks.lever_trainings`, or step 4's."""
 
 
@@ -61,7 +59,7 @@ LEVERS = {
     "a_network_a_sex": Lever(is_apart=True),
     "mse": Lever({"loss": "mse"}),
     "huber": Lever({"loss": "huber"}),
-    "label_distribution": Lever(kind="Distributed"),
+    "label_distribution": Lever({"loss": "distribution"}),
     "distribution_beside": Lever(kind="Beside"),
     "unit_gain": Lever(kind="OfUnitGain"),
     "no_augmentation": Lever({"augmentation": 0.0}),

@@ -16,20 +16,29 @@ def hands():
     return images, np.array([True, False, True])
 
 
-def network(backbone, size, sex_input):
+def network(backbone, size, sex_input, with_distribution=False):
     """A network whose linear unit and sex terms are far from their first zeros."""
     import keras
 
     from boneage.regression import regressor
 
     keras.utils.set_random_seed(0)
-    model = regressor.build(backbone, size, "none", sex_input, 127.0, 41.0)
+    model = regressor.build(
+        *(backbone, size, "none", sex_input, 127.0, 41.0),
+        with_distribution=with_distribution,
+    )
     head = model.get_layer("linear_unit")
     rng = np.random.default_rng(1)
-    head.set_weights([rng.normal(0, 8, w.shape) for w in head.get_weights()])
+    kernel, intercept = head.get_weights()
+    # of many logits each counts for less, and none of them may win by itself
+    shift = 1 if with_distribution else 8
+    head.set_weights(
+        [rng.normal(0, 8, kernel.shape), rng.normal(0, shift, intercept.shape)]
+    )
     return model
 
 
+@pytest.mark.parametrize("with_distribution", [False, True])
 @pytest.mark.parametrize("sex_input", [False, True])
 @pytest.mark.parametrize(
     ("backbone", "size"),
@@ -40,10 +49,12 @@ def network(backbone, size, sex_input):
         pytest.param("inception_resnet_v2", 139, marks=pytest.mark.slow),
     ],
 )
-def test_mean_of_the_map_and_offset_are_the_prediction(backbone, size, sex_input):
+def test_mean_of_the_map_and_offset_are_the_prediction(
+    backbone, size, sex_input, with_distribution
+):
     from boneage.regression import regressor
 
-    model = network(backbone, size, sex_input)
+    model = network(backbone, size, sex_input, with_distribution)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, size, size), dtype=np.uint8)
     is_male = np.array([True, False, True])

@@ -217,7 +217,7 @@ def test_every_path_of_the_layout_names_its_writer():
 
 
 def test_flags_offer_what_the_tables_hold():
-    from boneage.regression import backbones, training
+    from boneage.regression import backbones, losses
     from boneage.regression.settings import TrainingSettings
     from boneage.segmentation import committee, queries
     from boneage.segmentation.settings import CommitteeSettings
@@ -227,4 +227,4 @@ def test_flags_offer_what_the_tables_hold():
     assert set(get_args(asked["optimizer"])) == set(committee.OPTIMIZERS)
     trained = get_type_hints(TrainingSettings)
     assert get_args(trained["model"]) == tuple(backbones.BACKBONES)
-    assert set(get_args(trained["loss"])) == set(training.LOSSES)
+    assert set(get_args(trained["loss"])) == set(losses.LOSSES)

@@ -6,7 +6,8 @@ import pytest
 
 from boneage.files import InputError
 from boneage.regression import backbones, regressor, runs
-from boneage.regression.devices import OneDevice, distribution
+from boneage.regression.devices import OneDevice, chosen_devices
+from boneage.regression.distribution import MONTHS
 
 SIZE = 32
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE), dtype=np.uint8)
@@ -117,6 +118,30 @@ def test_answer_is_linear_in_the_pooled_features(tiny_backbone):
     np.testing.assert_allclose(model.predict_on_batch(fed), expected, rtol=1e-4)
 
 
+def test_distribution_is_answered_by_its_mean(tiny_backbone):
+    model = network(with_distribution=True)
+    assert model.output.dtype == "float32"
+    assert model.output_shape == (None, 1)
+    likely = np.zeros(MONTHS)
+    likely[[50, 90]] = 30
+    unit = model.get_layer("linear_unit")
+    unit.set_weights([np.zeros((4, MONTHS)), likely])
+    months = model.predict_on_batch(regressor.inputs(model, IMAGES, IS_MALE))
+    np.testing.assert_allclose(months, np.full((4, 1), 70), rtol=1e-5)
+
+
+def test_part_that_learns_ends_in_the_logits(tiny_backbone):
+    model = network(with_distribution=True, sex_input=True)
+    part = regressor.learning(model)
+    assert part.output_shape == (None, MONTHS)
+    again = regressor.answering(part)
+    fed = regressor.inputs(model, IMAGES, IS_MALE)
+    said = model.predict_on_batch(fed)
+    np.testing.assert_allclose(again.predict_on_batch(fed), said, rtol=1e-6)
+    linear = network()
+    assert regressor.learning(linear) is regressor.answering(linear) is linear
+
+
 def test_sex_is_fed_where_the_network_takes_it(tiny_backbone):
     plain, with_sex = network(), network(sex_input=True)
     assert set(regressor.inputs(plain, IMAGES, IS_MALE)) == {"image"}
@@ -204,7 +229,7 @@ def test_machine_without_gpus_is_one_device(devices, monkeypatch):
     import tensorflow as tf
 
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
-    scope = distribution(devices)
+    scope = chosen_devices(devices)
     assert isinstance(scope, OneDevice)
     assert scope.replicas == 1
 
@@ -215,7 +240,7 @@ def test_devices_that_are_not_there(devices, monkeypatch):
 
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
     with pytest.raises(InputError, match="--devices"):
-        distribution(devices)
+        chosen_devices(devices)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from boneage import files
 from boneage.explanation.activation_maps import read_panel
 from boneage.files import InputError
 from boneage.layout import Layout
-from boneage.regression import batches, fine_tuning, runs, training
+from boneage.regression import batches, fine_tuning, losses, runs, training
 from boneage.regression.settings import TrainingSettings
 
 STEP = "al_segmentation/step4_regression_multi_gpu"
@@ -167,8 +167,11 @@ def test_killed_and_gone_on_the_run_is_the_same(ready, finished, checkpoint_minu
     assert not list(run.folder.glob("last_*"))
 
 
-def test_killed_float16_run_is_the_same(ready):
-    settings = replace(SETTINGS, mixed_precision="float16", checkpoint_minutes=0.0)
+@pytest.mark.parametrize(
+    "change", [{"mixed_precision": "float16"}, {"loss": "distribution"}]
+)
+def test_killed_run_of_other_settings_is_the_same(ready, change):
+    settings = replace(SETTINGS, **change, checkpoint_minutes=0.0)
     with pytest.raises(Killed):
         fine_tuning.train_run(ready, settings, kill_after(3))
     resumed = fine_tuning.train_run(ready, settings)
@@ -187,8 +190,9 @@ def test_killed_run_goes_on_from_its_checkpoint(ready, capsys):
     assert "going on after epoch 2" in capsys.readouterr().out
 
 
-def test_training_learns_what_the_hands_show(ready):
-    plain = replace(SETTINGS, augmentation=0.0, epochs=15, learning_rate=0.1)
+@pytest.mark.parametrize("loss", ["mae", "distribution"])
+def test_training_learns_what_the_hands_show(ready, loss):
+    plain = replace(SETTINGS, augmentation=0.0, epochs=15, learning_rate=0.1, loss=loss)
     run = fine_tuning.train_run(ready, plain)
     rows = run.read_predictions()
     error = (rows.predicted_months - rows.bone_age_months).abs().mean()
@@ -262,7 +266,7 @@ def test_share_of_mirrored_hands_is_the_trainings(ready, monkeypatch):
     assert set(shares) == {0.2}
 
 
-@pytest.mark.parametrize("loss", training.LOSSES)
+@pytest.mark.parametrize("loss", losses.LOSSES)
 def test_every_loss_trains(ready, loss):
     run = fine_tuning.train_run(ready, replace(SETTINGS, loss=loss, epochs=1))
     assert np.isfinite(run.read_predictions().predicted_months).all()
@@ -358,7 +362,7 @@ two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpus[0], two)
 backbones.BACKBONES["tiny"] = backbones.Backbone("", 32, {})
 backbones.build = tiny_build
-of_cpus = functools.partial(devices.distribution, kind="CPU")
+of_cpus = functools.partial(devices.chosen_devices, kind="CPU")
 """
 
 SAME_STEPS = """

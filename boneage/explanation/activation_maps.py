@@ -1,9 +1,13 @@
-"""Exact activation maps: which regions make the predicted bone age higher or lower.
+"""Activation maps that add up: which regions make the predicted bone age differ.
 
 All networks of `regressor.build` average `cam_features` over the image and weigh the
 channels linearly. The order can be swapped: weighed first, the channels give a map in
 months whose mean, plus an offset that no region owns, is the prediction. Nothing is
 approximated (unlike Grad-CAM). Zhou et al., CVPR 2016, for regression.
+
+Where the head says a distribution, every logit has such a map; they are added up by how
+many months each logit pulls the expectation (`distribution.pull`), so that mean and
+offset are the prediction there, too.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from boneage.explanation.head import Head
 from boneage.files import InputError, replacing
 
 if TYPE_CHECKING:
@@ -42,8 +47,9 @@ class Explanation(NamedTuple):
 def deviations(maps: np.ndarray) -> np.ndarray:
     """Maps less their own mean: where a hand looks older (+) or younger (-).
 
-    Every cell of map + offset is the age that this region alone would give, and the
-    prediction is the mean of all. The deviation is how far the region pulls.
+    Every cell of map + offset is the age that this region alone would give a linear
+    unit, and its part in the prediction, whatever the head; the prediction is the mean
+    of all. The deviation is how far the region pulls.
 
     maps: (..., row, column), months.
     """
@@ -99,13 +105,11 @@ class Explainer:
 
         from boneage.regression import regressor
 
+        self._head = Head(model)
         self._features = keras.Model(
             model.inputs,
-            [model.get_layer(regressor.FEATURES).output, model.outputs[0]],
+            [model.get_layer(regressor.FEATURES).output, self._head.units],
         )
-        self._head = model.get_layer(regressor.LINEAR_UNIT)
-        self._months = model.get_layer("bone_age_months")
-        self._takes_sex = regressor.takes_sex(model)
         self._inputs = regressor.inputs
         self.image_size: int = model.inputs[0].shape[1]
         backbone = next(x for x in model.layers if isinstance(x, keras.Model))
@@ -119,35 +123,15 @@ class Explainer:
         images: (N, size, size) uint8. is_male: (N,) bool. The last batch is padded:
         one compiled shape.
         """
-        scale, mean_months = float(self._months.scale), float(self._months.offset)
-        weights, sex_weight, intercept = self._unit(is_male)
-        offsets = mean_months + scale * (intercept + sex_weight)
-        maps, predicted = [], []
+        found = []
         for start in range(0, len(images), batch_size):
             rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
             fed = self._inputs(self._features, images[rows], is_male[rows])
-            features, months = self._features.predict_on_batch(fed)
-            maps.append(scale * np.einsum("nhwc,nc->nhw", features, weights[rows]))
-            predicted.append(months[:, 0])
-        count = len(images)
-        return Explanation(
-            np.concatenate(maps)[:count].astype(np.float32),
-            offsets.astype(np.float32),
-            np.concatenate(predicted)[:count],
-        )
-
-    def _unit(self, is_male: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Channel weights (N, C) and sex term (N,) for each sex, and the intercept."""
-        kernel, intercept = (np.asarray(w) for w in self._head.get_weights())
-        kernel, sex = kernel[:, 0], is_male.astype(np.float32) - 0.5
-        if not self._takes_sex:
-            weights = np.broadcast_to(kernel, (len(sex), len(kernel)))
-            return weights, np.zeros_like(sex), float(intercept[0])
-        # the unit sees pooled, pooled * sex and sex, one after the other
-        channels = len(kernel) // 2
-        alone, by_sex = kernel[:channels], kernel[channels:-1]
-        weights = alone + sex[:, np.newaxis] * by_sex
-        return weights, sex * kernel[-1], float(intercept[0])
+            features, units = self._features.predict_on_batch(fed)
+            weights, *said = self._head(units, is_male[rows])
+            found.append((np.einsum("nhwc,nc->nhw", features, weights), *said))
+        whole = (np.concatenate(each) for each in zip(*found, strict=True))
+        return Explanation(*(w[: len(images)].astype(np.float32) for w in whole))
 
 
 def explain_hands(

@@ -49,6 +49,7 @@ def in_single_precision(model: keras.Model, config: dict) -> keras.Model:
         regressor.takes_sex(model),
         config["age_mean_months"],
         config["age_deviation_months"],
+        with_distribution=regressor.has_distribution(model),
     )
     network.set_weights(model.get_weights())
     return network

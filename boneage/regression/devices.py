@@ -90,7 +90,7 @@ class JaxDevices(OneDevice):
         return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
 
 
-def distribution(devices: str, kind: str = "GPU") -> OneDevice:
+def chosen_devices(devices: str, kind: str = "GPU") -> OneDevice:
     """A context to build, compile and fit in, with the number of its `replicas`.
 
     Args:

@@ -1,16 +1,22 @@
-"""The bone-age network: a backbone, pooling, and one linear unit in months."""
+"""The bone-age network: a backbone, pooling, and a linear head that says months."""
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
 from keras import layers
 
 from boneage.regression import backbones
+from boneage.regression.distribution import MONTHS
 
 FEATURES = "cam_features"
-"""The layer whose maps the linear unit averages, in every network."""
+"""The layer whose maps the linear units average, in every network."""
 
 LINEAR_UNIT = "linear_unit"
-"""The layer that weighs the pooled features; with FEATURES it gives the maps."""
+"""The layer that weighs the pooled features; with FEATURES it gives the maps.
+
+One unit, in standard deviations of age, or the MONTHS logits of a distribution.
+"""
 
 HEAD_GAIN = 1 / 16
 """Standard deviations of age for one unit of the linear unit.
@@ -28,6 +34,7 @@ def build(
     age_mean_months: float = 0.0,
     age_deviation_months: float = 1.0,
     batch_norm_momentum: float | None = None,
+    with_distribution: bool = False,
 ) -> keras.Model:
     """Build image (N, size, size, 1) in [0, 255] (and sex) -> (N, 1) months.
 
@@ -44,6 +51,8 @@ def build(
         age_deviation_months: standard deviation of the training part.
         batch_norm_momentum: of the moving statistics; None keeps Keras's 0.99, which
             needs hundreds of steps when trained from random weights.
+        with_distribution: whether the head has a logit a month, and the network says
+            their expectation; else it has one unit.
     """
     record = backbones.BACKBONES[backbone]
     image = keras.Input((image_size, image_size, 1), name="image")
@@ -68,6 +77,10 @@ def build(
         pooled = layers.Concatenate(dtype="float32", name="pooled_and_sex")(
             [pooled, by_sex, sex]
         )
+    if with_distribution:
+        head = layers.Dense(MONTHS, dtype="float32", name=LINEAR_UNIT)
+        logits = keras.Model(inputs, head(pooled), name=f"bone_age_{backbone}")
+        return answering(logits)
     unit = layers.Dense(
         1,
         kernel_initializer=keras.initializers.VarianceScaling(HEAD_GAIN**-2),
@@ -81,6 +94,36 @@ def build(
         name="bone_age_months",
     )(unit)
     return keras.Model(inputs, months, name=f"bone_age_{backbone}")
+
+
+def has_distribution(model: keras.Model) -> bool:
+    """Whether the network's head has a logit a month."""
+    return model.get_layer(LINEAR_UNIT).units == MONTHS
+
+
+def learning(model: keras.Model) -> keras.Model:
+    """The part that is compiled and trained: a distribution's logits, or all of it.
+
+    model: a network of `build`, whose layers it shares.
+    """
+    if not has_distribution(model):
+        return model
+    logits = model.get_layer(LINEAR_UNIT).output
+    return keras.Model(model.inputs, logits, name=model.name)
+
+
+def answering(model: keras.Model) -> keras.Model:
+    """The network that says months, of the part that is trained: undoes `learning`."""
+    if not has_distribution(model):
+        return model
+    share = layers.Softmax(dtype="float32", name="share_of_months")(model.outputs[0])
+    # a layer of Keras, so that the file is read without this code
+    expectation = layers.Dense(
+        1, use_bias=False, trainable=False, dtype="float32", name="bone_age_months"
+    )
+    months = expectation(share)
+    expectation.set_weights([np.arange(MONTHS)[:, np.newaxis]])
+    return keras.Model(model.inputs, months, name=model.name)
 
 
 def takes_sex(model: keras.Model) -> bool:
@@ -106,17 +149,17 @@ def freeze_and_compile(
     backbone: str,
     fine_tune_from: str,
     optimizer: keras.optimizers.Optimizer,
-    loss: str | keras.losses.Loss,
+    loss: str | keras.losses.Loss | Callable,
     batch_norm_frozen: bool = False,
 ) -> list[str]:
     """Set which layers learn, and compile: the one without the other does nothing.
 
     Args:
-        model: a network of `build`.
+        model: a network of `build`, or the part of it that is trained.
         backbone: its key in `backbones.BACKBONES`.
         fine_tune_from: "all", "head", or a block of the backbone.
         optimizer: a new optimizer; the state of another set of weights does not fit.
-        loss: on months.
+        loss: on what the model puts out.
         batch_norm_frozen: whether batch norm keeps its statistics, gain and shift in
             the layers that learn, too.
 

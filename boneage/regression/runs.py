@@ -17,6 +17,7 @@ import numpy as np
 from boneage import networks
 from boneage.files import InputError, read_json, replacing, write_json
 from boneage.layout import REPOSITORY
+from boneage.regression import distribution
 
 if TYPE_CHECKING:
     import keras
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
 
-LAYERS = ("cam_features", "linear_unit", "bone_age_months")
-"""What every network of `regressor.build` has, by name."""
+LAYERS = ("cam_features", "linear_unit")
+"""What every network of `regressor.build` has by name, and its trained part."""
 
 
 @dataclass(frozen=True)
@@ -246,13 +247,20 @@ def predict(
     model: keras.Model, hands: Hands, size: int, batch_size: int = 32
 ) -> np.ndarray:
     """Bone ages in months, (hand,) float32, a batch of hands in memory at a time."""
-    months = [np.zeros(0, np.float32)]
+    return distribution.months(outputs(model, hands, size, batch_size))
+
+
+def outputs(
+    model: keras.Model, hands: Hands, size: int, batch_size: int = 32
+) -> np.ndarray:
+    """What a network, or its trained part, puts out: (hand, output) float32."""
+    found = [np.zeros((0, model.outputs[0].shape[1]), np.float32)]
     for start in range(0, len(hands), batch_size):
         rows = range(start, min(start + batch_size, len(hands)))
         images = np.stack([hands.image(index, size) for index in rows])
         is_male = hands.cohort.is_male[rows.start : rows.stop]
-        months.append(predict_images(model, images, is_male, batch_size))
-    return np.concatenate(months)
+        found.append(_outputs_of_images(model, images, is_male, batch_size))
+    return np.concatenate(found)
 
 
 def predict_images(
@@ -264,9 +272,15 @@ def predict_images(
     which the images are padded: one compiled shape, and the same arithmetic for every
     hand on any number of devices.
     """
+    return distribution.months(_outputs_of_images(model, images, is_male, batch_size))
+
+
+def _outputs_of_images(
+    model: keras.Model, images: np.ndarray, is_male: np.ndarray, batch_size: int
+) -> np.ndarray:
     from boneage.regression import regressor
 
     chosen = np.arange(batch_size).clip(max=len(images) - 1)
     fed = regressor.inputs(model, images[chosen], is_male[chosen])
     # several devices each answer the whole batch, one after the other
-    return model.predict_on_batch(fed)[: len(images), 0]
+    return model.predict_on_batch(fed)[: len(images)]

@@ -38,8 +38,9 @@ class RegressionSettings:
     """GPUs to use (of each machine): a number, or all."""
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
     """Compute in 16 bits where the machine is faster at it; weights keep 32."""
-    loss: Literal["mae", "mse", "huber"] = "mae"
-    """On months; huber bends at 12."""
+    loss: Literal["mae", "mse", "huber", "distribution"] = "mae"
+    """On months; huber bends at 12. distribution: the network learns how likely each
+    month is, and says their mean."""
     augmentation: float = 1.0
     """Strength: 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none."""
     mirrored_share: float = 0.5

@@ -12,25 +12,19 @@ import pandas as pd
 
 from boneage import networks
 from boneage.files import InputError, replacing
-from boneage.regression import backbones, regressor, runs
+from boneage.regression import backbones, distribution, regressor, runs
 from boneage.regression.batches import TrainingBatches
-from boneage.regression.devices import distribution, make_deterministic
+from boneage.regression.devices import chosen_devices, make_deterministic
+from boneage.regression.losses import LOSSES
 from boneage.regression.parts import Hands, Parts
 from boneage.regression.schedule import OneEpoch, RateByStep, learning_rate
 from boneage.regression.settings import TrainingSettings
 
-HUBER_MONTHS = 12.0
 LOSS_SCALE = 1.0
 """At the start of a float16 training. A loss in months has large gradients: at Keras's
 32768 they overflow, and the first steps would be skipped until it has halved enough."""
 LOSS_SCALE_STEPS = 200
 """Finite ones after which the scale doubles, in place of Keras's 2000."""
-
-LOSSES: dict[str, Callable[[], str | keras.losses.Loss]] = {
-    "mae": lambda: "mean_absolute_error",
-    "mse": lambda: "mean_squared_error",
-    "huber": lambda: keras.losses.Huber(HUBER_MONTHS),
-}
 
 AfterEpoch = Callable[[keras.Model, int], None]
 
@@ -58,7 +52,7 @@ class Training:
         keras.utils.set_random_seed(settings.seed)
         if settings.deterministic:
             make_deterministic()
-        self.scope = distribution(settings.devices)
+        self.scope = chosen_devices(settings.devices)
         print(
             f"{len(parts.train)} hands to train on, {len(parts.validation)} to choose "
             f"the best epoch, {len(parts.test)} to test; on {self.scope.names}"
@@ -100,7 +94,8 @@ class Training:
     def _begin(self) -> keras.Model:
         """Compile the network of epoch 0."""
         settings, origin = self.settings, self.origin.run
-        model = self._build() if origin is None else origin.load_model()
+        network = self._build() if origin is None else origin.load_model()
+        model = regressor.learning(network)
         optimizer = keras.optimizers.Adam(settings.learning_rate)
         if settings.mixed_precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(
@@ -133,6 +128,7 @@ class Training:
             float(np.mean(self.ages)),
             float(max(np.std(self.ages), 1)),
             momentum,
+            settings.loss == "distribution",
         )
         keras.config.set_dtype_policy("float32")
         return model
@@ -203,24 +199,25 @@ class Training:
                 verbose=1 if sys.stdout.isatty() else 2,
             )
         validation = self.parts.validation
-        predicted = self.predict(self.scope.evaluated(self.model), validation)
+        outputs = self.outputs(self.scope.evaluated(self.model), validation)
         true = validation.cohort.bone_age_months
-        mae = self.scope.agreed(np.abs(predicted - true).mean())
-        loss = keras.losses.get(LOSSES[self.settings.loss]())(true, predicted)
+        mae = self.scope.agreed(np.abs(distribution.months(outputs) - true).mean())
+        loss = keras.losses.get(LOSSES[self.settings.loss]())
+        losses = keras.ops.convert_to_numpy(loss(true[:, np.newaxis], outputs))
         seconds = time.monotonic() - start
         print(f"validation MAE {mae:.2f} months, {seconds:.0f} s")
         return {
             "epoch": epoch + 1,
             "learning_rate": rate(epoch * steps),
             "loss": float(fitted.history["loss"][0]),
-            "validation_loss": float(loss),
+            "validation_loss": float(losses.mean()),
             "validation_mae": float(mae),
             "seconds": round(seconds, 1),
         }
 
-    def predict(self, model: keras.Model, hands: Hands) -> np.ndarray:
-        """Bone ages in months, (hand,) float32."""
-        return runs.predict(model, hands, self.size, 2 * self.settings.batch_size)
+    def outputs(self, model: keras.Model, hands: Hands) -> np.ndarray:
+        """What the network, or its trained part, puts out: (hand, output) float32."""
+        return runs.outputs(model, hands, self.size, 2 * self.settings.batch_size)
 
     def _checkpoint(self) -> None:
         """Write the whole state after this epoch, and remove the one before."""
@@ -241,7 +238,9 @@ class Training:
         current = model.get_weights()
         model.set_weights(weights)
         # the same layers in a model that was never compiled: saved without optimizer
-        network = keras.Model(model.inputs, model.outputs, name="bone_age")
+        network = regressor.answering(
+            keras.Model(model.inputs, model.outputs, name="bone_age")
+        )
         with replacing(self.run.model) as temporary:
             network.save(temporary)
         model.set_weights(current)
@@ -301,7 +300,9 @@ class Training:
                         "split": part,
                         "is_male": hands.cohort.is_male,
                         "bone_age_months": hands.cohort.bone_age_months,
-                        "predicted_months": self.predict(model, hands),
+                        "predicted_months": distribution.months(
+                            self.outputs(model, hands)
+                        ),
                     }
                 )
             )
