@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from boneage.regression import regressor
 from boneage.regression.distribution import MONTHS
-from boneage.regression.losses import surprise
+from boneage.regression.losses import MEAN_WEIGHT, surprise
 from boneage.regression.parts import Hands
 from boneage.regression.training import Training
 
@@ -90,4 +90,5 @@ class Beside(Training):
 @keras.saving.register_keras_serializable()
 def of_both(true: keras.KerasTensor, both: keras.KerasTensor) -> object:
     """Cross-entropy of the months plus a tenth of the linear unit's MAE, (N,)."""
-    return surprise(true, both[:, 1:]) + 0.1 * ops.abs(both[:, 0] - true[:, 0])
+    off = ops.abs(both[:, 0] - true[:, 0])
+    return surprise(true, both[:, 1:]) + MEAN_WEIGHT * off

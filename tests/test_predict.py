@@ -68,7 +68,7 @@ def trained(tmp_path_factory, _untraced) -> Layout:
     write_committee(layout.committee)
     pack_hands(layout, 160, preprocessing=HOW.describe())
     with with_tiny_backbone() as backbone:
-        for seed in (0, 1):
+        for seed, loss in enumerate(("mae", "distribution")):
             call(
                 layout,
                 "al_segmentation/step4_regression_multi_gpu",
@@ -76,6 +76,7 @@ def trained(tmp_path_factory, _untraced) -> Layout:
                 weights="none",
                 run=f"tiny_{seed}",
                 seed=seed,
+                loss=loss,
                 epochs=3,
                 batch_size=8,
                 learning_rate=0.02,

@@ -14,6 +14,7 @@ from boneage import hdf5
 from boneage.files import InputError
 from boneage.layout import Layout
 from boneage.regression import transfer
+from boneage.regression.distribution import MONTHS
 from boneage.regression.runs import Run
 from boneage.regression.settings import PacedSettings
 
@@ -311,6 +312,27 @@ def test_every_stage_scales_the_loss_in_float16(ready, monkeypatch):
     options = OPTIONS | {"mixed_precision": "float16", "epochs_per_stage": (1,)}
     transfer.train_paced(ready, PacedSettings(**options))
     assert optimizers == ["LossScaleOptimizer"] * 4
+
+
+def test_every_stage_goes_on_with_the_distribution_of_the_one_before(
+    ready, monkeypatch
+):
+    from boneage.regression.training import Training
+
+    begun = []
+    train = Training.train
+
+    def record(self, after_epoch=None):
+        begun.append(self.model.get_layer("linear_unit").get_weights()[0])
+        train(self, after_epoch)
+
+    monkeypatch.setattr(Training, "train", record)
+    options = OPTIONS | {"loss": "distribution", "epochs_per_stage": (1,)}
+    transfer.train_paced(ready, PacedSettings(**options))
+    left = [weights(run)["linear_unit"][0] for run in stages(ready).values()]
+    assert {kernel.shape for kernel in begun} == {(9, MONTHS)}
+    for before, after in zip(left, begun[1:], strict=False):
+        np.testing.assert_array_equal(after, before)
 
 
 def test_retrained_rival_is_evaluated_anew(copy):

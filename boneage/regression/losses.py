@@ -10,20 +10,23 @@ from boneage.regression.distribution import MONTHS
 HUBER_MONTHS = 12.0
 BIN_DEVIATION = 4.0
 """Standard deviation of the distribution that is to be learned, months."""
+MEAN_WEIGHT = 0.1
+"""Of the error of the distribution's mean, beside the cross-entropy."""
 
 
 @keras.saving.register_keras_serializable()
 def label_distribution(true: keras.KerasTensor, logits: keras.KerasTensor) -> object:
-    """Cross-entropy of the months plus a tenth of the expectation's MAE, (N,).
+    """Cross-entropy of the months plus a tenth of their mean's error, (N,).
 
-    The months to be learned are normal about the age. Source: Gao et al., IJCAI 2018.
+    The months to be learned are normal about the age. Source: Gao et al., Age
+    estimation using expectation of label distribution learning, IJCAI 2018.
 
     true: (N, 1) months. logits: (N, MONTHS).
     """
     bins = ops.cast(ops.arange(MONTHS), "float32")
     true = ops.cast(true, "float32")
     expected = ops.sum(ops.softmax(logits) * bins, axis=-1)
-    return surprise(true, logits) + 0.1 * ops.abs(expected - true[:, 0])
+    return surprise(true, logits) + MEAN_WEIGHT * ops.abs(expected - true[:, 0])
 
 
 def surprise(true: keras.KerasTensor, logits: keras.KerasTensor) -> object:
