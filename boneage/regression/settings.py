@@ -38,9 +38,9 @@ class RegressionSettings:
     """GPUs to use (of each machine): a number, or all."""
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
     """Compute in 16 bits where the machine is faster at it; weights keep 32."""
-    loss: Literal["mae", "mse", "huber", "distribution"] = "mae"
-    """On months; huber bends at 12. distribution: the network learns how likely each
-    month is, and says their mean."""
+    loss: Literal["distribution", "mae", "mse", "huber"] = "distribution"
+    """distribution: how likely each month is, and their mean is the answer; the others
+    are on months, huber bends at 12."""
     augmentation: float = 1.0
     """Strength: 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none."""
     mirrored_share: float = 0.5
@@ -165,6 +165,9 @@ class PacedSettings(RegressionSettings):
     all stages of the backbone at the published rates 1e-3 1e-4 5e-5 1e-5 5e-6."""
     epochs_per_stage: tuple[int, ...] = (50,)
     """Epochs of each stage: one number for all, or one a stage."""
+    loss: Literal["distribution", "mae", "mse", "huber"] = "mae"
+    """On months, huber bends at 12. distribution: how likely each month is, and their
+    mean is the answer."""
     decay: Literal["none", "cosine"] = "none"
     """What the rate does within a stage, or over a rival's epochs: nothing, as
     published, or down a cosine."""
