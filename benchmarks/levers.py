@@ -57,11 +57,12 @@ LEVERS = {
     "whole_radiographs": Lever(is_whole=True),
     "no_sex_input": Lever({"sex_input": False}),
     "a_network_a_sex": Lever(is_apart=True),
+    "mae": Lever({"loss": "mae"}),
     "mse": Lever({"loss": "mse"}),
     "huber": Lever({"loss": "huber"}),
     "label_distribution": Lever({"loss": "distribution"}),
-    "distribution_beside": Lever(kind="Beside"),
-    "unit_gain": Lever(kind="OfUnitGain"),
+    "distribution_beside": Lever({"loss": "mae"}, kind="Beside"),
+    "unit_gain": Lever({"loss": "mae"}, kind="OfUnitGain"),
     "no_augmentation": Lever({"augmentation": 0.0}),
     "half_augmentation": Lever({"augmentation": 0.5}),
     "no_mirroring": Lever({"mirrored_share": 0.0}),
@@ -103,6 +104,8 @@ class Run:
     augmentation: float = 1.0
     """As of step 4, of all levers that do not set it. Short trainings are better with
     0, and nearer then to what long ones reach."""
+    loss: Literal["distribution", "mae", "mse", "huber"] = "distribution"
+    """As of step 4, of all levers that do not set it."""
     choosing: int = 250
     """Hands of the training part that choose the epoch."""
     mixed_precision: Literal["none", "float16", "bfloat16"] = "bfloat16"
@@ -149,6 +152,7 @@ def train(name: str, seed: int, options: Run) -> None:
         warmup_epochs=0.5,
         mixed_precision=options.mixed_precision,
         augmentation=options.augmentation,
+        loss=options.loss,
         checkpoint_minutes=0.0,
         seed=seed,
     )
