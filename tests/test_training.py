@@ -392,7 +392,7 @@ np.testing.assert_allclose(answers[0], answers[1], atol=0.01)
 WHOLE_RUN = """
 layout = Layout(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
 pack_hands(layout, 60)
-training.distribution = of_cpus
+training.chosen_devices = of_cpus
 settings = TrainingSettings(
     model="tiny", run="two", weights="none", devices="2", epochs=2, batch_size=2,
     validation_fraction=0.2,
