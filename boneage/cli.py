@@ -68,19 +68,19 @@ def run(
 
     The help text is the docstring of main's module. Status 0 is success, 1 is for
     a check that found something, 2 for input that cannot be used (one line on
-    stderr), 130 for Ctrl-C.
+    stderr), 130 for Ctrl-C, 141 when whoever read the output has left, as `head` does.
     """
     # TensorFlow's warnings and errors are worth reading, its notes are not
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     text = sys.modules[main.__module__].__doc__ or ""
-    parsed = tyro.cli(
-        options,
-        # tyro joins lines that no blank line parts
-        description=text.replace("\nWrites", "\n\nWrites"),
-        args=arguments,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.OmitSubcommandPrefixes),
-    )
     try:
+        parsed = tyro.cli(
+            options,
+            # tyro joins lines that no blank line parts
+            description=text.replace("\nWrites", "\n\nWrites"),
+            args=arguments,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.OmitSubcommandPrefixes),
+        )
         status = main(parsed)
     except (InputError, OSError, KeyboardInterrupt) as error:
         status = complain(error)
@@ -92,6 +92,10 @@ def complain(error: BaseException) -> int | None:
     if isinstance(error, InputError):
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if isinstance(error, BrokenPipeError):
+        # or Python fails to write the rest as it ends, and says so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     # a full disk, a read-only folder: the user's to mend, not a defect to trace
     if isinstance(error, OSError):
         print(f"error: {_in_words(error)}", file=sys.stderr)

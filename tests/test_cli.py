@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -90,6 +91,17 @@ def test_error_without_a_number_keeps_its_words(capsys):
 def test_message_of_several_lines_becomes_one(capsys):
     status_of(InputError("a.keras: not readable (one\n\n  two)"))
     assert capsys.readouterr().err == "error: a.keras: not readable (one two)\n"
+
+
+def test_reader_of_the_output_may_leave():
+    """As in `script --help | head`."""
+    command = [sys.executable, str(REPOSITORY / "predict.py"), "--help"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert ended.returncode == 141
+    assert ended.stderr == b""
 
 
 def test_defect_keeps_its_traceback():

@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import boneage
 from boneage import cli, hdf5, phantom, radiographs
 from boneage.files import InputError, write_json
 from boneage.layout import Layout
-from boneage.prediction import asking, doubts, readers, shipping, views
+from boneage.prediction import asking, doubts, page, readers, shipping, views
 from boneage.prediction.asking import STATEMENT, Ensemble
 from boneage.prediction.inputs import Asked
 from boneage.regression import runs
@@ -172,6 +174,34 @@ def test_report_as_pdf(ensemble, trained, hand, tmp_path, monkeypatch):
     monkeypatch.setattr(asking, "Ensemble", lambda *_: ensemble)
     predict(trained, hand, sex="male", report=tmp_path, report_format="pdf")
     assert (tmp_path / "hand.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("shape", [(900, 400), (400, 900)], ids=["tall", "wide"])
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_nothing_on_the_page_overlaps(ensemble, hand, count, shape):
+    reading = ensemble.read(Asked(hand, "female"))
+    evidence = next(iter(reading.evidence.values()))
+    names = [f"inception_resnet_v2_al{number}" for number in range(count)]
+    figure = page.draw(
+        replace(
+            reading,
+            radiograph=np.zeros(shape, np.uint8),
+            mask=np.zeros(shape, np.uint8),
+            warnings=("the mask is implausible (no fingers)",) * 3,
+            runs_months=dict.fromkeys(names, 100.0) | reading.runs_months,
+            evidence=dict.fromkeys(names, evidence),
+        ),
+        ensemble,
+    )
+    figure.canvas.draw()
+    drawn = [text.get_window_extent() for text in figure.texts]
+    drawn += [axes.get_tightbbox() for axes in figure.axes]
+    assert len(figure.axes) == 2 + count + 1
+    for box in drawn:
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1
+    for one, other in combinations(drawn, 2):
+        assert not one.padded(-1).overlaps(other.padded(-1))
 
 
 def test_unknown_sex_covers_both(ensemble, hand):

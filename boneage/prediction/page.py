@@ -24,7 +24,9 @@ RADIOGRAPH_PX = 900
 """Longer side on the page: more is not seen in print."""
 WARNING = "#B04A00"
 OLDEST_YEARS = 20
-MOST_LINES = 11
+SMALL_POINTS = 7.5
+LINE = 1.35
+"""Of small text, times its size."""
 
 
 def write(path: Path, reading: Reading, ensemble: Ensemble) -> None:
@@ -59,8 +61,8 @@ def draw(reading: Reading, ensemble: Ensemble) -> Figure:
     )
     _scale(figure, reading)
     below = _warnings(figure, reading, 0.79)
-    _pictures(figure, reading, below)
-    _facts(figure, reading, ensemble)
+    below = _pictures(figure, reading, below)
+    _facts(figure, reading, ensemble, below)
     figure.text(0.5, 0.025, STATEMENT.capitalize() + ".", ha="center", weight="bold")
     return figure
 
@@ -95,30 +97,31 @@ def _warnings(figure: Figure, reading: Reading, top: float) -> float:
     return top - 0.025 - 0.0148 * (text.count("\n") + 1)
 
 
-def _pictures(figure: Figure, reading: Reading, top: float) -> None:
-    """The radiograph with the mask's outline; beside it each run's map on its hand."""
-    bottom, middle = 0.245, 0.5
-    axes = figure.add_axes((0.07, bottom, middle - 0.09, top - bottom - 0.025))
-    axes.imshow(outlined(reading.radiograph, reading.mask))
-    axes.set_anchor("NW")
-    axes.set_title("Radiograph, outline of the hand found", size=9)
-    axes.set_axis_off()
+def _pictures(figure: Figure, reading: Reading, top: float) -> float:
+    """The radiograph with the mask's outline; beside it each run's map on its hand.
+
+    Returns where the page is free below them.
+    """
+    space, middle, title = top - 0.245, 0.5, 0.025
+    radiograph = outlined(reading.radiograph, reading.mask)
+    room = (0.07, top, middle - 0.09, space)
+    bottoms = [_show(figure, room, radiograph, "Radiograph, outline of the hand found")]
     deviations = np.stack([found.deviation for found in reading.evidence.values()])
     limit_months = overlays.limit_of(deviations)
     count = len(reading.evidence)
     columns = 1 if count < 3 else 2
-    rows = -(-count // columns)
-    width, height = (0.93 - middle) / columns, (top - bottom) / rows
+    points, longest, unit = (8.5, 38, " months") if columns == 1 else (7, 24, "")
+    width, height = (0.93 - middle) / columns, space / -(-count // columns)
     for number, (name, found) in enumerate(reading.evidence.items()):
-        row, column = divmod(number, columns)
-        corner = (middle + column * width, top - (row + 1) * height)
-        axes = figure.add_axes((*corner, width - 0.015, height - 0.025))
-        axes.imshow(overlays.overlay(found.hand, found.deviation, limit_months))
-        axes.set_anchor("NW")
-        months = reading.runs_months[name]
-        axes.set_title(f"{_shortened(name, 44 // columns)}: {months:.0f}", size=8)
-        axes.set_axis_off()
-    bar = figure.add_axes((0.39, bottom - 0.025, 0.25, 0.009))
+        if number and number % columns == 0:
+            top = min(bottoms[-columns:]) - title / 2
+        left = middle + number % columns * width
+        room = (left, top, width - 0.015 * (columns - 1), height)
+        words = f"{_shortened(name, longest)}: {reading.runs_months[name]:.0f}{unit}"
+        image = overlays.overlay(found.hand, found.deviation, limit_months)
+        bottoms.append(_show(figure, room, image, words, points))
+    below = min(bottoms) - title
+    bar = figure.add_axes((0.39, below, 0.25, 0.009))
     bar.imshow(overlays.colour_bar(256, 8), aspect="auto")
     bar.set_axis_off()
     ends = (
@@ -126,7 +129,32 @@ def _pictures(figure: Figure, reading: Reading, top: float) -> None:
         (0.65, "left", f"{signed_limit(limit_months)} months, looks older"),
     )
     for place, side, words in ends:
-        figure.text(place, bottom - 0.024, words, ha=side, size=8, color=FAINT)
+        figure.text(place, below + 0.001, words, ha=side, size=8, color=FAINT)
+    return below - 0.02
+
+
+def _show(
+    figure: Figure,
+    room: tuple[float, float, float, float],
+    image: np.ndarray,
+    title: str,
+    points: float = 8.5,
+) -> float:
+    """Draw a picture at the upper left of `room` (left, top, width, height).
+
+    Returns its lower end: it is as large as its proportions let it be.
+    """
+    left, top, width, height = room
+    top, height = top - 0.025, height - 0.025
+    wide, tall = A4_INCHES
+    scale = min(width * wide / image.shape[1], height * tall / image.shape[0])
+    height = image.shape[0] * scale / tall
+    box = (left, top - height, image.shape[1] * scale / wide, height)
+    axes = figure.add_axes(box)
+    axes.imshow(image)
+    axes.set_title(title, size=points)
+    axes.set_axis_off()
+    return top - height
 
 
 def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -145,7 +173,7 @@ def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return cv2.drawContours(rgb, found, -1, OUTLINE_RGB, width_px, cv2.LINE_AA)
 
 
-def _facts(figure: Figure, reading: Reading, ensemble: Ensemble) -> None:
+def _facts(figure: Figure, reading: Reading, ensemble: Ensemble, top: float) -> None:
     """Who was asked: a line a run, and how their average fared on test hands."""
     rows = []
     for each in ensemble.candidates:
@@ -162,13 +190,15 @@ def _facts(figure: Figure, reading: Reading, ensemble: Ensemble) -> None:
         )
     rows += output.how_good(ensemble)
     text = "\n".join(textwrap.fill(row, 130, subsequent_indent="    ") for row in rows)
-    # more than three runs take more lines than the foot of the page has
-    size = 7.5 * min(1.0, MOST_LINES / (text.count("\n") + 1))
-    figure.text(0.07, 0.2, text, size=size, va="top", linespacing=1.35)
+    line = SMALL_POINTS * LINE / 72 / A4_INCHES[1]
+    # many runs take more lines than the foot of the page has
+    fits = (top - 0.06) / line / (text.count("\n") + 1)
+    size = SMALL_POINTS * min(1.0, fits)
+    figure.text(0.07, top, text, size=size, va="top", linespacing=LINE)
 
 
 def _of_data(text: str | None) -> str:
-    return f" ({_shortened(text, 60)})" if text else ""
+    return f" ({_shortened(text, 400)})" if text else ""
 
 
 def _shortened(text: str, length: int = 60) -> str:
