@@ -9,9 +9,9 @@ Writes  nothing but the screen; with --csv and --json a file of all radiographs,
     python predict.py hand.png --sex female
 
 A CSV file says the sex as male, M, True or 1; female, F, False or 0; unknown or
-nothing; a DICOM file says its own. Files that cannot be read are named and counted,
-with exit code 2 when there is no other. --serve gives the same as a page and an API on
-this machine. For research, not for diagnosis.
+nothing; a DICOM file says its own where nothing else does. Files that cannot be read
+are named and counted, with exit code 2 when there is no other. --serve gives the same
+as a page and an API on this machine. For research, not for diagnosis.
 """
 
 from dataclasses import dataclass, field

@@ -121,7 +121,7 @@ def exit_code(*arguments) -> int:
 def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
     dicom = write_dicom(tmp_path / "other.dcm", radiographs.read(hand), PatientSex="M")
     table = tmp_path / "table.csv"
-    table.write_text(f"file,sex\n{hand},F\nother.dcm,\nmissing.png,M\n")
+    table.write_text(f"file,sex\n{hand},F\nother.dcm,unknown\nmissing.png,M\n")
     out = tmp_path / "out"
     predict(
         trained,
@@ -152,6 +152,7 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
         assert row[5].endswith(STATEMENT)
     assert "the DICOM file says male" in rows[2][5]
     assert "sex unknown" in rows[4][5]
+    assert "read as unknown, but the DICOM file says male" in rows[4][5]
     # asked as female, the same radiograph gets the same answer from PNG and CSV
     assert rows[1][1:] == rows[3][1:]
 

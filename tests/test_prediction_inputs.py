@@ -126,6 +126,12 @@ def test_sex_of_a_dicom_file(tmp_path, written, sex):
     assert asked(path) == ([("1.dcm", sex)], [])
 
 
+def test_dicom_file_says_the_sex_where_a_csv_does_not(tmp_path):
+    write_dicom(tmp_path / "1.dcm", PIXELS, PatientSex="F")
+    (tmp_path / "table.csv").write_text("file,sex\n1.dcm,\n")
+    assert asked(tmp_path / "table.csv") == ([("1.dcm", "female")], [])
+
+
 def test_dicom_without_a_sex_needs_the_flag(tmp_path):
     path = write_dicom(tmp_path / "1.dcm", PIXELS)
     assert "the sex is not known" in asked(path)[1][0]

@@ -51,7 +51,7 @@ def gather(
     Args:
         paths: radiographs, folders of radiographs, CSV files with columns file,sex.
         sex: of all radiographs whose CSV does not say another; None to take it from
-            each DICOM file.
+            each DICOM file, as where a CSV says nothing.
 
     Raises:
         InputError: a folder has no radiograph, or a CSV file is not one.
@@ -111,17 +111,17 @@ def ask_about(path: Path, written: str | None) -> Asked:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     own = _dicom_sex(path) if path.suffix.lower() in DICOM else None
-    if written is None:
-        if own is None:
-            raise InputError(
-                f"{path}: the sex is not known; give --sex male, female or unknown"
-            )
+    if own is not None and not (written or "").strip():
         return Asked(path, own)
+    if written is None:
+        raise InputError(
+            f"{path}: the sex is not known; give --sex male, female or unknown"
+        )
     try:
         sex = sex_of(written)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    if own in (None, "unknown", sex) or sex == "unknown":
+    if own in (None, "unknown", sex):
         return Asked(path, sex)
     return Asked(path, sex, (f"read as {sex}, but the DICOM file says {own}",))
 
