@@ -4,7 +4,7 @@ Reads   radiographs (PNG, JPEG, WebP, TIFF, DICOM), folders of them, CSV files w
         columns file,sex; models/committee and models/regression/<run>/, or what was
         shipped in models/pretrained where these are not trained
 Writes  nothing but the screen; with --csv and --json a file of all radiographs, with
-        --report a page on each of them, <name>.png (or .pdf)
+        --report a page on each of them, <name>_bone_age.png (or .pdf)
 
     python predict.py hand.png --sex female
 
@@ -54,9 +54,9 @@ def main(options: Options) -> None:
     if options.serve == bool(options.radiographs):
         raise InputError("name radiographs to read, or give --serve, not both")
     asked, set_aside = inputs.gather(options.radiographs, options.sex)
-    ensemble = asking.Ensemble(
-        find_models(options.layout), options.runs, options.views, options.coverage
-    )
+    options.check_kept([*options.radiographs, *(each.path for each in asked)])
+    models = find_models(options.layout, options.runs)
+    ensemble = asking.Ensemble(models, options.runs, options.views, options.coverage)
     cli.summary(
         f"models in {ensemble.models.models}",
         *ensemble.notes,
@@ -70,11 +70,17 @@ def main(options: Options) -> None:
         serving.serve(ensemble, options)
         return
     readings = []
-    for reading in reports.read_all(ensemble, asked, set_aside, options):
-        cli.summary(*output.lines(reading))
-        readings.append(reading)
+    try:
+        for reading in reports.read_all(ensemble, asked, set_aside, options):
+            cli.summary(*output.lines(reading))
+            readings.append(reading)
+    except (KeyboardInterrupt, OSError):
+        # hours may be in them
+        if readings:
+            reports.finish(ensemble, readings, set_aside, options)
+        raise
     reports.finish(ensemble, readings, set_aside, options)
 
 
 if __name__ == "__main__":
-    cli.run(main, Options)
+    cli.run(main, Options, goes_on=False)

@@ -1,12 +1,13 @@
 """Cut out and enhance the final hands: black background, CLAHE, 512 x 512.
 
 Reads   data/boneage-training-dataset/<id>.png, data/segmentation/<id>_bin.png
-Writes  data/segment_all/<id>_seg.png, and all of them packed: data/segment_all.h5
+Writes  data/segment_all/<id>_seg.png, preprocessing.json (how they are made), and all
+        of them packed: data/segment_all.h5
 
     python al_segmentation/step3_gen_segmentation_with_enhance.py
 
-A rerun goes on with the hands that do not exist yet or whose mask is newer; the packed
-file is written anew when any hand is.
+A rerun goes on with the hands that do not exist yet, whose mask is newer, or that an
+interrupted --overwrite has left; the packed file is written anew when any hand is.
 """
 
 import functools
@@ -41,16 +42,19 @@ def enhance_all(options: Options) -> None:
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
     options.check()
-    if not options.overwrite:
-        hands.check_alike(layout, options.describe())
+    hands.begin(layout, options.describe(), options.overwrite)
     todo = [
         i
         for i in ids
-        if options.overwrite or not up_to_date(layout.hand(i), layout.mask(i))
+        if options.overwrite
+        or not up_to_date(layout.hand(i), layout.mask(i), layout.hands_facts)
     ]
     how = cli.part_of(options, hands.Enhancement)
     work = functools.partial(hands.enhance_file, layout, how)
     _, set_aside = parallel.map_images(work, todo, options.workers, "enhancing")
+    for refused in set_aside:
+        # it would stand for a mask that is no longer there
+        layout.hand(refused.item).unlink(missing_ok=True)
     if todo or not hands.is_packed(layout, ids):
         set_aside += hands.pack(layout, ids, options.describe(), options.workers)
     packed = len(hdf5.read(layout.hands_h5, "this step").ids)

@@ -29,7 +29,8 @@ def main(options: Options) -> None:
     """Train one run, unless it is finished."""
     settings = TrainingSettings(**only(TrainingSettings, options))
     if options.like:
-        settings = fine_tuning.like(options.layout, settings, options.like)
+        flags = cli.flags_given()
+        settings = fine_tuning.like(options.layout, settings, options.like, flags)
     run = fine_tuning.train_run(options.layout, settings)
     wrote = run.folder if settings.index == 0 else None
     cli.summary(*fine_tuning.closing(run, settings), wrote=wrote)

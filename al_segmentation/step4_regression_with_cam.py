@@ -10,6 +10,7 @@ Writes  the same, and models/regression/<run>/cam_history.h5: the maps of a fixe
 from dataclasses import dataclass, replace
 
 from boneage import cli
+from boneage.files import at_least
 from boneage.regression import fine_tuning
 from boneage.regression.settings import TrainingSettings, only
 
@@ -26,6 +27,7 @@ class Options(cli.Paths, TrainingSettings):
 
 def main(options: Options) -> None:
     """Train one run, unless it is finished; keep the panel's maps."""
+    at_least(1, panel=options.panel)
 
     def record(run, hands):  # called when training begins, with Keras imported
         from boneage.explanation.recorder import PanelRecorder
@@ -34,7 +36,8 @@ def main(options: Options) -> None:
 
     settings = TrainingSettings(**only(TrainingSettings, options))
     if options.like:
-        settings = fine_tuning.like(options.layout, settings, options.like)
+        flags = cli.flags_given()
+        settings = fine_tuning.like(options.layout, settings, options.like, flags)
     else:
         # a run of its own: the other script's has no panel
         settings = replace(settings, run=options.run or f"{settings.run_name}_cam")

@@ -50,20 +50,12 @@ def main(options: Options) -> None:
     # Keras and Matplotlib: seconds, once everything named is there
     from boneage.explanation import report
 
-    set_aside = []
-    for run in wanted:
-        try:
-            ids = choose(run, options)
-            notes = report.write_run(
-                run, hands, ids, options.batch_size, options.workers
-            )
-        except InputError as error:
-            set_aside.append(parallel.SetAside(run, str(error)))
-            continue
+    def explain(run: runs.Run) -> None:
+        ids = choose(run, options)
+        notes = report.write_run(run, hands, ids, options.batch_size, options.workers)
         cli.summary(f"{run.name}: {len(ids)} hands", *notes, wrote=run.cam)
-    if len(set_aside) == len(wanted):
-        raise InputError(set_aside[0].reason)
-    cli.summary(*parallel.report(set_aside))
+
+    cli.summary(*parallel.report(parallel.one_by_one(explain, wanted)))
 
 
 def choose(run: runs.Run, options: Options) -> np.ndarray:

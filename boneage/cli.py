@@ -63,12 +63,14 @@ def run(
     main: Callable[[Options], int | None],
     options: type[Options],
     arguments: list[str] | None = None,
+    goes_on: bool = True,
 ) -> None:
     """Parse the command line, call `main`, and exit with its status.
 
-    The help text is the docstring of main's module. Status 0 is success, 1 is for
-    a check that found something, 2 for input that cannot be used (one line on
-    stderr), 130 for Ctrl-C, 141 when whoever read the output has left, as `head` does.
+    goes_on: interrupted, the same command goes on. The help text is the docstring of
+    main's module. Status 0 is success, 1 is for a check that found something, 2 for
+    input that cannot be used (one line on stderr), 130 for Ctrl-C, 141 when whoever
+    read the output has left, as `head` does.
     """
     # TensorFlow's warnings and errors are worth reading, its notes are not
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -83,12 +85,13 @@ def run(
         )
         status = main(parsed)
     except (InputError, OSError, KeyboardInterrupt) as error:
-        status = complain(error)
+        status = complain(error, goes_on)
     sys.exit(status)
 
 
-def complain(error: BaseException) -> int | None:
+def complain(error: BaseException, goes_on: bool = True) -> int | None:
     """Say in one line what ended a script; its exit status, None for a defect."""
+    again = "the same command goes on from here" if goes_on else "start it again"
     if isinstance(error, InputError):
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -98,12 +101,18 @@ def complain(error: BaseException) -> int | None:
         return 141
     # a full disk, a read-only folder: the user's to mend, not a defect to trace
     if isinstance(error, OSError):
-        print(f"error: {_in_words(error)}", file=sys.stderr)
+        print(f"error: {_in_words(error, again)}", file=sys.stderr)
         return 2
     if isinstance(error, KeyboardInterrupt):
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        print(f"\ninterrupted; {again}", file=sys.stderr)
         return 130
     return None
+
+
+def flags_given() -> set[str]:
+    """Names of the options on the command line, also where they say the default."""
+    flags = (word for word in sys.argv[1:] if word.startswith("--"))
+    return {flag[2:].partition("=")[0].replace("-", "_") for flag in flags}
 
 
 def part_of(options: object, kind: type[Part]) -> Part:
@@ -111,13 +120,13 @@ def part_of(options: object, kind: type[Part]) -> Part:
     return kind(**{part.name: getattr(options, part.name) for part in fields(kind)})
 
 
-def _in_words(error: OSError) -> str:
+def _in_words(error: OSError, again: str) -> str:
     """The file, what is wrong, and what to do, in one line."""
     if error.filename is None:
         return " ".join(str(error).split())
     said = f"{error.filename}: {error.strerror}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        said += "; make room, and the same command goes on from here"
+        said += f"; make room, and {again}"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         said += "; let yourself write there, or choose another --data or --models DIR"
     return said

@@ -134,6 +134,11 @@ class Layout:
         return self.hands / f"{radiograph_id}_seg.png"
 
     @property
+    def hands_facts(self) -> Path:
+        """How these are made: step3_gen_segmentation_with_enhance.py."""
+        return self.hands / "preprocessing.json"
+
+    @property
     def hands_h5(self) -> Path:
         """All enhanced hands, packed: step3_gen_segmentation_with_enhance.py."""
         return self.data / "segment_all.h5"

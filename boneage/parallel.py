@@ -217,6 +217,23 @@ def map_images(
     return results, set_aside
 
 
+def one_by_one(work: Callable[[Any], None], items: Sequence[Any]) -> list[SetAside]:
+    """Work on one item after the other; those that it refuses.
+
+    Raises:
+        InputError: it refuses all: why it refuses the first.
+    """
+    set_aside = []
+    for item in items:
+        try:
+            work(item)
+        except InputError as error:
+            set_aside.append(SetAside(item, str(error)))
+    if set_aside and len(set_aside) == len(items):
+        raise InputError(set_aside[0].reason)
+    return set_aside
+
+
 def report(set_aside: Sequence[SetAside], limit: int = 10) -> list[str]:
     """One line for every item set aside, the first `limit` of them."""
     lines = [f"set aside: {entry.reason}" for entry in set_aside[:limit]]

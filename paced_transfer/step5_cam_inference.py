@@ -11,10 +11,11 @@ Writes  cam/ in the run's folder: predictions.csv, overlays error_<months>_<id>.
 --data may name another cohort than the one that the run was trained on.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
-from boneage import cli
+from boneage import cli, parallel
 from boneage.files import InputError, alone, at_least
 from boneage.regression import agreement, parts, transfer_runs
 from boneage.regression.transfer_runs import Finished
@@ -54,13 +55,18 @@ def main(options: Options) -> None:
         what = f"--run {options.run}, --stage {options.stage}"
         raise InputError(f"{what}: not finished; there are {names}")
     cli.summary(*notes)
-    for one in wanted:
-        with alone(one.cam):
-            explain(one, options)
+    work = functools.partial(explain, options)
+    cli.summary(*parallel.report(parallel.one_by_one(work, wanted)))
 
 
-def explain(one: Finished, options: Options) -> None:
+def explain(options: Options, one: Finished) -> None:
     """Write the cam folder of one run, and say what is in it."""
+    with alone(one.cam):
+        explain_alone(options, one)
+
+
+def explain_alone(options: Options, one: Finished) -> None:
+    """The same, where no other process writes it."""
     run = one.stage(options.stage)
     config = run.read_config()
     hands, of_part = parts.of_cohort(
@@ -81,7 +87,8 @@ def explain(one: Finished, options: Options) -> None:
         errors = predicted - hands.cohort.bone_age_months
         few = hands.select(agreement.spanning(errors, stages.HANDS_ON_SHEET))
         stages.write_sheet(one.cam / "stages.png", one.name, one.runs, few, batch_size)
-    notes = stages.notes(run, title, hands, of_part, predicted)
+    split = parts.drawn_split(options.layout)
+    notes = stages.notes(run, title, hands, of_part, predicted, split)
     cli.summary(*notes, wrote=one.cam)
 
 

@@ -109,4 +109,17 @@ def test_hands_within_their_intervals_are_counted():
     others = Calibration(
         np.array([100.0, 100, 100, 100]), np.array([97.0, 103, 103.5, 100]), "boys"
     )
-    assert held_back.covered(others, 0.9) == 3
+    assert held_back.covered(others, 0.9) == (3, 4)
+
+
+def test_hands_without_an_interval_are_not_counted_as_within():
+    held_back = Calibration(np.full(8, 100.0), np.full(8, 103.0), "boys")
+    others = Calibration(np.array([100.0]), np.array([400.0]), "boys")
+    assert held_back.covered(others, 0.9) == (0, 0)
+
+
+def test_group_too_small_for_the_coverage_is_taken_with_the_others():
+    ages = np.repeat([30.0, 150.0], [60, 60])
+    held_back = Calibration(ages, ages + np.where(ages < 60, 2.0, 8.0), "boys")
+    assert held_back.width(30, 0.98) == (2.0, "boys predicted below 5 years", 60)
+    assert held_back.width(30, 0.99) == (8.0, "boys", 120)

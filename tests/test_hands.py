@@ -258,6 +258,45 @@ def test_hands_of_two_kinds_do_not_mix(segmented):
     assert "margin 0.1" in hdf5.read(segmented.hands_h5, STEP).preprocessing
 
 
+def test_interrupted_hands_of_another_kind_do_not_mix(segmented):
+    call(segmented, STEP)
+    # killed before packing
+    segmented.hand(1).unlink()
+    segmented.hands_h5.unlink()
+    with pytest.raises(InputError, match=r"preprocessing\.json: made as .*overwrite"):
+        call(segmented, STEP, fill=True)
+
+
+def test_interrupted_overwriting_goes_on_with_what_is_left(segmented):
+    call(segmented, STEP)
+    others = {i: radiographs.read(segmented.hand(i)) for i in segmented.ids_on_disk()}
+    for path in segmented.hands.iterdir():
+        os.utime(path, (1e9, 1e9))
+    # killed after the first hand
+    hands.begin(segmented, Enhancement(fill=True).describe(), overwrite=True)
+    hands.enhance_file(segmented, Enhancement(fill=True), 1)
+    with pytest.raises(InputError, match="filled, now"):
+        call(segmented, STEP)
+    kept = segmented.hand(1).stat().st_mtime_ns
+    call(segmented, STEP, fill=True)
+    assert segmented.hand(1).stat().st_mtime_ns == kept
+    for i, before in others.items():
+        assert np.any(radiographs.read(segmented.hand(i)) != before)
+
+
+def test_hand_of_a_mask_that_became_useless_goes(segmented, capsys):
+    call(segmented, STEP)
+    radiographs.write(
+        segmented.mask(2), np.zeros_like(radiographs.read(segmented.mask(2)))
+    )
+    later = segmented.hands_h5.stat().st_mtime + 1
+    os.utime(segmented.mask(2), (later, later))
+    call(segmented, STEP)
+    assert "13 of 14 hands packed, 1 set aside" in capsys.readouterr().out
+    assert not segmented.hand(2).exists()
+    assert 2 not in hdf5.read(segmented.hands_h5, STEP).ids
+
+
 def test_disagreement_is_the_spread_of_the_members():
     probabilities = np.array([[[0, 0.2]] * 2, [[1, 0.2]] * 2], np.float32)
     found = hands.disagreement(probabilities, (2, 2))

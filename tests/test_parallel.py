@@ -20,6 +20,14 @@ def divide_into_12(number: int) -> float:
     return 12 / number
 
 
+def test_one_by_one_ends_only_where_all_are_refused():
+    set_aside = parallel.one_by_one(square_of_even, [4, 5])
+    assert set_aside == [SetAside(5, "5: odd")]
+    with pytest.raises(InputError, match="5: odd"):
+        parallel.one_by_one(square_of_even, [5, 5])
+    assert parallel.one_by_one(square_of_even, []) == []
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_outcomes_come_in_order_with_their_items(jobs):
     outcomes = list(parallel.stream(square_of_even, [9, 5, 2], Workers(jobs)))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
 from test_annotator import fetch
@@ -19,7 +21,7 @@ import boneage
 from boneage import cli, hdf5, phantom, radiographs
 from boneage.files import InputError, write_json
 from boneage.layout import Layout
-from boneage.prediction import asking, doubts, page, readers, shipping, views
+from boneage.prediction import asking, doubts, output, page, readers, shipping, views
 from boneage.prediction.asking import STATEMENT, Ensemble
 from boneage.prediction.inputs import Asked
 from boneage.regression import runs
@@ -167,14 +169,18 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
     assert content["set_aside"][0]["file"] == str(tmp_path / "missing.png")
 
     pages = sorted(path.name for path in (out / "pages").iterdir())
-    assert pages == ["hand.png", "hand_2.png", "other.png", "other_2.png"]
-    assert radiographs.read(out / "pages" / "hand.png").shape == (1753, 1240)
+    assert pages == [
+        *("hand_2_bone_age.png", "hand_bone_age.png"),
+        *("other_2_bone_age.png", "other_bone_age.png"),
+    ]
+    page = radiographs.read(out / "pages" / "hand_bone_age.png")
+    assert page.shape == (1753, 1240)
 
 
 def test_report_as_pdf(ensemble, trained, hand, tmp_path, monkeypatch):
     monkeypatch.setattr(asking, "Ensemble", lambda *_: ensemble)
     predict(trained, hand, sex="male", report=tmp_path, report_format="pdf")
-    assert (tmp_path / "hand.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "hand_bone_age.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("shape", [(900, 400), (400, 900)], ids=["tall", "wide"])
@@ -275,7 +281,9 @@ def test_nothing_readable_is_exit_code_2(
         monkeypatch.setattr(
             Ensemble, "_mask", lambda _, radiograph: (radiograph * 0, 0.0)
         )
-    code = exit_code(path, "--sex", "male", "--models", trained.models, "--csv", path)
+    table = tmp_path / "ages.csv"
+    table.write_text("kept")
+    code = exit_code(path, "--sex", "male", "--models", trained.models, "--csv", table)
     captured = capsys.readouterr()
     assert code == 2
     assert captured.err.startswith(
@@ -283,7 +291,7 @@ def test_nothing_readable_is_exit_code_2(
     )
     assert captured.err.count("\n") == 1
     # no table of nothing takes the place of what was there
-    assert isinstance(image, np.ndarray) or path.read_bytes() == image
+    assert table.read_text() == "kept"
 
 
 @pytest.mark.parametrize(
@@ -300,6 +308,111 @@ def test_nothing_readable_is_exit_code_2(
 def test_wrong_options(trained, hand, options, why):
     with pytest.raises(InputError, match=why):
         predict(trained, hand, sex="male", **options)
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["hand.png", "--csv", "hand.png"], "--csv .*hand.png: is read"),
+        (["list.csv", "--json", "list.csv"], "--json .*list.csv: is read"),
+        (["list.csv", "--csv", "more/../hand.png"], "--csv .*hand.png: is read"),
+        ([".", "--report", "."], "--report .*: is read; name another folder"),
+    ],
+)
+def test_nothing_that_is_read_is_written_over(
+    trained, hand, tmp_path, monkeypatch, capsys, flags, why
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(hand, "hand.png")
+    Path("more").mkdir()
+    Path("list.csv").write_text("file\nhand.png\n")
+    assert exit_code(*flags, "--sex", "male", "--models", trained.models) == 2
+    assert re.search(why, capsys.readouterr().err)
+    assert Path("hand.png").read_bytes() == hand.read_bytes()
+
+
+def test_page_beside_its_radiograph_leaves_that_as_it_is(
+    ensemble, trained, hand, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(asking, "Ensemble", lambda *_: ensemble)
+    path = shutil.copy(hand, tmp_path / "hand.png")
+    predict(trained, path, sex="male", report=tmp_path)
+    assert path.read_bytes() == hand.read_bytes()
+    assert (tmp_path / "hand_bone_age.png").exists()
+
+
+def test_what_was_read_before_an_interruption_is_written(
+    ensemble, trained, hand, tmp_path, monkeypatch
+):
+    class Interrupted:
+        models, notes, readers, candidates = ensemble.models, [], {}, []
+        coverage, view_count, asked = 0.9, 2, 0
+
+        def load(self):
+            pass
+
+        def read(self, asked):
+            self.asked += 1
+            if self.asked == 3:
+                raise KeyboardInterrupt
+            return ensemble.read(asked)
+
+    monkeypatch.setattr(asking, "Ensemble", lambda *_: Interrupted())
+    table, facts = tmp_path / "ages.csv", tmp_path / "ages.json"
+    with pytest.raises(KeyboardInterrupt):
+        predict(trained, hand, hand, hand, sex="male", csv=table, json=facts)
+    assert len(table.read_text().splitlines()) == 3
+    assert len(json.loads(facts.read_text())["radiographs"]) == 2
+
+
+def test_own_committee_is_asked_where_runs_are_named_by_folder(trained, layout):
+    shutil.copytree(trained.committee, layout.committee)
+    folder = str(trained.regression / "tiny_0")
+    assert readers.find_models(layout, [folder]).models == layout.models
+    assert readers.find_models(layout, ["tiny_0"]).models != layout.models
+
+
+def test_runs_of_one_name_are_told_apart(trained, layout, tmp_path):
+    copy_runs(trained, layout)
+    other = Layout(tmp_path / "data", tmp_path / "elsewhere")
+    shutil.copytree(trained.models, other.models)
+    both = [str(place.regression / "tiny_0") for place in (layout, other)]
+    found, _ = readers.find_readers(layout, both, 1)
+    assert [each.name for each in found["male"].candidates] == both
+    ship = script("ship")
+    options = ship.Options(
+        trained.data,
+        layout.models,
+        runs=tuple(both),
+        training_data="noise",
+        terms="none",
+        out=tmp_path / "out",
+    )
+    with pytest.raises(InputError, match="two of one name, tiny_0, tiny_0"):
+        ship.main(options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_shipping_that_is_interrupted_leaves_no_predictions_of_another_network(
+    trained, layout, tmp_path, tiny_backbone, monkeypatch
+):
+    ship = script("ship")
+    options = ship.Options(
+        trained.data,
+        trained.models,
+        runs=("tiny_0",),
+        training_data="noise",
+        terms="none",
+        out=layout.models,
+        views=1,
+    )
+    ship.main(options)
+    monkeypatch.setattr(runs, "predict", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ship.main(options)
+    shipped = Run(layout.regression / "tiny_0")
+    assert shipped.model.exists()
+    assert not shipped.predictions.exists()
 
 
 def test_without_models_those_shipped_are_asked(layout, tmp_path, monkeypatch, trained):
@@ -366,10 +479,14 @@ def test_too_few_validation_hands_give_no_interval(trained, layout, hand):
     run = Run(layout.regression / "tiny_0")
     table = run.read_predictions()
     few = table.groupby("is_male").head(8)
-    run.write_predictions(few.assign(split="validation"))
-    reading = Ensemble(layout, ["tiny_0"], 1).read(Asked(hand, "male"))
+    others = table.drop(few.index).assign(split="test")
+    run.write_predictions(pd.concat([few.assign(split="validation"), others]))
+    asked = Ensemble(layout, ["tiny_0"], 1)
+    reading = asked.read(Asked(hand, "male"))
     assert np.isnan([reading.lower_months, reading.upper_months]).all()
     assert any("8 validation hands of boys are too few" in w for w in reading.warnings)
+    said = output.how_good(asked)
+    assert all("too few validation hands for 90 % intervals" in line for line in said)
 
 
 def test_doubts_about_ages():

@@ -236,6 +236,31 @@ def test_comparison_of_unlike_trainings_says_what_differs(layout):
     assert "mirrored share differ: 0.5 and 0.1" in str(found)
 
 
+def test_hands_made_otherwise_make_another_method(layout):
+    for seed in (0, 1):
+        paced(layout, f"p{seed}", noise(seed), seed=seed)
+    for run in (layout.paced / "p1").glob("stage_*"):
+        facts = json.loads((run / "config.json").read_text())
+        write_json(run / "config.json", facts | {"preprocessing": "filled"})
+    assert [method.label for method in group_of(layout)] == [
+        "paced (preprocessing filled)",
+        "paced (preprocessing unknown)",
+    ]
+
+
+def test_one_radiograph_says_nothing(layout):
+    paced(layout, "p", noise(0))
+    rival(layout, "a", "all", 9 + noise(1))
+    for path in layout.models.rglob("predictions.csv"):
+        pd.read_csv(path).head(1).to_csv(path, index=False)
+    methods = group_of(layout)
+    (found,) = differences.of_group(methods, seed=0, resamples=20)
+    assert not found.holds
+    assert "no difference that holds up" in str(found)
+    table = differences.tabulate("all", methods[0], seed=0, resamples=20)
+    assert table[["lower", "upper"]].isna().to_numpy().all()
+
+
 def test_figures_of_groups_that_are_gone_go_too(layout):
     paced(layout, "p", noise(0))
     rival(layout, "a", "all", noise(0), sex="male")

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY, call, pack_hands, with_tiny_backbone
 
+from boneage import cli, files
 from boneage import cohort as cohorts
-from boneage import files
 from boneage.explanation.activation_maps import read_panel
 from boneage.files import InputError
 from boneage.layout import Layout
@@ -467,6 +467,28 @@ def test_config_file_of_elsewhere_and_another_name(finished, tiny_backbone, tmp_
 def test_like_that_makes_no_sense(finished, tiny_backbone, more, complaint):
     with pytest.raises(InputError, match=complaint):
         call(finished[0], STEP, **more)
+
+
+def test_like_refuses_flags_that_say_the_default(finished, tmp_path, monkeypatch):
+    layout, run, _ = finished
+    path = tmp_path / "theirs.json"
+    facts = run.read_config()
+    facts["settings"] |= {"loss": "mae", "devices": "4", "cluster": "h:1"}
+    files.write_json(path, facts | {"settings": facts["settings"] | {"index": 1}})
+    words = ["step4", "--like", str(path), "--devices=1"]
+    monkeypatch.setattr("sys.argv", words)
+    again = fine_tuning.like(layout, TrainingSettings(), str(path), cli.flags_given())
+    assert (again.loss, again.devices, again.cluster, again.index) == (
+        *("mae", "1", "", 0),
+    )
+    monkeypatch.setattr("sys.argv", [*words, "--loss", "distribution"])
+    with pytest.raises(InputError, match="--loss comes from there"):
+        fine_tuning.like(layout, TrainingSettings(), str(path), cli.flags_given())
+
+
+def test_panel_needs_a_hand(layout):
+    with pytest.raises(InputError, match="--panel 0"):
+        call(layout, STEP_WITH_CAM, panel=0, **OPTIONS)
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": "ten"}, {"speed": 3}])

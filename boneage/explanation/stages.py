@@ -132,9 +132,17 @@ def write_sheet(
 
 
 def notes(
-    run: Run, title: str, hands: Hands, of_part: np.ndarray, predicted: np.ndarray
+    run: Run,
+    title: str,
+    hands: Hands,
+    of_part: np.ndarray,
+    predicted: np.ndarray,
+    split: str | None,
 ) -> list[str]:
-    """What to know of predictions, (hand,) months: their error, and what is odd."""
+    """What to know of predictions, (hand,) months: their error, and what is odd.
+
+    split: the hash of the cohort's own.
+    """
     config, true = run.read_config(), hands.cohort.bone_age_months
     known = ~np.isnan(true)
     said = [f"{title}: {len(hands)} hands"]
@@ -142,7 +150,12 @@ def notes(
         mae = agreement.mae(true[known], predicted[known])
         said[0] += f", MAE {mae:.2f} months of {known.sum()} with a known age"
     seen = np.count_nonzero(of_part == "train")
-    if seen:
+    if split not in (None, config["split_hash"]):
+        said.append(
+            "not trained with the split in this cohort's split.csv: some of these "
+            "hands may be among those trained on"
+        )
+    elif seen:
         said.append(f"{seen} of them are of the training part, so the error is too low")
     said += agreement.flags(predicted, config["age_range_months"])
     if hands.packed.preprocessing != config["preprocessing"]:

@@ -238,7 +238,7 @@ class Ensemble:
         if math.isnan(half):
             warnings.append(
                 f"no interval: {width.hands} validation hands of {width.group} are too "
-                f"few for {self.coverage:.0%}"
+                f"few for {100 * self.coverage:g} %"
             )
         return _OneSex(
             months=age,
@@ -309,7 +309,7 @@ def predict_bone_age(
     asked, set_aside = gather(paths, sex)
     if set_aside:
         raise InputError(set_aside[0].reason)
-    layout = find_models(Layout(models=Path(models)))
+    layout = find_models(Layout(models=Path(models)), runs)
     ensemble = Ensemble(layout, runs, views, coverage)
     ensemble.load()
     read = [ensemble.read(each) for each in asked]

@@ -1,7 +1,6 @@
 """The model card: what shipped models are, how good, and for what not."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +75,16 @@ def write_card(
     ]
     for sex, measured in facts["tested"].items():
         error, count = measured["test_mae_months"], measured["test_hands"]
-        share = 100 * measured["within_interval"] / count if count else math.nan
+        with_interval = measured["with_interval"]
+        share = (
+            f"{100 * measured['within_interval'] / with_interval:.1f} %"
+            if with_interval
+            else "-"
+        )
         text.append(
             f"| {sex} | {measured['views']} | {measured['validation_hands']} | "
             f"{count} | "
-            f"{'-' if error is None else f'{error:.1f}'} months | {share:.1f} % |"
+            f"{'-' if error is None else f'{error:.1f}'} months | {share} |"
         )
     text += ["", *_by_age(ensemble)]
     text += [

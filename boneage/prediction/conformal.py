@@ -65,25 +65,31 @@ class Calibration:
     def width(self, predicted_months: float, coverage: float) -> Width:
         """Half the interval around a new prediction, and whom it was compared with.
 
-        Those predicted as old, or all of the sex where these are too few.
+        Those predicted as old, or all of the sex where these are too few: LEAST_HANDS,
+        or as many as the coverage asks for.
         """
         errors = np.abs(self.predicted_months - self.true_months)
         band = np.searchsorted(AGE_EDGES_MONTHS, self.predicted_months, "right")
         here = int(np.searchsorted(AGE_EDGES_MONTHS, predicted_months, "right"))
         alike = band == here
         group = f"{self.who} predicted {_words(here)}"
-        if np.count_nonzero(alike) < LEAST_HANDS:
+        half_months = quantile(errors[alike], coverage)
+        if np.count_nonzero(alike) < LEAST_HANDS or math.isinf(half_months):
             alike, group = np.ones(len(self), bool), self.who
-        return Width(quantile(errors[alike], coverage), group, int(alike.sum()))
+            half_months = quantile(errors, coverage)
+        return Width(half_months, group, int(alike.sum()))
 
-    def covered(self, others: "Calibration", coverage: float) -> int:
-        """How many other hands lie within their intervals."""
-        widths = [
-            self.width(predicted, coverage).half_months
-            for predicted in others.predicted_months
-        ]
+    def covered(self, others: "Calibration", coverage: float) -> tuple[int, int]:
+        """How many other hands lie within their intervals, and how many have one."""
+        widths = np.array(
+            [
+                self.width(predicted, coverage).half_months
+                for predicted in others.predicted_months
+            ]
+        )
+        has_one = np.isfinite(widths)
         errors = np.abs(others.predicted_months - others.true_months)
-        return int(np.count_nonzero(errors <= widths))
+        return int(np.count_nonzero(has_one & (errors <= widths))), int(has_one.sum())
 
 
 def _words(band: int) -> str:

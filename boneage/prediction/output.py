@@ -127,13 +127,15 @@ def tested(readers: Readers, coverage: float) -> dict:
     """How the runs' average and its intervals fare on the test hands of one sex."""
     held_back, test = readers.held_back, readers.tested
     errors = abs(test.predicted_months - test.true_months)
+    inside, with_interval = held_back.covered(test, coverage)
     return {
         "runs": [each.name for each in readers.candidates],
         "views": readers.measured_views,
         "validation_hands": len(held_back),
         "test_hands": len(test),
         "test_mae_months": round(float(errors.mean()), 2) if len(test) else None,
-        "within_interval": held_back.covered(test, coverage),
+        "with_interval": with_interval,
+        "within_interval": inside,
     }
 
 
@@ -144,11 +146,15 @@ def how_good(ensemble: Ensemble) -> list[str]:
         facts = tested(readers, ensemble.coverage)
         line = f"{sex}: {', '.join(facts['runs'])}, {_views(facts['views'])}"
         if facts["test_hands"]:
+            line += f"; test MAE {facts['test_mae_months']:.1f} months"
+        share = f"{100 * ensemble.coverage:g} %"
+        if facts["with_interval"]:
             line += (
-                f"; test MAE {facts['test_mae_months']:.1f} months, "
-                f"{100 * ensemble.coverage:g} % intervals hold "
-                f"{facts['within_interval']} of {facts['test_hands']} test hands"
+                f", {share} intervals hold {facts['within_interval']} of "
+                f"{facts['with_interval']} test hands"
             )
+        elif facts["test_hands"]:
+            line += f", too few validation hands for {share} intervals"
         found.append(line)
         if readers.measured_views != ensemble.view_count:
             found.append(

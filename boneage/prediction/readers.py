@@ -81,16 +81,22 @@ class Readers:
         return max(low for low, _ in ranges), min(high for _, high in ranges)
 
 
-def find_models(layout: Layout) -> Layout:
+def find_models(layout: Layout, names: Sequence[str] = ()) -> Layout:
     """The models trained in `layout` where they are complete, else those shipped.
+
+    Args:
+        layout: of the models.
+        names: folders of the runs to ask, wherever; a committee is enough then.
 
     Raises:
         InputError: neither has a committee and a finished run.
     """
+    is_elsewhere = names and all(Path(name).is_dir() for name in names)
     shipped = Layout(layout.data, Layout(models=REPOSITORY / "models").pretrained)
     for found in (layout, shipped):
         has_committee = (found.committee / "state.json").is_file()
-        if has_committee and any(found.regression.glob("*/predictions.csv")):
+        has_run = any(found.regression.glob("*/predictions.csv"))
+        if has_committee and (has_run or is_elsewhere):
             return found
     raise InputError(
         f"{layout.models}: no committee with a finished run, and none shipped in "
@@ -116,11 +122,8 @@ def find_readers(
             on different splits, so that no hand is known to be new to all.
     """
     named = named_runs(layout, names)
-    plain = [run.name for run in named]
     candidates, notes = [], []
-    for run in named:
-        alone = plain.count(run.name) == 1
-        name = run.name if alone else f"{run.folder.parent.name}/{run.name}"
+    for name, run in zip(_told_apart(named), named, strict=True):
         try:
             candidates.append(_candidate(name, run))
         except InputError as error:
@@ -169,6 +172,18 @@ def named_runs(layout: Layout, names: Sequence[str]) -> list[Run]:
         if Run(folder) not in found:
             found.append(Run(folder))
     return found
+
+
+def _told_apart(found: Sequence[Run]) -> list[str]:
+    """Names of runs; with the folder around them, or whole, where they are the same."""
+    for name in (
+        lambda run: run.name,
+        lambda run: f"{run.folder.parent.name}/{run.name}",
+    ):
+        names = [name(run) for run in found]
+        if len(set(names)) == len(names):
+            return names
+    return [str(run.folder) for run in found]
 
 
 def _candidate(name: str, run: Run) -> Candidate:

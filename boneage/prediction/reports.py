@@ -22,7 +22,7 @@ class OutputSettings:
     json: Path | None = None
     """JSON to write: the same, each run's answer, the models' facts."""
     report: Path | None = None
-    """Folder for a page on each radiograph."""
+    """Folder for a page on each radiograph, <name>_bone_age.png."""
     report_format: Literal["png", "pdf"] = "png"
     """Of these pages."""
 
@@ -33,6 +33,19 @@ class OutputSettings:
                 raise InputError(f"{flag} {path}: a folder; name a file in it")
         if self.report is not None and self.report.is_file():
             raise InputError(f"--report {self.report}: a file; name a folder")
+
+    def check_kept(self, read: Sequence[Path]) -> None:
+        """Raise InputError where something that is read would be written over.
+
+        read: radiographs, folders, CSV files.
+        """
+        kept = {path.resolve() for path in read}
+        for flag, path in (("--csv", self.csv), ("--json", self.json)):
+            if path is not None and path.resolve() in kept:
+                raise InputError(f"{flag} {path}: is read; name another file")
+        # pages there would be read as radiographs the next time
+        if self.report is not None and self.report.resolve() in kept:
+            raise InputError(f"--report {self.report}: is read; name another folder")
 
 
 def read_all(
@@ -57,7 +70,7 @@ def read_all(
             from boneage.prediction import page
 
             name = _free_name(each.path.stem, taken)
-            path = settings.report / f"{name}.{settings.report_format}"
+            path = settings.report / f"{name}_bone_age.{settings.report_format}"
             page.write(path, reading, ensemble)
         yield reading.without_pictures()
 

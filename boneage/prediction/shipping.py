@@ -22,6 +22,7 @@ from boneage.layout import Layout
 from boneage.prediction import views
 from boneage.prediction.asking import Ensemble
 from boneage.prediction.card import Shipped, write_card
+from boneage.prediction.readers import find_readers
 from boneage.regression import runs
 from boneage.regression.parts import HANDS_BY, Hands
 from boneage.regression.runs import Run
@@ -118,6 +119,11 @@ def ship(
     target = Layout(layout.data, out)
     if target.committee.resolve() == layout.committee.resolve():
         raise InputError(f"--out {out}: holds the models that are to be packed")
+    names = [run.name for run in chosen]
+    if len(set(names)) < len(names):
+        raise InputError(f"--runs: two of one name, {', '.join(sorted(names))}")
+    # of one split, and whole: before anything is replaced
+    find_readers(layout, [str(run.folder.absolute()) for run in chosen], 1)
     ship_committee(layout.committee, target.committee)
     shipped = [
         ship_run(
@@ -129,7 +135,7 @@ def ship(
         )
         for run in chosen
     ]
-    ensemble = Ensemble(target, [run.name for run in chosen], view_count)
+    ensemble = Ensemble(target, names, view_count)
     write_card(out / "README.md", ensemble, shipped, terms, failures)
     return shipped
 
@@ -143,6 +149,8 @@ def ship_committee(source: Path, target: Path) -> None:
     from boneage.segmentation.committee import Committee
 
     committee = Committee.load(source)
+    # that of an earlier call would stand for members half replaced
+    (target / "state.json").unlink(missing_ok=True)
     for number, member in enumerate(committee.members):
         halve(member, target / f"member_{number}.keras")
     state = read_json(source / "state.json", "step2_interactive_segmentation.py")
@@ -169,6 +177,8 @@ def ship_run(
     config, table = run.read_config(), run.read_predictions()
     hands = _hands(hands_of, run, config, table)
     model = run.load_model()
+    # those of an earlier call would stand for another network
+    target.predictions.unlink(missing_ok=True)
     halve(in_single_precision(model, config), target.model)
     size, light = config["image_size"], target.load_model()
     before = runs.predict(model, hands, size, BATCH_SIZE)

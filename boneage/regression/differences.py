@@ -105,6 +105,14 @@ def draw(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, count, (resamples, count))
 
 
+def _interval(values: np.ndarray, radiographs: int) -> tuple[float, float]:
+    """The middle 95 % of resampled values; NaN of one radiograph: it says nothing."""
+    if radiographs < 2:
+        return np.nan, np.nan
+    lower, upper = np.nanquantile(values, [0.025, 0.975])
+    return float(lower), float(upper)
+
+
 def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFrame:
     """Every metric of a method: the mean over its seeds, with an interval.
 
@@ -123,7 +131,7 @@ def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFr
         values = of_any_training(resampled(metric, method, rows), observed, rng)
         # Student's t knows no bounds, the metrics do
         values = np.clip(values, *BOUNDS.get(name, (-np.inf, np.inf)))
-        lower, upper = np.nanquantile(values, [0.025, 0.975])
+        lower, upper = _interval(values, len(true))
         found.append((name, value, lower, upper))
     table = pd.DataFrame(found, columns=["metric", "value", "lower", "upper"])
     facts = {
@@ -155,7 +163,7 @@ def compare(one: Method, other: Method, seed: int, resamples: int) -> Difference
     else:
         differences = of_any_training(of_one, mae_one, rng)
         differences -= of_any_training(of_other, mae_other, rng)
-    lower, upper = np.quantile(differences, [0.025, 0.975])
+    lower, upper = _interval(differences, len(one.true_months))
     months = mae_one.mean() - mae_other.mean()
     return Difference(one, other, float(months), float(lower), float(upper))
 

@@ -1,7 +1,7 @@
 """From settings to a finished run folder; mistakes are found before Keras starts."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -53,13 +53,18 @@ def train_run(
     return run
 
 
-def like(layout: Layout, settings: TrainingSettings, name: str) -> TrainingSettings:
+def like(
+    layout: Layout, settings: TrainingSettings, name: str, flags: Collection[str] = ()
+) -> TrainingSettings:
     """The settings of a run that exists, to train it again under another name.
+
+    On how many machines, and as which of them, is not taken over.
 
     Args:
         layout: of the runs.
         settings: as asked for; only `run` and what may change may be given.
         name: of the run, or its config.json.
+        flags: settings that are asked for although they are the default.
 
     Raises:
         InputError: no such run, its settings are none, or others are given as well.
@@ -79,11 +84,12 @@ def like(layout: Layout, settings: TrainingSettings, name: str) -> TrainingSetti
         raise InputError(f"{path}: {unknown[0]} is no setting of this version")
     free = ("run", *(key for key in MAY_CHANGE if key != "patience"))
     now = asdict(settings)
-    given = [key for key in usual if key not in free and now[key] != usual[key]]
-    if given:
-        flag = given[0].replace("_", "-")
+    given = [key for key in usual if now[key] != usual[key] or key in flags]
+    taken = [key for key in given if key not in free]
+    if taken:
+        flag = taken[0].replace("_", "-")
         raise InputError(f"--like {name}: --{flag} comes from there; leave one out")
-    kept = {key: now[key] for key in free if now[key] != usual[key]}
+    kept = {key: now[key] for key in (*given, "cluster", "processes", "index")}
     again = TrainingSettings(**then)
     return replace(again, **{"run": f"{again.run_name}_again"} | kept)
 

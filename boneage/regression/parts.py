@@ -92,6 +92,14 @@ def of_cohort(
     return Hands(packed, packed.rows_of(cohort.ids), cohort), parts[chosen]
 
 
+def drawn_split(layout: Layout) -> str | None:
+    """The hash of the cohort's split, None where none has been drawn."""
+    if not layout.split_csv.exists():
+        return None
+    cohort, of_cohort = cohorts.split(layout)
+    return cohorts.split_hash(cohort.ids, of_cohort)
+
+
 @dataclass(frozen=True)
 class Parts:
     """The hands to train on, to choose the best epoch with, and to report."""

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 METHOD_SETTINGS = (
     *("weights", "batch_norm", "batch_norm_momentum", "sex_input", "image_size"),
     *("batch_size", "devices", "mixed_precision", "loss", "augmentation", "decay"),
-    "mirrored_share",
+    *("mirrored_share", "preprocessing"),
 )
-"""Settings that tell methods of one group apart, beside start layer and plan."""
+"""What tells methods of one group apart, beside start layer and plan: settings, and how
+the hands were made."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _read_one(one: Finished) -> Trained:
     )
     content = configs[0].get("weights_hash")
     settings = NEW | configs[0]["settings"]
+    settings |= {"preprocessing": configs[0].get("preprocessing", "unknown")}
     if content:
         settings |= {"weights": f"{settings['weights']} ({content})"}
     return Trained(

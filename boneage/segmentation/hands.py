@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from boneage import hdf5, parallel, radiographs
-from boneage.files import InputError, at_least, up_to_date
+from boneage.files import InputError, at_least, read_json, up_to_date, write_json
 from boneage.hdf5 import HAND_PX
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, SetAside, Workers
@@ -198,15 +198,29 @@ def enhance_file(layout: Layout, how: Enhancement, radiograph_id: int) -> None:
     radiographs.write(layout.hand(radiograph_id), hand)
 
 
-def check_alike(layout: Layout, preprocessing: str) -> None:
-    """Raise InputError where the packed hands were made in another way."""
-    if layout.hands_h5.exists():
-        before = hdf5.read(layout.hands_h5, f"{ENHANCED_BY} --overwrite").preprocessing
-        if before != preprocessing:
-            raise InputError(
-                f"{layout.hands_h5}: made as {before}, now {preprocessing}; "
-                "--overwrite makes all hands again"
-            )
+def begin(layout: Layout, preprocessing: str, overwrite: bool) -> None:
+    """Leave on disk how hands are made from now on: those made before are made again.
+
+    Raises:
+        InputError: hands were made in another way, and are not to be overwritten.
+    """
+    facts, made_by = layout.hands_facts, f"{ENHANCED_BY} --overwrite"
+    if overwrite or not any(layout.hands.glob("*_seg.png")):
+        write_json(facts, {"preprocessing": preprocessing})
+        return
+    if facts.exists():
+        where = facts
+        before = read_json(facts, made_by, ["preprocessing"])["preprocessing"]
+    elif layout.hands_h5.exists():
+        where = layout.hands_h5
+        before = hdf5.read(where, made_by).preprocessing
+    else:
+        return
+    if before != preprocessing:
+        raise InputError(
+            f"{where}: made as {before}, now {preprocessing}; --overwrite makes all "
+            "hands again"
+        )
 
 
 def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
