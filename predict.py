@@ -16,7 +16,7 @@ as a page and an API on this machine. For research, not for diagnosis.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import tyro
 
@@ -32,6 +32,7 @@ from boneage.segmentation.settings import PageSettings
 class Options(cli.Paths, OutputSettings, PageSettings):
     """What to read, whom to ask, what to write."""
 
+    goes_on: ClassVar[bool] = False
     radiographs: tyro.conf.Positional[tuple[Path, ...]] = field(default=())
     """Radiographs, folders, CSV files."""
     sex: Literal["male", "female", "unknown"] | None = None
@@ -83,4 +84,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, Options, goes_on=False)
+    cli.run(main, Options)

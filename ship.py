@@ -14,6 +14,7 @@ replaced, other runs stay.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from boneage import cli
 from boneage.files import InputError
@@ -25,6 +26,7 @@ from boneage.prediction.readers import named_runs
 class Options(cli.Paths):
     """What to pack."""
 
+    goes_on: ClassVar[bool] = False
     runs: tuple[str, ...] = ()
     """Runs, by name or folder."""
     training_data: str = ""
@@ -73,4 +75,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, Options, goes_on=False)
+    cli.run(main, Options)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import tyro
 
@@ -19,6 +19,8 @@ from boneage.layout import Layout
 class Paths:
     """Where a cohort and its models lie; every script has these."""
 
+    goes_on: ClassVar[bool] = True
+    """Interrupted, the same command goes on where it was."""
     data: Path = Layout.data
     """The cohort's folder."""
     models: Path = Layout.models
@@ -63,14 +65,12 @@ def run(
     main: Callable[[Options], int | None],
     options: type[Options],
     arguments: list[str] | None = None,
-    goes_on: bool = True,
 ) -> None:
     """Parse the command line, call `main`, and exit with its status.
 
-    goes_on: interrupted, the same command goes on. The help text is the docstring of
-    main's module. Status 0 is success, 1 is for a check that found something, 2 for
-    input that cannot be used (one line on stderr), 130 for Ctrl-C, 141 when whoever
-    read the output has left, as `head` does.
+    The help text is the docstring of main's module. Status 0 is success, 1 is for
+    a check that found something, 2 for input that cannot be used (one line on
+    stderr), 130 for Ctrl-C, 141 when whoever read the output has left, as `head` does.
     """
     # TensorFlow's warnings and errors are worth reading, its notes are not
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -85,7 +85,8 @@ def run(
         )
         status = main(parsed)
     except (InputError, OSError, KeyboardInterrupt) as error:
-        status = complain(error, goes_on)
+        # options of a benchmark are no Paths
+        status = complain(error, getattr(options, "goes_on", True))
     sys.exit(status)
 
 

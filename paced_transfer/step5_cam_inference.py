@@ -11,13 +11,12 @@ Writes  cam/ in the run's folder: predictions.csv, overlays error_<months>_<id>.
 --data may name another cohort than the one that the run was trained on.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Literal
 
 from boneage import cli, parallel
 from boneage.files import InputError, alone, at_least
-from boneage.regression import agreement, parts, transfer_runs
+from boneage.regression import parts, transfer_runs
 from boneage.regression.transfer_runs import Finished
 
 
@@ -55,23 +54,19 @@ def main(options: Options) -> None:
         what = f"--run {options.run}, --stage {options.stage}"
         raise InputError(f"{what}: not finished; there are {names}")
     cli.summary(*notes)
-    work = functools.partial(explain, options)
-    cli.summary(*parallel.report(parallel.one_by_one(work, wanted)))
+
+    def explain_alone(one: Finished) -> None:
+        with alone(one.cam):
+            explain(one, options)
+
+    cli.summary(*parallel.report(parallel.one_by_one(explain_alone, wanted)))
 
 
-def explain(options: Options, one: Finished) -> None:
+def explain(one: Finished, options: Options) -> None:
     """Write the cam folder of one run, and say what is in it."""
-    with alone(one.cam):
-        explain_alone(options, one)
-
-
-def explain_alone(options: Options, one: Finished) -> None:
-    """The same, where no other process writes it."""
     run = one.stage(options.stage)
-    config = run.read_config()
-    hands, of_part = parts.of_cohort(
-        options.layout, options.part, options.ids, config["sex"]
-    )
+    sex = run.read_config()["sex"]
+    hands, of_part = parts.of_cohort(options.layout, options.part, options.ids, sex)
 
     # Keras and Matplotlib: seconds, once everything named is there
     from boneage.explanation import stages
@@ -84,9 +79,8 @@ def explain_alone(options: Options, one: Finished) -> None:
     )
     stages.write_predictions(one.cam / "predictions.csv", hands, of_part, predicted)
     if len(one.runs) > 1:
-        errors = predicted - hands.cohort.bone_age_months
-        few = hands.select(agreement.spanning(errors, stages.HANDS_ON_SHEET))
-        stages.write_sheet(one.cam / "stages.png", one.name, one.runs, few, batch_size)
+        sheet = one.cam / "stages.png"
+        stages.write_sheet(sheet, one.name, one.runs, hands, predicted, batch_size)
     split = parts.drawn_split(options.layout)
     notes = stages.notes(run, title, hands, of_part, predicted, split)
     cli.summary(*notes, wrote=one.cam)

@@ -464,6 +464,29 @@ def test_every_run_is_explained_where_none_is_named(copy):
         assert len(pd.read_csv(folder / "cam" / "predictions.csv")) == 4
 
 
+def test_runs_without_a_hand_to_show_are_set_aside(copy, capsys):
+    table = pd.read_csv(copy.train_csv)
+    boy = int(table.id[table.male][table.male].iloc[0])
+    run = Run(copy.conventional / "one_head")
+    facts = run.read_config()
+    run.config.write_text(json.dumps(facts | {"sex": "female"}))
+    cam(copy, ids=(boy,))
+    assert "set aside" in capsys.readouterr().out
+    assert not (run.folder / "cam" / "predictions.csv").exists()
+    assert (copy.conventional / "one_all" / "cam" / "predictions.csv").exists()
+    with pytest.raises(InputError, match="no hand to show"):
+        cam(copy, ids=(boy,), run="one_head")
+
+
+def test_another_split_than_that_of_the_training_is_said(copy, capsys):
+    lines = copy.split_csv.read_text().splitlines()
+    other = [line.replace(",train", ",test") for line in lines]
+    copy.split_csv.write_text("\n".join(other) + "\n")
+    cam(copy, run="one_all")
+    said = capsys.readouterr().out
+    assert "not trained with the split in this cohort's split.csv" in said
+
+
 def test_cohort_of_unknown_ages_without_split_is_predicted(copy, tmp_path, capsys):
     other = Layout(tmp_path / "other", copy.models)
     pack_hands(other)

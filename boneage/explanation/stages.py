@@ -90,9 +90,16 @@ def write_predictions(
 
 
 def write_sheet(
-    path: Path, title: str, stages: list[Run], hands: Hands, batch_size: int
+    path: Path,
+    title: str,
+    stages: list[Run],
+    hands: Hands,
+    predicted: np.ndarray,
+    batch_size: int,
 ) -> None:
     """Write a sheet with a row a hand: the hand, and its map after each stage.
+
+    Shown are a few hands, from the best predicted to the worst.
 
     All maps share one colour scale, so that a colour means the same in every stage.
 
@@ -100,9 +107,12 @@ def write_sheet(
         path: the PNG.
         title: names the run to people.
         stages: in order, finished.
-        hands: few.
+        hands: to choose from.
+        predicted: (hand,) months.
         batch_size: hands a forward pass.
     """
+    errors = predicted - hands.cohort.bone_age_months
+    hands = hands.select(agreement.spanning(errors, HANDS_ON_SHEET))
     explained = []
     for stage in stages:
         explainer = Explainer(stage.load_model())
