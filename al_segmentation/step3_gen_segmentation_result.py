@@ -64,7 +64,7 @@ def segment_all(options: Options, ids: list[int]) -> None:
     cli.summary(
         *lines,
         f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside",
-        *table.mixed_committees(),
+        *inference.other_committees(layout, table),
         table.suspicious(),
         wrote=layout.segmentation,
     )

@@ -1,12 +1,12 @@
 """The HDF5 schema: images packed for training, mapped into memory.
 
-Datasets `image` (N, S, S) uint8, `mask` (N, S, S) uint8 in annotated.h5 only, `id`
-(N,) int64; contiguous and uncompressed, so that training maps them instead of
-loading them. Attributes `size`, `preprocessing`, `version`.
+Datasets `image` (N, S, S) uint8, `id` (N,) int64, and in annotated.h5 `mask` (N, S, S)
+uint8 and `mask_hash` (N,) int64, of the file that was drawn; contiguous and
+uncompressed, so that training maps them instead of loading them. Attributes `size`,
+`preprocessing`, `version`.
 """
 
 import contextlib
-import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ class Packed:
     """An open file: arrays mapped into memory, read-only.
 
     images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
+    mask_hashes: (N,) int64, 0 where unknown.
     """
 
     images: np.ndarray
@@ -37,6 +38,7 @@ class Packed:
     ids: np.ndarray
     size: int
     preprocessing: str
+    mask_hashes: np.ndarray
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
         """Row of each id, (id,) int64; KeyError for one that is not in the file."""
@@ -53,13 +55,18 @@ class Writer:
         self.rows = 0
 
     def add(
-        self, radiograph_id: int, image: np.ndarray, mask: np.ndarray | None = None
+        self,
+        radiograph_id: int,
+        image: np.ndarray,
+        mask: np.ndarray | None = None,
+        mask_hash: int = 0,
     ) -> None:
         """Write the next row; image and mask: (size, size) uint8."""
         self.file["id"][self.rows] = radiograph_id
         self.file["image"][self.rows] = image
         if mask is not None:
             self.file["mask"][self.rows] = mask
+            self.file["mask_hash"][self.rows] = mask_hash
         self.rows += 1
 
     def cut(self) -> None:
@@ -82,27 +89,22 @@ def create(
     size: int,
     preprocessing: str,
     with_masks: bool = False,
-    as_of_ns: int | None = None,
 ) -> Iterator[Writer]:
-    """Yield a writer of at most `count` rows; the file appears when it is complete.
-
-    as_of_ns: the file's time, where it should be earlier than its writing.
-    """
+    """Yield a writer of at most `count` rows; the file appears when it is complete."""
     layers = 2 if with_masks else 1
     with replacing(path) as temporary:
         # once without HDF5, which does not live through a disk that is full
-        reserve(temporary, count * (layers * size**2 + 8) + OVERHEAD_BYTES)
+        reserve(temporary, count * (layers * size**2 + 8 * layers) + OVERHEAD_BYTES)
         with h5py.File(temporary, "w") as file:
             file.attrs.update(size=size, preprocessing=preprocessing, version=VERSION)
             _add(file, "image", (count, size, size), np.uint8)
             if with_masks:
                 _add(file, "mask", (count, size, size), np.uint8)
+                _add(file, "mask_hash", (count,), np.int64)
             _add(file, "id", (count,), np.int64)
             writer = Writer(file)
             yield writer
             writer.cut()
-        if as_of_ns is not None:
-            os.utime(temporary, ns=(as_of_ns, as_of_ns))
 
 
 def _add(
@@ -156,7 +158,11 @@ def read(path: Path, made_by: str) -> Packed:
             shape = (len(ids), size, size)
             images = _map(path, file["image"], shape)
             masks = _map(path, file["mask"], shape) if "mask" in file else None
-            return Packed(images, masks, ids, size, str(file.attrs["preprocessing"]))
+            hashes = file["mask_hash"][:] if "mask_hash" in file else 0 * ids
+            if hashes.shape != ids.shape or hashes.dtype != np.int64:
+                raise InputError(f"{path}: expected a hash of each mask")
+            how = str(file.attrs["preprocessing"])
+            return Packed(images, masks, ids, size, how, hashes)
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: damaged or not of this pipeline ({error}); remove it and run "
@@ -181,23 +187,22 @@ def append(
     images: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     ids: list[int],
+    hashes: Sequence[int] | None = None,
     without: Collection[int] = (),
-    as_of_ns: int | None = None,
 ) -> None:
     """Add pairs to an annotated file: a new file with all rows takes its place.
 
     A pair whose id is there already takes the place of the old one; those of the ids
-    in `without` go. as_of_ns: when the pairs were looked for, the file's time from now
-    on; None for now.
+    in `without` go. hashes: of the masks' files, where they are known.
     """
     before = read(path, "step2_image_2_h5.py --pool annotated")
     if before.masks is None:
         raise InputError(f"{path}: holds no masks; expected an annotated file")
     count = len(before.ids) + len(ids)
-    with create(
-        path, count, before.size, before.preprocessing, True, as_of_ns
-    ) as writer:
+    new = zip(ids, images, masks, hashes or [0] * len(ids), strict=True)
+    with create(path, count, before.size, before.preprocessing, True) as writer:
         for row in np.flatnonzero(~np.isin(before.ids, [*ids, *without])):
-            writer.add(before.ids[row], before.images[row], before.masks[row])
-        for radiograph_id, image, mask in zip(ids, images, masks, strict=True):
-            writer.add(radiograph_id, image, mask)
+            image, mask = before.images[row], before.masks[row]
+            writer.add(before.ids[row], image, mask, before.mask_hashes[row])
+        for pair in new:
+            writer.add(*pair)

@@ -9,7 +9,7 @@ import numpy as np
 from boneage import cohort as cohorts
 from boneage import parallel, phantom, radiographs
 from boneage.cohort import Cohort
-from boneage.files import InputError, replacing, write_json
+from boneage.files import InputError, read_json, replacing, write_json
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, SetAside, Workers
 
@@ -52,13 +52,20 @@ def simulate_cohort(
                 "--data DIR for phantoms"
             )
     _claim(layout.train_csv, cohort, overwrite)
-    cohorts.write(layout.train_csv, cohort)
-    todo = [
+    there = [
         int(i)
         for i in ids
-        if overwrite
-        or not (layout.radiograph(i).exists() and _facts(layout, i).exists())
+        if layout.radiograph(i).exists() and _facts(layout, i).exists()
     ]
+    for i in [] if overwrite else there:
+        before = read_json(_facts(layout, i), "this step").get("size_px", size_px)
+        if before != size_px:
+            raise InputError(
+                f"{layout.radiograph(i)}: simulated with --size-px {before}, now "
+                f"{size_px}; give the same, or --overwrite"
+            )
+    cohorts.write(layout.train_csv, cohort)
+    todo = [int(i) for i in ids if overwrite or i not in there]
     simulate = functools.partial(_simulate_one, layout, size_px, seed)
     _, set_aside = parallel.map_images(simulate, todo, workers, "simulating")
     for i in ids[:annotated]:
@@ -94,6 +101,7 @@ def _simulate_one(layout: Layout, size_px: int, seed: int, radiograph_id: int) -
         {
             "bone_age_months": age,
             "is_male": male,
+            "size_px": size_px,
             "growth_plates": _rounded(simulated.growth_plates),
             "carpals": _rounded(simulated.carpals),
         },
@@ -151,6 +159,14 @@ def import_folder(
     ]
     target = layout.test_csv if official_test else layout.train_csv
     _claim(target, wanted, overwrite)
+    other = layout.train_csv if official_test else layout.test_csv
+    if other.exists():
+        both = np.intersect1d(wanted.ids[present], cohorts.read(other).ids)
+        if len(both):
+            raise InputError(
+                f"{other}: has id {both[0]} of this CSV as well; a radiograph is in "
+                "one of the two"
+            )
     todo = [
         found[i]
         for i in wanted.ids[present]

@@ -13,7 +13,13 @@ from conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 from boneage import hdf5, radiographs
 from boneage.files import InputError
-from boneage.segmentation import active_learning, annotator, history, unusable
+from boneage.segmentation import (
+    active_learning,
+    annotations,
+    annotator,
+    history,
+    unusable,
+)
 from boneage.segmentation.active_learning import ActiveLearning
 from boneage.segmentation.oracle import FinishAsking, Leave, SimulatedOracle
 from boneage.segmentation.settings import CommitteeSettings
@@ -231,6 +237,36 @@ def test_flagged_radiographs_are_not_asked_about_again(cohort_copy):
     assert other in learning.state["trained_ids"]
 
 
+def test_query_that_left_the_pool_is_not_waited_for(cohort_copy):
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Leave}))
+    gone, other = oracle.seen[0]
+    cohort_copy.radiograph(gone).unlink()
+    annotations.pack_unannotated(cohort_copy, 32)
+    _, again = learn(cohort_copy)
+    assert again.seen[0] == [other]
+
+
+def test_without_a_pair_to_train_on_it_says_what_to_do(cohort_copy):
+    learn(cohort_copy, Oracle(cohort_copy, {1: Leave}), epochs=2)
+    test_ids = state_of(cohort_copy)["test_ids"]
+    for i in range(1, ANNOTATED + 1):
+        if i not in test_ids:
+            (cohort_copy.annotated / f"{i}_bin.png").unlink()
+    annotations.pack_annotated(cohort_copy, 32)
+    with pytest.raises(InputError, match="no pair but those for testing; annotate"):
+        learn(cohort_copy, Oracle(cohort_copy, silent=True), epochs=5)
+
+
+def test_shipped_committee_cannot_be_trained_further(undisturbed, cohort_copy):
+    shutil.copytree(undisturbed[0].committee, cohort_copy.committee)
+    state = cohort_copy.committee / "state.json"
+    facts = json.loads(state.read_text())
+    del facts["history"]
+    state.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="no history, as in models that were packed"):
+        learn(cohort_copy)
+
+
 def test_masks_drawn_while_the_program_was_off_are_logged(cohort_copy):
     _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Leave}), epochs=2)
     for i in oracle.seen[0]:
@@ -291,7 +327,7 @@ def test_browser_oracle_is_asked_round_after_round(cohort_copy, monkeypatch, cap
                 while (i := queue.next_for("page")) is not None:
                     truth = radiographs.read(cohort_copy.truth / f"{i}_bin.png")
                     queue.save(queue.open(i, "page"), truth)
-                desk.decide("go_on")
+                desk.decide("go_on", desk.queue)
 
     @contextlib.contextmanager
     def serving(desk, settings):

@@ -11,6 +11,7 @@ from boneage.files import InputError
 from boneage.segmentation import unusable, waiting
 from boneage.segmentation.annotation_queue import AnnotationQueue, Conflict, Refused
 from boneage.segmentation.annotation_sheet import STEPS, Sheet
+from boneage.segmentation.desk import GO_ON, Desk
 from boneage.segmentation.oracle import Query
 from boneage.segmentation.query_log import QueryLog
 
@@ -149,6 +150,8 @@ def test_saving_a_flagged_one_makes_it_usable_again(queue, layout):
 
 def test_flags_that_are_none_are_named(layout):
     layout.unusable.parent.mkdir(parents=True)
+    layout.unusable.write_text("id,time\n\n7,now\n\n")
+    assert unusable.flagged(layout) == {7: "now"}
     layout.unusable.write_text("id,time\nseven,now\n")
     with pytest.raises(InputError, match=r"unusable\.csv: expected id,time, found se"):
         unusable.flagged(layout)
@@ -306,6 +309,41 @@ def test_what_was_drawn_and_not_saved_is_there_on_the_way_back(sheet, queue, lay
     assert sheet.opened.radiograph_id == 7
     np.testing.assert_array_equal(sheet.mask, DRAWN)
     assert not layout.answer(7).exists()
+
+
+def test_what_was_drawn_never_hides_a_mask_saved_since(sheet, queue, layout):
+    sheet.skip(DRAWN)
+    theirs = block(3)
+    queue.save(queue.open(7, "another page"), theirs)
+    sheet.back(PROPOSAL)
+    np.testing.assert_array_equal(sheet.mask, theirs)
+    assert "7 was saved or flagged since you drew on it" in sheet.message
+    sheet.redo(sheet.mask)
+    np.testing.assert_array_equal(sheet.mask, DRAWN)
+    np.testing.assert_array_equal(radiographs.read(layout.answer(7)), theirs)
+
+
+def test_what_was_flagged_by_this_page_keeps_what_was_drawn(sheet):
+    sheet.flag(DRAWN)
+    sheet.back(PROPOSAL)
+    np.testing.assert_array_equal(sheet.mask, DRAWN)
+    # saved, the drawing is no longer a draft
+    sheet.save(block(3))
+    sheet.back(PROPOSAL)
+    np.testing.assert_array_equal(sheet.mask, block(3))
+
+
+def test_a_decision_is_about_the_queue_that_the_page_shows(queue, layout):
+    desk = Desk(layout, (GO_ON,))
+    desk.lay(queue)
+    later = AnnotationQueue(layout, [Query(8, 0.1, 3)])
+    desk.lay(later)
+    for stale in (queue, None):
+        desk.decide("go_on", stale)
+        assert desk.queue is later
+    desk.decide("go_on", later)
+    assert desk.queue is None
+    assert desk.wait() == "go_on"
 
 
 def test_back_to_a_saved_one_and_saved_again(sheet, layout):

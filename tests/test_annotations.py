@@ -1,6 +1,7 @@
 """Annotated pairs: taken in exactly once, bad ones named and left where they are."""
 
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -46,7 +47,7 @@ def test_prepared_mask_has_two_values():
 @pytest.mark.parametrize("clip_limit", [0.0, 0.03, 0.005])
 def test_clip_limit_is_read_off_the_file_again(clip_limit):
     described = annotations.describe(clip_limit)
-    packed = hdf5.Packed(None, None, None, 32, described)
+    packed = hdf5.Packed(None, None, None, 32, described, None)
     assert annotations.clip_limit_of(packed) == clip_limit
 
 
@@ -209,8 +210,9 @@ def test_mask_that_was_trained_on_counts(cohort_copy):
     assert annotations.mask_of_person(cohort_copy, 9) is None
     drawn_first = cohort_copy.annotated / "1_bin.png"
     assert annotations.mask_of_person(cohort_copy, 1) == drawn_first
+    # drawn again
     lay_out(cohort_copy, 1)
-    assert annotations.mask_of_person(cohort_copy, 1) == drawn_first
+    assert annotations.mask_of_person(cohort_copy, 1) == cohort_copy.new / "1_bin.png"
     lay_out(cohort_copy, 9)
     assert annotations.mask_of_person(cohort_copy, 9) == cohort_copy.new / "9_bin.png"
 
@@ -256,6 +258,44 @@ def test_mask_drawn_again_takes_the_place_of_the_old_one(cohort_copy):
     assert packed.ids.tolist().count(9) == 1
     mask = packed.masks[packed.ids.tolist().index(9)]
     assert not mask[: mask.shape[0] // 4].any()
+
+
+@pytest.mark.parametrize("mtime", [1e9, 4e9], ids=["long ago", "in the future"])
+def test_no_clock_decides_what_was_drawn_again(cohort_copy, mtime):
+    for i in (9, 10):
+        lay_out(cohort_copy, i)
+        path = cohort_copy.answer(i)
+        os.utime(path, (mtime, mtime))
+    assert annotations.take_in_new(cohort_copy).added == [9, 10]
+    assert annotations.take_in_new(cohort_copy).added == []
+    # unpacked from an archive, say: another mask with an old time
+    corrected = radiographs.read(cohort_copy.answer(9))
+    corrected[: corrected.shape[0] // 2] = 0
+    radiographs.write(cohort_copy.answer(9), corrected)
+    os.utime(cohort_copy.answer(9), (1e9, 1e9))
+    assert annotations.take_in_new(cohort_copy).added == [9]
+
+
+def test_mask_drawn_again_badly_is_named_until_it_is_mended(cohort_copy):
+    lay_out(cohort_copy, 9)
+    annotations.take_in_new(cohort_copy)
+    cohort_copy.answer(9).write_bytes(b"half")
+    lay_out(cohort_copy, 10)
+    first = annotations.take_in_new(cohort_copy)
+    assert first.added == [10]
+    for taken in (first, annotations.take_in_new(cohort_copy)):
+        assert "9_bin.png" in taken.set_aside[0].reason
+    lay_out(cohort_copy, 9)
+    # as it was packed
+    assert annotations.take_in_new(cohort_copy).set_aside == []
+
+
+@pytest.mark.parametrize("name", ["007_bin.png", "007_ori.png"])
+def test_ids_with_leading_zeros_are_refused_by_name(cohort_copy, name):
+    source = cohort_copy.annotated / f"1{name[3:]}"
+    shutil.copy(source, cohort_copy.annotated / name)
+    with pytest.raises(InputError, match=rf"{name}: expected 7_.*; rename it"):
+        call(cohort_copy, STEP, pool="annotated", size=32)
 
 
 def test_mask_without_a_radiograph_beside_it_takes_the_cohorts(cohort_copy):

@@ -180,6 +180,18 @@ def test_saved_and_loaded_members_predict_the_same(committee, tmp_path):
     np.testing.assert_allclose(loaded.probabilities(images(2)), expected, atol=1e-6)
 
 
+def test_members_that_wait_for_their_names_are_those_of_the_epoch(committee, tmp_path):
+    """As a process that is killed then leaves them, or one beside sees them."""
+    other = Committee.new(2, 16, 2, 77, 0.03)
+    other.save_epoch(tmp_path, 1)
+    commit_epoch(tmp_path, {"epoch": 1, "members": 2, "clip_limit": 0.03})
+    committee.save_epoch(tmp_path, 2)
+    state = {"epoch": 2, "members": 2, "clip_limit": 0.03}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    found = Committee.load(tmp_path).probabilities(images(2))
+    np.testing.assert_allclose(found, committee.probabilities(images(2)), atol=1e-6)
+
+
 def test_committee_that_is_not_there_names_the_step(tmp_path):
     with pytest.raises(InputError, match=r"state\.json: not found; run al_segm"):
         Committee.load(tmp_path)

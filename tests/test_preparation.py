@@ -17,9 +17,9 @@ STEP = "al_segmentation/step0_prepare_cohort"
 HAND = np.tile(np.arange(80, dtype=np.uint8), (80, 1))
 
 
-def simulate(layout, count=3, **more):
+def simulate(layout, count=3, size_px=64, **more):
     return preparation.simulate_cohort(
-        layout, count, size_px=64, workers=THIS_PROCESS, **more
+        layout, count, size_px=size_px, workers=THIS_PROCESS, **more
     )
 
 
@@ -89,6 +89,14 @@ def test_another_seed_does_not_relabel_the_radiographs_there(layout):
     assert everything(layout.data) == before
     simulate(layout, seed=1, overwrite=True)
     assert everything(layout.data) != before
+
+
+def test_phantoms_of_two_sizes_do_not_mix(layout):
+    simulate(layout, 2, size_px=64)
+    before = everything(layout.data)
+    with pytest.raises(InputError, match="simulated with --size-px 64, now 80"):
+        simulate(layout, 3, size_px=80)
+    assert everything(layout.data) == before
 
 
 def test_radiographs_of_the_user_are_never_replaced_by_phantoms(layout):
@@ -194,6 +202,15 @@ def test_official_test_set_goes_into_its_own_csv(layout, folder):
     import_it(layout, folder, official_test=True)
     assert cohorts.read(layout.test_csv).ids.tolist() == [1, 2, 3]
     assert not layout.train_csv.exists()
+
+
+def test_radiograph_of_the_other_csv_is_not_replaced(layout, folder):
+    import_it(layout, folder)
+    before = everything(layout.data)
+    radiographs.write(folder / "1.png", HAND[::-1].copy())
+    with pytest.raises(InputError, match=r"train\.csv: has id 1 of this CSV as well"):
+        import_it(layout, folder, official_test=True, overwrite=True)
+    assert everything(layout.data) == before
 
 
 def test_another_cohort_is_not_replaced(layout, folder):

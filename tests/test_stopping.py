@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from boneage import radiographs
-from boneage.segmentation import stopping
+from boneage.segmentation import stopping, unusable
 from boneage.segmentation.oracle import Query
 from boneage.segmentation.query_log import QueryLog
 
@@ -64,6 +64,44 @@ def answered(layout):
 def test_evidence_is_read_from_the_files_of_the_answers(answered):
     assert stopping.proposals_against_answers(answered) == {1: [1.0], 2: [1.0]}
     assert "2 radiographs, agree" in stopping.advice(answered)
+
+
+def test_a_round_that_is_not_finished_is_no_evidence(answered):
+    square = radiographs.read(answered.proposal(13))
+    log = QueryLog(answered.queries, "vote_entropy")
+    log.asked([Query(14, 0.1, 3), Query(15, 0.1, 3)])
+    for i in (13, 14):
+        radiographs.write(answered.proposal(i), square)
+        radiographs.write(answered.answer(i), square)
+    assert stopping.proposals_against_answers(answered).keys() == {1, 2}
+    unusable.flag(answered, 15)
+    found = stopping.proposals_against_answers(answered)
+    assert found == {2: [1.0], 3: [1.0, 1.0]}
+
+
+def write_state(layout, **facts):
+    state = json.loads((layout.committee / "state.json").read_text())
+    (layout.committee / "state.json").write_text(json.dumps(state | facts))
+
+
+def test_rounds_of_another_committee_are_no_evidence(answered):
+    assert stopping.advice(answered)
+    write_state(answered, began="2999-01-01T00:00:00+00:00")
+    assert stopping.advice(answered) == ""
+
+
+def test_doubts_by_another_measure_are_not_compared(answered):
+    rows = [{"pool_score": 0.2, "measure": "consensus_entropy"}] * 2
+    later = [{"pool_score": 0.2, "measure": "vote_entropy"}] * 2
+    write_state(answered, history=rows + later)
+    assert stopping.advice(answered) == ""
+    write_state(answered, history=rows + 2 * later)
+    assert stopping.advice(answered)
+
+
+def test_shipped_committee_has_no_history(answered):
+    (answered.committee / "state.json").write_text('{"epoch": 3}')
+    assert stopping.advice(answered)
 
 
 def test_a_mask_that_cannot_be_read_is_no_evidence(answered):

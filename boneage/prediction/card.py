@@ -1,6 +1,7 @@
 """The model card: what shipped models are, how good, and for what not."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from boneage.files import replacing
 from boneage.prediction import output
 from boneage.prediction.asking import STATEMENT, Ensemble
 
-AGE_EDGES_MONTHS = (0, 60, 120, 180, 240)
+AGE_EDGES_MONTHS = (0, 60, 120, 180, math.inf)
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ def _by_age(ensemble: Ensemble) -> list[str]:
         errors = readers.tested.predicted_months - true
         for low, high in itertools.pairwise(AGE_EDGES_MONTHS):
             here = errors[(true >= low) & (true < high)]
+            years = "or more" if math.isinf(high) else f"to {high // 12}"
             if len(here):
                 lines.append(
-                    f"| {sex} | {low // 12} to {high // 12} | {len(here)} | "
+                    f"| {sex} | {low // 12} {years} | {len(here)} | "
                     f"{np.abs(here).mean():.1f} | {here.mean():+.1f} | "
                     f"{np.count_nonzero(np.abs(here) > 24)} |"
                 )

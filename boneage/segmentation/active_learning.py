@@ -23,8 +23,11 @@ from boneage.segmentation import (
 )
 from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
 from boneage.segmentation.oracle import FinishAsking, Leave, Oracle, Query, timed
-from boneage.segmentation.query_log import QueryLog
+from boneage.segmentation.query_log import QueryLog, now
 from boneage.segmentation.settings import CommitteeSettings
+
+LOOP = ("settings", "test_ids", "trained_ids", "queries", "history")
+"""What state.json needs beside the committee's own facts, to go on."""
 
 
 class ActiveLearning:
@@ -71,6 +74,7 @@ class ActiveLearning:
             self.settings.learning_rate,
         )
         self.state = {
+            "began": now(),
             "epoch": 0,
             "members": self.settings.members,
             "clip_limit": self.committee.clip_limit,
@@ -85,6 +89,12 @@ class ActiveLearning:
         commit_epoch(self.layout.committee, self.state)
 
     def _go_on(self) -> None:
+        absent = [key for key in LOOP if key not in self.state]
+        if absent:
+            raise InputError(
+                f"{self.layout.committee}: state.json has no {absent[0]}, as in models "
+                "that were packed to give away; begin anew with --models DIR"
+            )
         self.committee = Committee.load(self.layout.committee)
         then, now = self.state["settings"], asdict(self.settings)
         for name in ("members", "filters", "seed", "optimizer"):
@@ -187,6 +197,11 @@ class ActiveLearning:
         epoch, settings = self.state["epoch"] + 1, self.settings
         ids = self.annotated.ids
         rows = np.flatnonzero(~np.isin(ids, self.state["test_ids"]))
+        if not len(rows):
+            raise InputError(
+                f"{self.layout.annotated_h5}: no pair but those for testing; annotate "
+                f"another in {self.layout.new}"
+            )
         seen = settings.images_per_epoch or len(rows)
         plan = EpochPlan(
             math.ceil(seen / settings.batch_size),
@@ -202,6 +217,7 @@ class ActiveLearning:
             "training_pairs": len(rows),
             "pool": len(pool),
             "asked": len(chosen),
+            "measure": settings.measure,
             "pool_score": pool_score,
             "loss": round(float(np.mean(losses)), 5),
             "test_dice": round(float(np.mean(test_dice)), 5),
@@ -238,24 +254,9 @@ class ActiveLearning:
         return losses
 
     def test_dice(self) -> list[float]:
-        """Dice of the committee's mean on each pair of the test part.
-
-        A pair that was flagged as not usable since the part was drawn is left out.
-        """
-        flagged = list(unusable.flagged(self.layout))
-        ids = np.setdiff1d(self.state["test_ids"], flagged)
-        gone = np.setdiff1d(ids, self.annotated.ids)
-        if len(gone):
-            raise InputError(
-                f"{self.layout.annotated_h5}: the test pair {gone[0]} is no longer "
-                "there; put it back into gt/annotated and pack again"
-            )
-        if not len(ids):
-            raise InputError(
-                f"{self.layout.unusable}: every pair of the committee's test part is "
-                "flagged there; take a line out, or begin anew with --models DIR"
-            )
-        rows = self.annotated.rows_of(ids)
+        """Dice of the committee's mean on each pair of the test part."""
+        test_ids = self.state["test_ids"]
+        rows = annotations.rows_for_testing(self.layout, self.annotated, test_ids)
         mean = self.committee.probabilities(self.annotated.images[rows]).mean(axis=0)
         return [
             overlap.dice(found > 0.5, self.annotated.masks[row])
@@ -300,6 +301,8 @@ class ActiveLearning:
             query
             for query in asked
             if query.radiograph_id not in flagged
+            # packed anew, the pool may be without it
+            and query.radiograph_id in self.unannotated.ids
             and annotations.mask_of_person(self.layout, query.radiograph_id) is None
         ]
         if not open_queries:

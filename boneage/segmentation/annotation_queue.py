@@ -148,7 +148,7 @@ class AnnotationQueue:
                 return None
 
         # before the mask is read: what is saved in between shows as a change
-        stamp = self._stamp(radiograph_id)
+        stamp = self.stamp(radiograph_id)
         saved = beside(layout.answer(radiograph_id))
         proposal = beside(layout.proposal(radiograph_id))
         disagreement = beside(layout.disagreement(radiograph_id))
@@ -179,7 +179,8 @@ class AnnotationQueue:
             found = None
         return coarse.coarse_mask(radiograph) if found is None else _two_valued(found)
 
-    def _stamp(self, radiograph_id: int) -> tuple:
+    def stamp(self, radiograph_id: int) -> tuple:
+        """What lies on disk of its mask and flag; another one where that changes."""
         path = self.layout.answer(radiograph_id)
         is_flagged = radiograph_id in unusable.flagged(self.layout)
         if not path.exists():
@@ -188,7 +189,7 @@ class AnnotationQueue:
         return (is_flagged, facts.st_mtime_ns, facts.st_size, facts.st_ino)
 
     def _check_unchanged(self, opened: Opened) -> None:
-        now = self._stamp(opened.radiograph_id)
+        now = self.stamp(opened.radiograph_id)
         if now == opened.stamp:
             return
         what = "flagged as not usable" if now[0] else "saved"

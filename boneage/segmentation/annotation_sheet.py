@@ -41,7 +41,8 @@ class Sheet:
     message: str = ""
     undo_steps: list[Mask] = field(default_factory=list)
     redo_steps: list[Mask] = field(default_factory=list)
-    drafts: dict[int, Mask] = field(default_factory=dict)
+    drafts: dict[int, tuple[Mask, tuple]] = field(default_factory=dict)
+    """What was drawn and not saved, and the stamp of what lay on disk then."""
     trail: list[int] = field(default_factory=list)
     insisting: str = ""
     seen: int = 0
@@ -110,7 +111,17 @@ class Sheet:
         except InputError as error:
             self._say(f"Set aside: {error}")
             return False
-        self.mask = self.drafts.pop(radiograph_id, self.opened.start)
+        self.mask = self.opened.start
+        if radiograph_id in self.drafts:
+            draft, stamp = self.drafts.pop(radiograph_id)
+            if stamp == self.opened.stamp:
+                self.mask = draft
+            else:
+                self.redo_steps = [draft]
+                self._say(
+                    f"Radiograph {radiograph_id} was saved or flagged since you drew "
+                    "on it: shown is what was saved, Redo brings yours back."
+                )
         for note in self.opened.notes:
             self._say(note)
         if elsewhere:
@@ -178,12 +189,22 @@ class Sheet:
 
     def save(self, drawn: Mask) -> None:
         """Save and go on to the next; a second time over what others did meanwhile."""
-        self._finish("saved", lambda sure: self.queue.save(self.opened, drawn, sure))
+
+        def act(is_sure: bool) -> None:
+            self.queue.save(self.opened, drawn, is_sure)
+            self.drafts.pop(self.opened.radiograph_id, None)
+
+        self._finish("saved", act)
 
     def flag(self, drawn: Mask) -> None:
         """Flag as not usable and go on; what was drawn stays until the page closes."""
-        self._keep_draft(drawn)
-        self._finish("flagged", lambda sure: self.queue.flag(self.opened, sure))
+
+        def act(is_sure: bool) -> None:
+            self.queue.flag(self.opened, is_sure)
+            # its own flag is no news to this page
+            self._keep_draft(drawn, self.queue.stamp(self.opened.radiograph_id))
+
+        self._finish("flagged", act)
 
     def _finish(self, what: str, act: Callable[[bool], object]) -> None:
         radiograph_id = self.opened.radiograph_id
@@ -206,9 +227,9 @@ class Sheet:
         self.queue.skip(self.opened)
         self._leave(f"Radiograph {self.opened.radiograph_id} skipped.")
 
-    def _keep_draft(self, drawn: Mask) -> None:
+    def _keep_draft(self, drawn: Mask, stamp: tuple | None = None) -> None:
         if not np.array_equal(drawn, self.opened.start):
-            self.drafts[self.opened.radiograph_id] = drawn
+            self.drafts[self.opened.radiograph_id] = drawn, stamp or self.opened.stamp
 
     def _leave(self, message: str) -> None:
         self._remember()

@@ -1,13 +1,15 @@
 """Annotated pairs and the pool: from PNG to packed files to train on."""
 
 import functools
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from boneage import hdf5, parallel, radiographs
-from boneage.files import InputError, alone, only_one, up_to_date
+from boneage.files import InputError, alone, only_one
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, THIS_PROCESS, SetAside, Workers
 from boneage.segmentation import unusable
@@ -64,12 +66,26 @@ def _check_size(size: int) -> None:
         raise InputError(f"--size {size}: expected a multiple of {SIZE_STEP}")
 
 
+def _hash(path: Path) -> int:
+    """Of a mask's file, in the 64 bits of an integer; not its time: clocks differ.
+
+    0 for what is no file: it is named where it is decoded.
+    """
+    if not path.is_file():
+        return 0
+    digest = hashlib.blake2b(path.read_bytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
 def _prepare_pair(
     size: int, clip_limit: float, pair: tuple[Path, Path]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Image, mask, and the hash of its file."""
+    # first: a mask drawn again while it is read comes in next
+    mask_hash = _hash(pair[1])
     radiograph = radiographs.read(pair[0])
     mask = radiographs.read_mask(pair[1], radiograph.shape)
-    return prepare(radiograph, size, clip_limit), prepare_mask(mask, size)
+    return prepare(radiograph, size, clip_limit), prepare_mask(mask, size), mask_hash
 
 
 def _prepare_path(size: int, clip_limit: float, path: Path) -> np.ndarray:
@@ -80,12 +96,18 @@ def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, P
     """Radiograph and mask of each id of a folder, whether the mask exists or not.
 
     For a mask without a radiograph beside it the cohort's own is taken.
+
+    Raises:
+        InputError: `007_bin.png`.
     """
     pairs = {}
     for path in sorted(folder.glob("*.png")):
         for ending in ("_bin.png", suffix):  # the radiograph beside it last: it wins
             name = path.name.removesuffix(ending)
             if path.name.endswith(ending) and name.isdecimal():
+                if name != str(int(name)):
+                    expected = f"{int(name)}{ending}"
+                    raise InputError(f"{path}: expected {expected}; rename it")
                 beside = folder / f"{name}{suffix}"
                 radiograph = beside if beside.exists() else layout.radiograph(int(name))
                 pairs[int(name)] = (radiograph, folder / f"{name}_bin.png")
@@ -93,12 +115,14 @@ def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, P
 
 
 def mask_of_person(layout: Layout, radiograph_id: int) -> Path | None:
-    """The mask that a person drew, or None; the one that the committee trains on."""
-    for folder in (layout.annotated, layout.new):
-        path = folder / f"{radiograph_id}_bin.png"
-        if path.exists():
-            return path
-    return None
+    """The mask that a person drew, or None; the one that the committee trains on.
+
+    Of two the later one: somebody drew it again.
+    """
+    folders = (layout.annotated, layout.new)
+    paths = [folder / f"{radiograph_id}_bin.png" for folder in folders]
+    drawn = [path for path in paths if path.exists()]
+    return max(drawn, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def pack_annotated(
@@ -157,23 +181,17 @@ def take_in_new(layout: Layout) -> TakenIn:
         pairs = _pairs(layout, layout.new, ".png")
         flagged = unusable.flagged(layout).keys() & pairs.keys()
         ignored = [_flagged(layout, pairs.pop(i)) for i in sorted(flagged)]
-        # a mask newer than the file was drawn again: it takes the old one's place
-        packed_as_drawn = {
-            i
-            for i in known & set(pairs)
-            if up_to_date(layout.annotated_h5, pairs[i][1])
-        }
+        # another mask than the packed one was drawn again: it takes its place
+        hashes = dict(zip(packed.ids.tolist(), packed.mask_hashes, strict=True))
         finished = [
             i
             for i in sorted(pairs)
-            if i not in packed_as_drawn and pairs[i][1].exists()
+            if mask_of_person(layout, i) == pairs[i][1]
+            and hashes.get(i) != _hash(pairs[i][1])
         ]
         waiting = [
             i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()
         ]
-        # not later than what is read now: a mask drawn again meanwhile comes in next
-        seen = [layout.annotated_h5, *(pairs[i][1] for i in finished)]
-        as_of_ns = max(path.stat().st_mtime_ns for path in seen)
         work = functools.partial(_prepare_pair, packed.size, clip_limit_of(packed))
         prepared, set_aside = parallel.map_images(
             work, [pairs[i] for i in finished], THIS_PROCESS, description="new pairs"
@@ -181,8 +199,9 @@ def take_in_new(layout: Layout) -> TakenIn:
         bad = {entry.item for entry in set_aside}
         added = [i for i in finished if pairs[i] not in bad]
         if added or flagged & known:
-            images, masks = zip(*prepared, strict=True) if prepared else ((), ())
-            hdf5.append(layout.annotated_h5, images, masks, added, flagged, as_of_ns)
+            new = zip(*prepared, strict=True) if prepared else ((), (), ())
+            images, masks, drawn = new
+            hdf5.append(layout.annotated_h5, images, masks, added, drawn, flagged)
     waiting += [i for i in finished if pairs[i] in bad]
     set_aside += [entry for entry in ignored if entry is not None]
     return TakenIn(added, set_aside, sorted(waiting))
@@ -234,6 +253,29 @@ def pack_unannotated(
                 writer.add(radiograph_id, outcome)
                 added.append(radiograph_id)
     return TakenIn(added, set_aside)
+
+
+def rows_for_testing(
+    layout: Layout, annotated: hdf5.Packed, test_ids: Sequence[int]
+) -> np.ndarray:
+    """Rows of the committee's test part, (pair,): those flagged since are left out.
+
+    Raises:
+        InputError: a pair is gone, or all are flagged.
+    """
+    ids = np.setdiff1d(test_ids, list(unusable.flagged(layout)))
+    gone = np.setdiff1d(ids, annotated.ids)
+    if len(gone):
+        raise InputError(
+            f"{layout.annotated_h5}: the test pair {gone[0]} is no longer there; put "
+            "it back into gt/annotated and pack again"
+        )
+    if not len(ids):
+        raise InputError(
+            f"{layout.unusable}: every pair of the committee's test part is flagged "
+            "there; take a line out, or begin anew with --models DIR"
+        )
+    return annotated.rows_of(ids)
 
 
 def read_pool(layout: Layout) -> hdf5.Packed:

@@ -126,8 +126,8 @@ def build(desk: Desk) -> gr.Blocks:
 
             def decide(mine: Sheet, what: str = decision.name) -> list:
                 if mine.may_decide(what):
-                    desk.decide(what)
-                    mine.begin(None, mine.page)
+                    desk.decide(what, mine.queue)
+                    mine.begin(desk.queue, mine.page)
                 return _seen(desk, mine)
 
             buttons[decision.name].click(decide, [sheet], outputs, **QUIET)

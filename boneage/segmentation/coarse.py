@@ -242,7 +242,7 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def _giant(mask: Mask) -> Mask:
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, None, 4)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask)
     areas = statistics[:, cv2.CC_STAT_AREA]
     areas[0] = 0  # the background
     return ((labels == np.argmax(areas)) & (mask > 0)).astype(np.uint8) * 255

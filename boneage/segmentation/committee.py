@@ -97,6 +97,9 @@ class Committee:
         members: list[keras.Model] = []
         for member in range(state["members"]):
             path = folder / f"member_{member}.keras"
+            # not renamed yet: the process was killed, or is about to
+            written = _written(folder, member, state["epoch"])
+            path = written if written.exists() else path
             network = networks.load(path, [unet.FEATURES], advice, with_optimizer=True)
             members.append(network)
             if network.input_shape != members[0].input_shape:
@@ -179,11 +182,16 @@ class Committee:
         """Write the members beside those of the last epoch, `member_<k>.<epoch>`."""
         paths = []
         for index, member in enumerate(self.members):
-            path = folder / f"member_{index}.epoch_{epoch}.keras"
+            path = _written(folder, index, epoch)
             with replacing(path) as temporary:
                 member.save(temporary)
             paths.append(path)
         return paths
+
+
+def _written(folder: Path, member: int, epoch: int) -> Path:
+    """A member before the epoch is the committee's."""
+    return folder / f"member_{member}.epoch_{epoch}.keras"
 
 
 def commit_epoch(folder: Path, state: dict | None = None) -> dict | None:

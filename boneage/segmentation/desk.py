@@ -49,18 +49,22 @@ class Desk:
 
     def lay(self, queue: AnnotationQueue) -> None:
         """Put a queue on the desk."""
-        self._decided.clear()
-        self.queue = queue
+        with self._lock:
+            self._decided.clear()
+            self.queue = queue
 
     def wait(self) -> str:
         """Wait until a page decides; the decision's name. The desk is empty then."""
         self._decided.wait()
         return self._decision
 
-    def decide(self, name: str) -> None:
-        """Take the first decision about the queue on the desk."""
+    def decide(self, name: str, queue: AnnotationQueue | None) -> None:
+        """Take the first decision about the queue on the desk.
+
+        queue: what the page shows that decides; a queue laid since is left as it is.
+        """
         with self._lock:
-            if self.queue is None:
+            if self.queue is None or queue is not self.queue:
                 return
             self.queue, self._decision = None, name
         self.meanwhile = {

@@ -72,6 +72,6 @@ def ask(
     if len(taken.added) < FEWEST:
         raise InputError(
             f"{layout.new}: {len(taken.added)} annotated; at least {FEWEST} are needed "
-            "to begin"
+            "to begin; --first asks about more"
         )
     return True

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneage import parallel, radiographs
-from boneage.files import up_to_date
+from boneage.files import read_json, up_to_date
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, SetAside, Workers
 from boneage.segmentation import annotations, hands, queries
-from boneage.segmentation.quality import QualityTable, assess
+from boneage.segmentation.quality import QualityTable, assess, source_of
 
 if TYPE_CHECKING:
     from boneage.segmentation.committee import Committee
@@ -52,6 +52,14 @@ def segment_all(
     if batch:
         _segment_batch(layout, committee, batch, table)
     return set_aside
+
+
+def other_committees(layout: Layout, table: QualityTable) -> list[str]:
+    """A line of warning where masks come from the committee at another epoch."""
+    state = layout.committee / "state.json"
+    if not state.exists():  # all masks are a person's
+        return []
+    return table.other_committees(read_json(state, "step 2", ["epoch"])["epoch"])
 
 
 def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
@@ -101,5 +109,5 @@ def _segment_batch(
     ):
         mask = hands.mask_from_probability(probability, shape)
         radiographs.write(layout.mask(radiograph_id), mask)
-        source = f"committee, epoch {committee.epoch}"
+        source = source_of(committee.epoch)
         table.add(assess(radiograph_id, source, mask, float(disagreement)))

@@ -95,7 +95,7 @@ class SimulatedOracle:
         answerable = [q for q in queries if q.radiograph_id in self.known]
         for query in answerable:
             known = self.known[query.radiograph_id]
-            target = self.layout.new / known.name
+            target = self.layout.answer(query.radiograph_id)
             if not target.exists():
                 radiographs.write(target, radiographs.read_mask(known))
         return len(answerable)

@@ -47,6 +47,11 @@ def assess(
     )
 
 
+def source_of(epoch: int) -> str:
+    """What the table's column says of a mask of the committee after this epoch."""
+    return f"committee, epoch {epoch}"
+
+
 class QualityTable:
     """Rows by id; each is on disk as soon as it is added, sorted when closed."""
 
@@ -88,12 +93,18 @@ class QualityTable:
         which = f": {list_some(ids)} (see {self.path.name})" if ids else ""
         return f"{len(ids)} suspicious{which}"
 
-    def mixed_committees(self) -> list[str]:
-        """A line of warning where masks come from the committee at several epochs."""
-        sources = sorted({row.source for row in self.rows.values()} - {"person"})
-        if len(sources) < 2:
+    def other_committees(self, epoch: int) -> list[str]:
+        """A line of warning where masks come from the committee at another epoch.
+
+        epoch: the committee's own by now.
+        """
+        sources = {row.source for row in self.rows.values()} - {"person"}
+        if sources <= {source_of(epoch)}:
             return []
-        return [f"masks of {' and '.join(sources)}: --overwrite makes them alike"]
+        return [
+            f"masks of {' and '.join(sorted(sources))}, now the committee is at epoch "
+            f"{epoch}: --overwrite makes them anew"
+        ]
 
     def close(self) -> None:
         """Rewrite the file in the order of ids."""

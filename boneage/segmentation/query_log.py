@@ -26,6 +26,11 @@ NEEDED = {"action", "id", "round", "score", "measure"}
 """What every line has; one without was not written here."""
 
 
+def now() -> str:
+    """The time as the log has it: two of them compare as they follow each other."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 class QueryLog:
     """Appends to the file, and reads it."""
 
@@ -95,7 +100,7 @@ class QueryLog:
 
     def _line(self, query: Query, action: str, seconds: float | None) -> dict:
         return {
-            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "time": now(),
             "round": query.round,
             "id": query.radiograph_id,
             "measure": query.measure or self.measure,

@@ -7,6 +7,7 @@ Source: Vlachos, A stopping criterion for active learning, Computer Speech & Lan
 2008, for the pool; the answers are the evidence that he lacks.
 """
 
+import itertools
 from collections import defaultdict
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from boneage import radiographs
 from boneage.files import InputError, read_json
 from boneage.layout import Layout
-from boneage.segmentation import overlap
+from boneage.segmentation import overlap, unusable
 from boneage.segmentation.query_log import QueryLog
 
 ROUNDS = 2
@@ -30,9 +31,14 @@ def advice(layout: Layout) -> str:
     state = layout.committee / "state.json"
     if not state.exists():
         return ""
-    rows = read_json(state, "step2_interactive_segmentation.py")["history"]
-    doubts = [row["pool_score"] for row in rows if row.get("pool_score") is not None]
-    return in_words(proposals_against_answers(layout), doubts)
+    facts = read_json(state, "step2_interactive_segmentation.py")
+    rows = facts.get("history", [])
+    # doubts by one measure are no fractions of those by another
+    latest = rows[-1].get("measure") if rows else None
+    alike = itertools.takewhile(lambda row: row.get("measure") == latest, rows[::-1])
+    doubts = [row["pool_score"] for row in alike if row.get("pool_score") is not None]
+    answers = proposals_against_answers(layout, facts.get("began", ""))
+    return in_words(answers, doubts[::-1])
 
 
 def in_words(answers: dict[int, list[float]], doubts: list[float]) -> str:
@@ -63,16 +69,24 @@ def in_words(answers: dict[int, list[float]], doubts: list[float]) -> str:
     )
 
 
-def proposals_against_answers(layout: Layout) -> dict[int, list[float]]:
+def proposals_against_answers(
+    layout: Layout, began: str = ""
+) -> dict[int, list[float]]:
     """Of the latest rounds that were answered, the Dice of proposals and masks.
 
     A round counts where all its radiographs have been dealt with or left behind by a
-    later one; an unreadable file is not evidence.
+    later one; an unreadable file is not evidence. began: when this committee did, as in
+    the log: rounds asked before were another one's.
     """
     asked = defaultdict(list)
     for entry in QueryLog(layout.queries).read():
-        if entry["action"] == "asked" and entry["round"]:
+        is_its_own = entry.get("time", "") >= began
+        if entry["action"] == "asked" and entry["round"] and is_its_own:
             asked[entry["round"]].append(entry["id"])
+    flagged = unusable.flagged(layout)
+    latest = max(asked, default=0)
+    if any(i not in flagged and not layout.answer(i).exists() for i in asked[latest]):
+        del asked[latest]
     found: dict[int, list[float]] = {}
     for number in sorted(asked, reverse=True):
         dice = [d for i in asked[number] if (d := _agreement(layout, i)) is not None]

@@ -24,7 +24,8 @@ def flagged(layout: Layout) -> dict[int, str]:
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+            # a line taken out by hand may leave an empty one
+            rows = [row for row in csv.reader(file) if row]
     except (UnicodeDecodeError, csv.Error):
         raise InputError(f"{path}: expected a CSV file in UTF-8") from None
     if not rows or tuple(rows[0]) != COLUMNS:
