@@ -29,14 +29,13 @@ from boneage.segmentation.settings import PageSettings
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths, OutputSettings, PageSettings):
-    """What to read, whom to ask, what to write."""
+class Question:
+    """What to read, and whom to ask."""
 
-    goes_on: ClassVar[bool] = False
     radiographs: tyro.conf.Positional[tuple[Path, ...]] = field(default=())
     """Radiographs, folders, CSV files."""
     sex: Literal["male", "female", "unknown"] | None = None
-    """Of all radiographs whose CSV does not say; not needed for DICOM."""
+    """Of all radiographs of which no CSV says it; not needed for DICOM."""
     runs: tuple[str, ...] = ()
     """Runs to ask, by name or folder, after the radiographs; default: up to three of
     one split, the best and those nearly as good."""
@@ -48,18 +47,27 @@ class Options(cli.Paths, OutputSettings, PageSettings):
     """Serve a page and an API in place of reading files."""
 
 
+@dataclass(frozen=True)
+class Options(PageSettings, OutputSettings, cli.Paths, Question):
+    """The question, and what to write; in the order of the help text from the right."""
+
+    goes_on: ClassVar[bool] = False
+
+
 def main(options: Options) -> None:
     """Read what is named, or serve the page."""
     options.check_page()
     options.check_output()
     if options.serve == bool(options.radiographs):
-        raise InputError("name radiographs to read, or give --serve, not both")
+        raise InputError("name radiographs, folders or CSV files, or give --serve")
     asked, set_aside = inputs.gather(options.radiographs, options.sex)
     options.check_kept([*options.radiographs, *(each.path for each in asked)])
     models = find_models(options.layout, options.runs)
     ensemble = asking.Ensemble(models, options.runs, options.views, options.coverage)
+    if models.models != options.models:
+        cli.summary(f"{options.models}: no committee with a finished run")
     cli.summary(
-        f"models in {ensemble.models.models}",
+        f"models in {models.models}",
         *ensemble.notes,
         *output.how_good(ensemble),
     )
@@ -70,17 +78,7 @@ def main(options: Options) -> None:
 
         serving.serve(ensemble, options)
         return
-    readings = []
-    try:
-        for reading in reports.read_all(ensemble, asked, set_aside, options):
-            cli.summary(*output.lines(reading))
-            readings.append(reading)
-    except (KeyboardInterrupt, OSError):
-        # hours may be in them
-        if readings:
-            reports.finish(ensemble, readings, set_aside, options)
-        raise
-    reports.finish(ensemble, readings, set_aside, options)
+    reports.write_all(ensemble, asked, set_aside, options)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,11 @@ class Options(cli.Paths):
 def main(options: Options) -> None:
     """Write the folder, and say how large it is and what 16 bits changed."""
     layout = options.layout
-    for flag in ("runs", "training_data", "terms"):
-        if not getattr(options, flag):
-            raise InputError(f"--{flag.replace('_', '-')} is needed")
+    needed = ("runs", "training_data", "terms")
+    absent = [flag for flag in needed if not getattr(options, flag)]
+    if absent:
+        flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in absent)
+        raise InputError(f"{flags}: needed")
     views.check(options.views)
     out = options.out or layout.pretrained
 

@@ -42,8 +42,14 @@ class Options(cli.ImagePaths):
     """Do images again that exist."""
 
 
+OF_PHANTOMS = ("count", "annotated", "size_px", "seed")
+OF_FOLDERS = ("from", "csv", "official_test")
+
+
 def main(options: Options) -> None:
     """Write the cohort in the form that all other steps read."""
+    others = OF_PHANTOMS if options.source == "folder" else OF_FOLDERS
+    cli.refuse(others, f"of no use with --source {options.source}")
     with alone(options.layout.radiographs):
         prepare(options)
 
@@ -71,11 +77,11 @@ def prepare(options: Options) -> None:
             options.workers,
             options.overwrite,
         )
-    male = int(cohort.is_male.sum())
+    what = "simulated" if options.source == "phantom" else f"from {options.from_}"
     cli.summary(
         *parallel.report(set_aside),
-        f"{len(cohort)} radiographs ({male} male, {len(cohort) - male} female), "
-        f"{len(set_aside)} set aside",
+        f"{len(cohort)} radiographs ({cohort.is_male.sum()} male, "
+        f"{(~cohort.is_male).sum()} female), {what}; {len(set_aside)} set aside",
         wrote=options.layout.radiographs,
     )
 

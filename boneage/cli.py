@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -114,6 +114,12 @@ def flags_given() -> set[str]:
     """Names of the options on the command line, also where they say the default."""
     flags = (word for word in sys.argv[1:] if word.startswith("--"))
     return {flag[2:].partition("=")[0].replace("-", "_") for flag in flags}
+
+
+def refuse(flags: Collection[str], why: str) -> None:
+    """Raise InputError where one of these is on the command line."""
+    for flag in sorted(flags_given() & set(flags)):
+        raise InputError(f"--{flag.replace('_', '-')}: {why}")
 
 
 def part_of(options: object, kind: type[Part]) -> Part:

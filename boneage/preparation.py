@@ -8,6 +8,7 @@ import numpy as np
 
 from boneage import cohort as cohorts
 from boneage import parallel, phantom, radiographs
+from boneage.cli import list_some
 from boneage.cohort import Cohort
 from boneage.files import InputError, read_json, replacing, write_json
 from boneage.layout import Layout
@@ -15,6 +16,8 @@ from boneage.parallel import ALL_CORES, SetAside, Workers
 
 OLDEST_PHANTOM_MONTHS = 228
 SMALLEST_PHANTOM_PX = 64
+OLDEST_IN_YEARS = 25
+"""No cohort in months ends below."""
 
 
 def simulate_cohort(
@@ -138,10 +141,14 @@ def import_folder(
         raise InputError(f"{folder}: no such folder to import")
     wanted = cohorts.read(csv_path or _only_csv(folder), "with --csv FILE")
     found: dict[int, Path] = {}
+    unnamed = []
     for path in sorted(folder.rglob("*")):
-        is_image = path.suffix.lower() in radiographs.SUFFIXES
+        if path.suffix.lower() not in radiographs.SUFFIXES:
+            continue
         # a name of thousands of digits is no id, and int() refuses it
-        if is_image and path.stem.isdecimal() and len(path.stem) < 20:
+        if not (path.stem.isdecimal() and len(path.stem) < 20):
+            unnamed.append(path.name)
+        else:
             radiograph_id = int(path.stem)
             if radiograph_id in found:
                 raise InputError(
@@ -157,6 +164,15 @@ def import_folder(
     set_aside = [
         SetAside(i, f"{folder}: no radiograph of id {i}") for i in wanted.ids[~present]
     ]
+    extra = [found[i].name for i in sorted(set(found) - set(wanted.ids.tolist()))]
+    for names, why in ((extra, "no row in the CSV"), (unnamed, "no integer id")):
+        if names:
+            print(f"not imported, {why}: {list_some(names)}")
+    oldest = np.nanmax(wanted.bone_age_months, initial=0)
+    if 0 < oldest < OLDEST_IN_YEARS:
+        print(
+            f"the oldest bone age is {oldest:g}: are these years? Months are expected"
+        )
     target = layout.test_csv if official_test else layout.train_csv
     _claim(target, wanted, overwrite)
     other = layout.train_csv if official_test else layout.test_csv

@@ -89,6 +89,13 @@ def test_small_group_is_taken_with_the_others_of_its_sex():
     assert one_more.width(30, 0.9) == (2.0, "boys predicted below 5 years", 50)
 
 
+def test_small_group_that_is_further_off_keeps_its_own_width():
+    ages = np.repeat([30.0, 150.0], [40, 60])
+    held_back = Calibration(ages, ages + np.where(ages < 60, 20.0, 8.0), "boys")
+    assert held_back.width(30, 0.5) == (20.0, "boys predicted below 5 years", 40)
+    assert held_back.width(150, 0.5) == (8.0, "boys predicted 10 to 15 years", 60)
+
+
 @pytest.mark.parametrize(
     ("age", "group"),
     [

@@ -13,7 +13,7 @@ from boneage import cli, files
 from boneage.layout import Layout
 
 QUICK = {
-    "step0_prepare_cohort": ["--count", "40", "--size-px", "96", "--annotated", "9"],
+    "step0_prepare_cohort": ["--count", "40", "--size-px", "128", "--annotated", "9"],
     "step1_corase_segment": [],
     "step2_image_2_h5": ["--pool", "unannotated", "--size", "64"],
     "step2_image_2_h5 annotated": ["--pool", "annotated", "--size", "64"],

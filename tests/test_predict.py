@@ -147,6 +147,9 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
     with (out / "a.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == COLUMNS
+    missing = rows.pop()
+    assert missing[:5] == [str(tmp_path / "missing.png"), "", "", "", ""]
+    assert missing[5].startswith("not read: ")
     assert [row[0] for row in rows[1:]] == [str(hand), str(dicom)] * 2
     assert [row[4] for row in rows[1:]] == ["female", "female", "female", "unknown"]
     for row in rows[1:]:
@@ -231,10 +234,22 @@ def test_interval_is_that_of_the_validation_hands(ensemble, trained, hand):
         for seed in (0, 1)
     ]
     average = (tables[0].predicted_months + tables[1].predicted_months) / 2
-    errors = np.sort(np.abs(average - tables[0].bone_age_months)[tables[0].is_male])
-    half = errors[int(np.ceil(0.9 * (len(errors) + 1))) - 1]
-    assert reading.upper_months - reading.bone_age_months == pytest.approx(half)
-    assert reading.compared_with == f"{len(errors)} boys"
+    errors = np.abs(average - tables[0].bone_age_months)
+    is_boy, edges = tables[0].is_male, (60, 120, 180)
+    is_alike = is_boy & (
+        np.searchsorted(edges, average)
+        == np.searchsorted(edges, reading.bone_age_months)
+    )
+
+    def half(chosen):
+        ordered = np.sort(errors[chosen])
+        return ordered[int(np.ceil(0.9 * (len(ordered) + 1))) - 1]
+
+    # fewer than 50: whichever is wider, theirs or that of all boys
+    assert 9 <= is_alike.sum() < 50
+    widest = max(half(is_alike), half(is_boy))
+    assert reading.upper_months - reading.bone_age_months == pytest.approx(widest)
+    assert "boys" in reading.compared_with
 
 
 def test_answer_is_the_mean_of_runs_and_views(trained, hand):
@@ -300,14 +315,17 @@ def test_nothing_readable_is_exit_code_2(
         ({"views": 0}, "--views 0: expected 1 to 10"),
         ({"coverage": 1.0}, "--coverage 1.0: between 0 and 1"),
         ({"runs": ("tiny_7",)}, "--runs tiny_7: no finished run; .*tiny_0, tiny_1"),
-        ({"serve": True}, "not both"),
+        ({"serve": True}, "or give --serve"),
         ({"host": "0.0.0.0"}, "--auth NAME:PASSWORD is needed"),
         ({"csv": Path()}, "--csv .: a folder"),
+        ({"models": Path("modles")}, "--models modles: no such folder"),
     ],
 )
 def test_wrong_options(trained, hand, options, why):
+    more = dict(options)
+    asked = replace(trained, models=more.pop("models", trained.models))
     with pytest.raises(InputError, match=why):
-        predict(trained, hand, sex="male", **options)
+        predict(asked, hand, sex="male", **more)
 
 
 @pytest.mark.parametrize(
@@ -417,6 +435,7 @@ def test_shipping_that_is_interrupted_leaves_no_predictions_of_another_network(
 
 def test_without_models_those_shipped_are_asked(layout, tmp_path, monkeypatch, trained):
     monkeypatch.setattr(readers, "REPOSITORY", tmp_path)
+    layout.models.mkdir()
     with pytest.raises(InputError, match="no committee with a finished run, and none"):
         readers.find_models(layout)
     shutil.copytree(trained.models, tmp_path / "models" / "pretrained")
@@ -674,8 +693,8 @@ def test_weights_beyond_16_bits_keep_their_32(tmp_path):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"runs": ()}, "--runs is needed"),
-        ({"terms": ""}, "--terms is needed"),
+        ({"runs": ()}, "--runs: needed"),
+        ({"terms": ""}, "--terms: needed"),
         ({"runs": ("no",)}, "--runs no: no finished run"),
     ],
 )

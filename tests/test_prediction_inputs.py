@@ -80,6 +80,17 @@ def test_csv_with_other_columns_semicolons_and_folders(tmp_path, hand):
     ]
 
 
+def test_other_names_of_the_column_and_empty_cells(tmp_path, hand, capsys):
+    table = tmp_path / "table.csv"
+    table.write_text("file,Gender,age\nhand.png,M,7\nhand.png,,7\n")
+    assert asked(table)[0] == [("hand.png", "male"), ("hand.png", "unknown")]
+    assert f"{table}: columns not read: age" in capsys.readouterr().out
+    assert asked(table, sex="female")[0] == [
+        ("hand.png", "male"),
+        ("hand.png", "female"),
+    ]
+
+
 def test_csv_without_sexes_takes_that_of_the_flag(tmp_path, hand):
     (tmp_path / "table.csv").write_text("file\nhand.png\n")
     assert asked(tmp_path / "table.csv", sex="male")[0] == [("hand.png", "male")]
@@ -99,12 +110,12 @@ def test_wrong_rows_of_a_csv_are_set_aside(tmp_path, hand):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "expected columns file,sex, found $"),
+        ("", "expected columns file,sex, found nothing$"),
         ("id,sex\n1,M\n", "expected columns file,sex, found id,sex"),
         ("file,sex,male\na.png,M,True\n", "expected columns file,sex"),
         ("file,sex\n", "names no file"),
-        ("file,sex\na.png\n", "line 2: expected a file"),
-        ("file,sex\n,M\n", "line 2: expected a file"),
+        ("file,sex\na.png\n", "line 2: expected 2 columns, found 1"),
+        ("file,sex\n,M\n", "line 2: names no file"),
     ],
 )
 def test_csv_of_another_form(tmp_path, text, why):

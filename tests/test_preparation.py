@@ -164,7 +164,35 @@ def test_folder_of_mixed_formats(layout, folder, capsys):
     assert read[3].dtype == np.uint16
     printed = capsys.readouterr().out
     assert f"set aside: {folder}: no radiograph of id 4" in printed
-    assert "3 radiographs (2 male, 1 female), 1 set aside" in printed
+    assert f"3 radiographs (2 male, 1 female), from {folder}; 1 set aside" in printed
+
+
+def test_what_is_left_out_and_ages_in_years_are_said(layout, folder, capsys):
+    radiographs.write(folder / "5.png", HAND)
+    radiographs.write(folder / "P002.png", HAND)
+    (folder / "ages.csv").write_text("id,boneage,male\n1,9.5,True\n2,,True\n")
+    import_it(layout, folder)
+    printed = capsys.readouterr().out
+    assert "not imported, no row in the CSV: 3.dcm, 5.png" in printed
+    assert "not imported, no integer id: P002.png" in printed
+    assert "the oldest bone age is 9.5: are these years?" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--from", "x"], "--from: of no use with --source phantom"),
+        (["--source", "folder", "--size-px", "512"], "--size-px: of no use with"),
+    ],
+)
+def test_flags_of_the_other_source_are_refused(layout, monkeypatch, capsys, flags, why):
+    step = script(STEP)
+    monkeypatch.setattr("sys.argv", ["step0", *flags])
+    with pytest.raises(SystemExit) as caught:
+        cli.run(step.main, step.Options, [*flags, "--data", str(layout.data)])
+    assert caught.value.code == 2
+    assert why in capsys.readouterr().err
+    assert not layout.data.exists()
 
 
 def test_command_line_of_the_docstring(layout, folder):

@@ -486,6 +486,11 @@ def test_like_refuses_flags_that_say_the_default(finished, tmp_path, monkeypatch
         fine_tuning.like(layout, TrainingSettings(), str(path), cli.flags_given())
 
 
+def test_random_layers_are_not_left_as_they_are(layout, tiny_backbone):
+    with pytest.raises(InputError, match="the layers before would stay random"):
+        call(layout, STEP, **OPTIONS | {"fine_tune_from": "head"})
+
+
 def test_panel_needs_a_hand(layout):
     with pytest.raises(InputError, match="--panel 0"):
         call(layout, STEP_WITH_CAM, panel=0, **OPTIONS)

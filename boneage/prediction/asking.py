@@ -37,11 +37,13 @@ class Evidence(NamedTuple):
     """What a run saw, and where it looked.
 
     hand: (512, 512) uint8. deviation: (512, 512) float32, months, see
-    `activation_maps.deviations`.
+    `activation_maps.deviations`: of the hand as it is, the first of its views. cells:
+    of the map, a side.
     """
 
     hand: np.ndarray
     deviation: np.ndarray
+    cells: int
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,8 @@ class Ensemble:
             mask=mask,
             evidence={
                 # a map is linear in what it adds up: both sexes' mean is the mean's map
-                name: Evidence(
-                    found[0].hand, np.mean([one.deviation for one in found], axis=0)
+                name: found[0]._replace(
+                    deviation=np.mean([one.deviation for one in found], axis=0)
                 )
                 for name, found in _by_name([one.evidence for one in said]).items()
             },
@@ -225,7 +227,8 @@ class Ensemble:
             name = each.name
             months[name] = float(shown.predicted_months.mean())
             deviation = activation_maps.deviations(shown.maps[0])
-            evidence[name] = Evidence(hands[how], explainer.grid.upsample(deviation))
+            upsampled = explainer.grid.upsample(deviation)
+            evidence[name] = Evidence(hands[how], upsampled, len(deviation))
         answers = np.array(list(months.values()))
         if not np.isfinite(answers).all():
             raise InputError(f"{each.run.model}: predicts no numbers; train it again")

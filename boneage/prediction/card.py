@@ -11,6 +11,7 @@ import numpy as np
 from boneage.files import replacing
 from boneage.prediction import output
 from boneage.prediction.asking import STATEMENT, Ensemble
+from boneage.prediction.conformal import Calibration
 
 AGE_EDGES_MONTHS = (0, 60, 120, 180, math.inf)
 
@@ -116,19 +117,23 @@ def _by_age(ensemble: Ensemble) -> list[str]:
     """Errors on the test hands by sex and true bone age; empty groups are left out."""
     lines = [
         "| test hands | bone age, years | hands | MAE, months | bias | "
-        "off by more than 24 months |",
-        "|---|---|---:|---:|---:|---:|",
+        f"off by more than 24 months | within the {100 * ensemble.coverage:g} % "
+        "interval |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for sex, readers in ensemble.readers.items():
-        true = readers.tested.true_months
-        errors = readers.tested.predicted_months - true
+        test, true = readers.tested, readers.tested.true_months
         for low, high in itertools.pairwise(AGE_EDGES_MONTHS):
-            here = errors[(true >= low) & (true < high)]
+            chosen = (true >= low) & (true < high)
+            if not chosen.any():
+                continue
+            here = Calibration(test.predicted_months[chosen], true[chosen], test.who)
+            errors = here.predicted_months - here.true_months
+            inside, count = readers.held_back.covered(here, ensemble.coverage)
             years = "or more" if math.isinf(high) else f"to {high // 12}"
-            if len(here):
-                lines.append(
-                    f"| {sex} | {low // 12} {years} | {len(here)} | "
-                    f"{np.abs(here).mean():.1f} | {here.mean():+.1f} | "
-                    f"{np.count_nonzero(np.abs(here) > 24)} |"
-                )
+            lines.append(
+                f"| {sex} | {low // 12} {years} | {len(here)} | "
+                f"{np.abs(errors).mean():.1f} | {errors.mean():+.1f} | "
+                f"{np.count_nonzero(np.abs(errors) > 24)} | {inside} of {count} |"
+            )
     return lines

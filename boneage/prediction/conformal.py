@@ -65,19 +65,21 @@ class Calibration:
     def width(self, predicted_months: float, coverage: float) -> Width:
         """Half the interval around a new prediction, and whom it was compared with.
 
-        Those predicted as old, or all of the sex where these are too few: LEAST_HANDS,
-        or as many as the coverage asks for.
+        Those predicted as old. Where these are fewer than LEAST_HANDS, all of the sex,
+        unless those few were further off: of two intervals that hold what they promise
+        the wider one holds it, too.
         """
         errors = np.abs(self.predicted_months - self.true_months)
         band = np.searchsorted(AGE_EDGES_MONTHS, self.predicted_months, "right")
         here = int(np.searchsorted(AGE_EDGES_MONTHS, predicted_months, "right"))
         alike = band == here
         group = f"{self.who} predicted {_words(here)}"
-        half_months = quantile(errors[alike], coverage)
-        if np.count_nonzero(alike) < LEAST_HANDS or math.isinf(half_months):
-            alike, group = np.ones(len(self), bool), self.who
-            half_months = quantile(errors, coverage)
-        return Width(half_months, group, int(alike.sum()))
+        own = Width(quantile(errors[alike], coverage), group, int(alike.sum()))
+        if own.hands >= LEAST_HANDS and math.isfinite(own.half_months):
+            return own
+        of_all = Width(quantile(errors, coverage), self.who, len(self))
+        finite = [w for w in (own, of_all) if math.isfinite(w.half_months)]
+        return max(finite, default=of_all)
 
     def covered(self, others: "Calibration", coverage: float) -> tuple[int, int]:
         """How many other hands lie within their intervals, and how many have one."""

@@ -14,6 +14,7 @@ from boneage.radiographs import SUFFIXES
 Sex = Literal["male", "female", "unknown"]
 
 DICOM = (".dcm", ".dicom")
+SEX_COLUMNS = ("sex", "male", "gender", "patientsex")
 UNKNOWN = ("unknown", "u", "other", "o", "")
 """What files write where the sex is not known; DICOM's O is other."""
 
@@ -65,8 +66,10 @@ def gather(
         else:
             listed = [(path, None)]
         for file, written in listed:
+            # an empty cell says nothing; without a flag it says unknown
+            said = written if written and written.strip() else sex
             try:
-                asked.append(ask_about(file, sex if written is None else written))
+                asked.append(ask_about(file, written if said is None else said))
             except InputError as error:
                 set_aside.append(SetAside(file, str(error)))
     return asked, set_aside
@@ -79,22 +82,36 @@ def _in_folder(folder: Path) -> list[Path]:
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not found:
-        raise InputError(f"{folder}: no radiograph there ({', '.join(SUFFIXES)})")
+        raise InputError(
+            f"{folder}: no radiograph there ({', '.join(SUFFIXES)}); folders in it are "
+            "not searched"
+        )
     return found
 
 
 def _listed(path: Path) -> list[tuple[Path, str | None]]:
-    """Files of a CSV, relative to its folder, with the sex as written, if it is."""
+    """Files of a CSV, relative to its folder, with the sex as written, if it is.
+
+    Prints the columns that are not read.
+    """
     rows = read_rows(path, "no such file")
     header = [name.strip().casefold() for name in rows[0][1]] if rows else []
-    if header.count("file") != 1 or sum(header.count(s) for s in ("sex", "male")) > 1:
-        raise InputError(f"{path}: expected columns file,sex, found {','.join(header)}")
+    if header.count("file") != 1 or sum(map(header.count, SEX_COLUMNS)) > 1:
+        found = ",".join(header) or "nothing"
+        raise InputError(f"{path}: expected columns file,sex, found {found}")
     place = header.index("file")
-    sex_place = next((header.index(s) for s in ("sex", "male") if s in header), None)
+    sex_place = next((header.index(s) for s in SEX_COLUMNS if s in header), None)
+    others = [name for name in header if name not in ("file", *SEX_COLUMNS)]
+    if others:
+        print(f"{path}: columns not read: {', '.join(others)}")
     listed = []
     for line, row in rows[1:]:
-        if len(row) != len(header) or not row[place].strip():
-            raise InputError(f"{path}: line {line}: expected a file, found {row}")
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}: line {line}: expected {len(header)} columns, found {len(row)}"
+            )
+        if not row[place].strip():
+            raise InputError(f"{path}: line {line}: names no file")
         written = None if sex_place is None else row[sex_place]
         listed.append((path.parent / row[place].strip(), written))
     if not listed:

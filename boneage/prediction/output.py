@@ -8,6 +8,7 @@ from pathlib import Path
 from boneage.files import replacing, write_json
 from boneage.parallel import SetAside
 from boneage.prediction.asking import STATEMENT, Ensemble, Reading
+from boneage.prediction.inputs import Sex
 from boneage.prediction.readers import Candidate, Readers
 
 COLUMNS = ("file", "bone_age_months", "lower_months", "upper_months", "sex", "warnings")
@@ -37,11 +38,13 @@ def lines(reading: Reading) -> list[str]:
     ]
 
 
-def write_csv(path: Path, readings: Sequence[Reading]) -> None:
+def write_csv(
+    path: Path, readings: Sequence[Reading], set_aside: Sequence[SetAside] = ()
+) -> None:
     """Write a row a radiograph; months without a limit are empty.
 
-    A CSV file has no place for a statement but its cells: it is the last of the
-    warnings in every row.
+    Those that could not be read come last, without months, and say why. A CSV file has
+    no place for a statement but its cells: it is the last of the warnings in every row.
     """
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -51,6 +54,9 @@ def write_csv(path: Path, readings: Sequence[Reading]) -> None:
             cells = ["" if math.isnan(m) else f"{m:.1f}" for m in months]
             warnings = "; ".join([*each.warnings, STATEMENT])
             writer.writerow([each.file, *cells, each.sex, warnings])
+        for each in set_aside:
+            why = f"not read: {each.reason}; {STATEMENT}"
+            writer.writerow([each.item, *[""] * (len(COLUMNS) - 2), why])
 
 
 def write_all(
@@ -139,10 +145,12 @@ def tested(readers: Readers, coverage: float) -> dict:
     }
 
 
-def how_good(ensemble: Ensemble) -> list[str]:
+def how_good(ensemble: Ensemble, of_sex: Sex = "unknown") -> list[str]:
     """A line a sex: who is asked, and how their average fares on test hands."""
     found = []
     for sex, readers in ensemble.readers.items():
+        if of_sex not in ("unknown", sex):
+            continue
         facts = tested(readers, ensemble.coverage)
         line = f"{sex}: {', '.join(facts['runs'])}, {_views(facts['views'])}"
         if facts["test_hands"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import textwrap
 from pathlib import Path
@@ -64,6 +65,8 @@ def draw(reading: Reading, ensemble: Ensemble) -> Figure:
     below = _pictures(figure, reading, below)
     _facts(figure, reading, ensemble, below)
     figure.text(0.5, 0.025, STATEMENT.capitalize() + ".", ha="center", weight="bold")
+    today = f"{datetime.date.today():%Y-%m-%d}"
+    figure.text(0.93, 0.025, today, ha="right", size=8, color=FAINT)
     return figure
 
 
@@ -73,12 +76,15 @@ def _scale(figure: Figure, reading: Reading) -> None:
     lower, upper = reading.lower_months / 12, reading.upper_months / 12
     if not math.isnan(lower):
         axes.plot([lower, upper], [0, 0], color="#9CC3DD", lw=9, solid_capstyle="butt")
-    for months in reading.runs_months.values():
-        axes.plot(months / 12, 0, "|", color=INK, ms=9, mew=1)
+    words = "years: answer, interval"
+    if len(reading.runs_months) > 1:
+        words = "years: average of the runs, each run (|), interval"
+        for months in reading.runs_months.values():
+            axes.plot(months / 12, 0, "|", color=INK, ms=9, mew=1)
     axes.plot(reading.bone_age_months / 12, 0, "o", color="#0072B2", ms=7)
     axes.set(xlim=(0, OLDEST_YEARS), ylim=(-1, 1), yticks=[])
     axes.set_xticks(range(0, OLDEST_YEARS + 1, 2))
-    axes.set_xlabel("years: average of the runs, each run (|), interval", size=8)
+    axes.set_xlabel(words, size=8)
     axes.tick_params(labelsize=8)
     axes.spines["left"].set_visible(False)
 
@@ -174,31 +180,37 @@ def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _facts(figure: Figure, reading: Reading, ensemble: Ensemble, top: float) -> None:
-    """Who was asked: a line a run, and how their average fared on test hands."""
-    rows = []
+    """How to read the maps, who was asked, and how they fared on test hands."""
+    cells = sorted({found.cells for found in reading.evidence.values()})
+    rows = [
+        "Maps: how far each place pulls the answer from what the mean place does, on "
+        "the hand as the network sees it, a square. They have "
+        f"{' or '.join(map(str, cells))} cells a side, and what lies between is "
+        "interpolated: read no anatomy off them. Each page has its own scale.",
+        "Months beside a map are the mean of all views of the hand; the map is that of "
+        "the hand as it is.",
+        "",
+    ]
     for each in ensemble.candidates:
         if each.name not in reading.runs_months:
             continue
         about = output.about_run(each)
         error = about["test_mae_months"]
+        name, backbone = _shortened(each.name, 30), about["backbone"]
+        trained_on = about["training_data"] or f"{about['training_hands']} hands"
         rows.append(
-            f"{_shortened(each.name, 30)}: {about['backbone']}, "
-            f"{about['image_size_px']} px, {about['training_hands']} training hands"
-            f"{_of_data(about['training_data'])}; "
-            + ("not tested" if error is None else f"test MAE {error:.1f} months")
+            (name if name == backbone else f"{name}: {backbone}")
+            + f", {about['image_size_px']} px; trained on {_shortened(trained_on, 400)}"
+            + ("; not tested" if error is None else f"; test MAE {error:.1f} months")
             + f"; commit {(about['git_commit'] or 'unknown')[:9]}"
         )
-    rows += output.how_good(ensemble)
-    text = "\n".join(textwrap.fill(row, 130, subsequent_indent="    ") for row in rows)
+    rows += output.how_good(ensemble, reading.sex)
+    text = "\n".join(textwrap.fill(row, 126, subsequent_indent="    ") for row in rows)
     line = SMALL_POINTS * LINE / 72 / A4_INCHES[1]
     # many runs take more lines than the foot of the page has
     fits = (top - 0.06) / line / (text.count("\n") + 1)
     size = SMALL_POINTS * min(1.0, fits)
     figure.text(0.07, top, text, size=size, va="top", linespacing=LINE)
-
-
-def _of_data(text: str | None) -> str:
-    return f" ({_shortened(text, 400)})" if text else ""
 
 
 def _shortened(text: str, length: int = 60) -> str:

@@ -89,8 +89,10 @@ def find_models(layout: Layout, names: Sequence[str] = ()) -> Layout:
         names: folders of the runs to ask, wherever; a committee is enough then.
 
     Raises:
-        InputError: neither has a committee and a finished run.
+        InputError: no such folder, or neither has a committee and a finished run.
     """
+    if not layout.models.is_dir():
+        raise InputError(f"--models {layout.models}: no such folder")
     is_elsewhere = names and all(Path(name).is_dir() for name in names)
     shipped = Layout(layout.data, Layout(models=REPOSITORY / "models").pretrained)
     for found in (layout, shipped):

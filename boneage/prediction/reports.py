@@ -18,7 +18,7 @@ class OutputSettings:
     """What is written about the radiographs that were read."""
 
     csv: Path | None = None
-    """CSV to write: file, months, interval, sex, warnings."""
+    """CSV to write: file, months, interval, sex, warnings; a row a radiograph."""
     json: Path | None = None
     """JSON to write: the same, each run's answer, the models' facts."""
     report: Path | None = None
@@ -46,6 +46,30 @@ class OutputSettings:
         # pages there would be read as radiographs the next time
         if self.report is not None and self.report.resolve() in kept:
             raise InputError(f"--report {self.report}: is read; name another folder")
+
+
+def write_all(
+    ensemble: Ensemble,
+    asked: Sequence[Asked],
+    set_aside: list[SetAside],
+    settings: OutputSettings,
+) -> None:
+    """Read, say and write what was asked; interrupted, what has been read by then.
+
+    Raises:
+        InputError: nothing could be read.
+    """
+    readings = []
+    try:
+        for reading in read_all(ensemble, asked, set_aside, settings):
+            cli.summary(*output.lines(reading))
+            readings.append(reading)
+    except (KeyboardInterrupt, OSError):
+        # hours may be in them
+        if readings:
+            finish(ensemble, readings, set_aside, settings)
+        raise
+    finish(ensemble, readings, set_aside, settings)
 
 
 def read_all(
@@ -101,12 +125,13 @@ def finish(
         cli.summary(*lines[:-1])
         raise InputError(f"nothing could be read; {lines[-1]}")
     if settings.csv is not None:
-        output.write_csv(settings.csv, readings)
+        output.write_csv(settings.csv, readings, set_aside)
     if settings.json is not None:
         output.write_all(settings.json, ensemble, readings, set_aside)
     cli.summary(
         *lines,
-        f"{len(readings)} radiographs read, {len(set_aside)} set aside",
+        f"{len(readings)} radiograph{'s' * (len(readings) > 1)} read, "
+        f"{len(set_aside)} set aside",
         f"{output.STATEMENT.capitalize()}.",
     )
     for path in (settings.csv, settings.json, settings.report):

@@ -95,7 +95,7 @@ def build(name: str, image_size: int, weights: str) -> keras.Model:
 
     if image_size < SMALLEST_PX:
         raise InputError(
-            f"image size {image_size}: {name} needs at least {SMALLEST_PX} px"
+            f"--image-size {image_size}: {name} needs at least {SMALLEST_PX} px"
         )
     application = getattr(keras.applications, BACKBONES[name].application)
     shape = (image_size, image_size, 3)

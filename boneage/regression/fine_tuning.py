@@ -41,6 +41,11 @@ def train_run(
             folder holds a training with other settings.
     """
     settings.check()
+    if settings.weights == "none" and settings.fine_tune_from != "all":
+        raise InputError(
+            f"--weights none --fine-tune-from {settings.fine_tune_from}: the layers "
+            "before would stay random; begin with imagenet or a FILE"
+        )
     parts = Parts.read(layout, settings)
     run = Run(layout.regression / settings.run_name)
     with joined(settings):
