@@ -56,6 +56,10 @@ class Options(PageSettings, OutputSettings, cli.Paths, Question):
 
 def main(options: Options) -> None:
     """Read what is named, or serve the page."""
+    if options.serve:
+        cli.refuse(["sex", *cli.names(OutputSettings)], "of no use with --serve")
+    else:
+        cli.refuse(cli.names(PageSettings), "only with --serve")
     options.check_page()
     options.check_output()
     if options.serve == bool(options.radiographs):

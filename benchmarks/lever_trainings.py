@@ -40,6 +40,11 @@ class Averaged(Training):
         model.compile(optimizer=optimizer, loss=model.loss)
         return model
 
+    def _go_on(self) -> None:
+        """A checkpoint holds the average, not what to go on from: begin anew."""
+        for path in self.run.folder.glob("*_*.keras"):
+            path.unlink()
+
     def _epoch(self, epoch: int) -> dict:
         latest = self.model.optimizer.latest
         if latest is not None:

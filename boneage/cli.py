@@ -113,7 +113,8 @@ def complain(error: BaseException, goes_on: bool = True) -> int | None:
 def flags_given() -> set[str]:
     """Names of the options on the command line, also where they say the default."""
     flags = (word for word in sys.argv[1:] if word.startswith("--"))
-    return {flag[2:].partition("=")[0].replace("-", "_") for flag in flags}
+    given = {flag[2:].partition("=")[0].replace("-", "_") for flag in flags}
+    return given | {name.removeprefix("no_") for name in given}
 
 
 def refuse(flags: Collection[str], why: str) -> None:
@@ -122,9 +123,14 @@ def refuse(flags: Collection[str], why: str) -> None:
         raise InputError(f"--{flag.replace('_', '-')}: {why}")
 
 
+def names(kind: type) -> list[str]:
+    """Of the options that `kind` has."""
+    return [part.name for part in fields(kind)]
+
+
 def part_of(options: object, kind: type[Part]) -> Part:
     """Those of a script's options that it inherits from `kind`, alone."""
-    return kind(**{part.name: getattr(options, part.name) for part in fields(kind)})
+    return kind(**{name: getattr(options, name) for name in names(kind)})
 
 
 def _in_words(error: OSError, again: str) -> str:

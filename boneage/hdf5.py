@@ -1,12 +1,13 @@
 """The HDF5 schema: images packed for training, mapped into memory.
 
-Datasets `image` (N, S, S) uint8, `id` (N,) int64, and in annotated.h5 `mask` (N, S, S)
-uint8 and `mask_hash` (N,) int64, of the file that was drawn; contiguous and
-uncompressed, so that training maps them instead of loading them. Attributes `size`,
-`preprocessing`, `version`.
+Datasets `image` (N, S, S) uint8, `image_hash` and `id` (N,) int64, and in
+annotated.h5 `mask` (N, S, S) uint8 and `mask_hash` (N,) int64, of the file that was
+drawn; contiguous and uncompressed, so that training maps them instead of loading them.
+Attributes `size`, `preprocessing`, `version`.
 """
 
 import contextlib
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Packed:
     """An open file: arrays mapped into memory, read-only.
 
     images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
-    mask_hashes: (N,) int64, 0 where unknown.
+    image_hashes, mask_hashes: (N,) int64; None where the file does not say.
     """
 
     images: np.ndarray
@@ -38,7 +39,8 @@ class Packed:
     ids: np.ndarray
     size: int
     preprocessing: str
-    mask_hashes: np.ndarray
+    image_hashes: np.ndarray | None = None
+    mask_hashes: np.ndarray | None = None
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
         """Row of each id, (id,) int64; KeyError for one that is not in the file."""
@@ -64,6 +66,7 @@ class Writer:
         """Write the next row; image and mask: (size, size) uint8."""
         self.file["id"][self.rows] = radiograph_id
         self.file["image"][self.rows] = image
+        self.file["image_hash"][self.rows] = hash_of(np.ascontiguousarray(image))
         if mask is not None:
             self.file["mask"][self.rows] = mask
             self.file["mask_hash"][self.rows] = mask_hash
@@ -94,10 +97,11 @@ def create(
     layers = 2 if with_masks else 1
     with replacing(path) as temporary:
         # once without HDF5, which does not live through a disk that is full
-        reserve(temporary, count * (layers * size**2 + 8 * layers) + OVERHEAD_BYTES)
+        reserve(temporary, count * layers * (size**2 + 16) + OVERHEAD_BYTES)
         with h5py.File(temporary, "w") as file:
             file.attrs.update(size=size, preprocessing=preprocessing, version=VERSION)
             _add(file, "image", (count, size, size), np.uint8)
+            _add(file, "image_hash", (count,), np.int64)
             if with_masks:
                 _add(file, "mask", (count, size, size), np.uint8)
                 _add(file, "mask_hash", (count,), np.int64)
@@ -158,16 +162,29 @@ def read(path: Path, made_by: str) -> Packed:
             shape = (len(ids), size, size)
             images = _map(path, file["image"], shape)
             masks = _map(path, file["mask"], shape) if "mask" in file else None
-            hashes = file["mask_hash"][:] if "mask_hash" in file else 0 * ids
-            if hashes.shape != ids.shape or hashes.dtype != np.int64:
-                raise InputError(f"{path}: expected a hash of each mask")
             how = str(file.attrs["preprocessing"])
-            return Packed(images, masks, ids, size, how, hashes)
+            hashes = [_hashes(path, file, name) for name in ("image", "mask")]
+            return Packed(images, masks, ids, size, how, *hashes)
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: damaged or not of this pipeline ({error}); remove it and run "
             f"{made_by} again"
         ) from error
+
+
+def hash_of(content: bytes | np.ndarray) -> int:
+    """Of the content, in the 64 bits of an integer."""
+    digest = hashlib.blake2b(content, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _hashes(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
+    if f"{name}_hash" not in file:
+        return None
+    hashes = file[f"{name}_hash"][:]
+    if hashes.shape != file["id"].shape or hashes.dtype != np.int64:
+        raise InputError(f"{path}: expected a hash of each {name}")
+    return hashes
 
 
 def _map(path: Path, dataset: h5py.Dataset, shape: tuple[int, int, int]) -> np.ndarray:
@@ -199,10 +216,11 @@ def append(
     if before.masks is None:
         raise InputError(f"{path}: holds no masks; expected an annotated file")
     count = len(before.ids) + len(ids)
+    known = 0 * before.ids if before.mask_hashes is None else before.mask_hashes
     new = zip(ids, images, masks, hashes or [0] * len(ids), strict=True)
     with create(path, count, before.size, before.preprocessing, True) as writer:
         for row in np.flatnonzero(~np.isin(before.ids, [*ids, *without])):
             image, mask = before.images[row], before.masks[row]
-            writer.add(before.ids[row], image, mask, before.mask_hashes[row])
+            writer.add(before.ids[row], image, mask, known[row])
         for pair in new:
             writer.add(*pair)

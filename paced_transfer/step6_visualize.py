@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.files import replacing
+from boneage.files import alone, replacing
 from boneage.regression import transfer_runs
 from boneage.regression.settings import BootstrapSettings
 
@@ -26,6 +26,12 @@ class Options(BootstrapSettings, cli.Paths):
 def main(options: Options) -> None:
     """Write figures and tables, and say which differences hold up."""
     options.check()
+    with alone(options.layout.transfer):
+        compare(options)
+
+
+def compare(options: Options) -> None:
+    """The same, where no other process writes it."""
     finished, notes = transfer_runs.find(options.layout)
 
     # Pandas and Matplotlib: a second, once everything named is there

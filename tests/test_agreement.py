@@ -111,6 +111,10 @@ def test_resamples_without_a_value_do_not_count():
 
 def test_interval_is_undefined_without_two_radiographs():
     rng = np.random.default_rng(0)
+    # two radiographs: drawn twice each, R2 is not defined
+    for seed in range(6):
+        once = np.random.default_rng(seed)
+        agreement.with_interval(agreement.r2, TRUE[:2], TRUE[:2] + 1, once, 1)
     none = agreement.with_interval(agreement.mae, TRUE[:0], TRUE[:0], rng)
     one = agreement.with_interval(agreement.mae, TRUE[:1], PREDICTED[:1], rng)
     assert np.isnan(none).all()

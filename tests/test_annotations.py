@@ -47,7 +47,7 @@ def test_prepared_mask_has_two_values():
 @pytest.mark.parametrize("clip_limit", [0.0, 0.03, 0.005])
 def test_clip_limit_is_read_off_the_file_again(clip_limit):
     described = annotations.describe(clip_limit)
-    packed = hdf5.Packed(None, None, None, 32, described, None)
+    packed = hdf5.Packed(None, None, None, 32, described)
     assert annotations.clip_limit_of(packed) == clip_limit
 
 

@@ -334,7 +334,9 @@ def test_wrong_options(trained, hand, options, why):
         (["hand.png", "--csv", "hand.png"], "--csv .*hand.png: is read"),
         (["list.csv", "--json", "list.csv"], "--json .*list.csv: is read"),
         (["list.csv", "--csv", "more/../hand.png"], "--csv .*hand.png: is read"),
-        ([".", "--report", "."], "--report .*: is read; name another folder"),
+        ([".", "--report", "."], "--report .*: radiographs are read there"),
+        (["hand.png", "--report", "."], "--report .*: radiographs are read there"),
+        (["hand.png", "--csv", "a", "--json", "./a"], "--json a: is the --csv, too"),
     ],
 )
 def test_nothing_that_is_read_is_written_over(
@@ -349,14 +351,33 @@ def test_nothing_that_is_read_is_written_over(
     assert Path("hand.png").read_bytes() == hand.read_bytes()
 
 
-def test_page_beside_its_radiograph_leaves_that_as_it_is(
-    ensemble, trained, hand, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    "name", ["cost_$5_$6", "hand" * 60, "\N{HIRAGANA LETTER A}" * 80]
+)
+def test_names_that_pages_stumble_over(
+    ensemble, trained, hand, tmp_path, monkeypatch, name
 ):
     monkeypatch.setattr(asking, "Ensemble", lambda *_: ensemble)
-    path = shutil.copy(hand, tmp_path / "hand.png")
-    predict(trained, path, sex="male", report=tmp_path)
-    assert path.read_bytes() == hand.read_bytes()
-    assert (tmp_path / "hand_bone_age.png").exists()
+    path = shutil.copy(hand, tmp_path / f"{name}.png")
+    pages = tmp_path / "pages"
+    predict(trained, path, path, sex="male", report=pages)
+    names = [page.name for page in pages.iterdir()]
+    assert len(names) == 2
+    assert all(page.endswith("bone_age.png") for page in names)
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--serve", "--csv", "a.csv"], "--csv: of no use with --serve"),
+        (["--serve", "--sex", "male"], "--sex: of no use with --serve"),
+        (["hand.png", "--no-open-page"], "--open-page: only with --serve"),
+    ],
+)
+def test_flags_that_do_nothing_are_refused(trained, monkeypatch, capsys, flags, why):
+    monkeypatch.setattr("sys.argv", ["predict.py", *flags])
+    assert exit_code(*flags, "--models", trained.models) == 2
+    assert why in capsys.readouterr().err
 
 
 def test_what_was_read_before_an_interruption_is_written(
@@ -723,6 +744,22 @@ def test_models_are_not_shipped_over_themselves(trained):
                 out=trained.models,
             )
         )
+
+
+def test_a_run_is_not_shipped_over_itself(trained, layout):
+    copy_runs(trained, layout)
+    ship = script("ship")
+    options = ship.Options(
+        trained.data,
+        trained.models,
+        runs=(str(layout.regression / "tiny_0"),),
+        training_data="noise",
+        terms="none",
+        out=layout.models,
+    )
+    with pytest.raises(InputError, match="holds the models that are to be packed"):
+        ship.main(options)
+    assert Run(layout.regression / "tiny_0").predictions.exists()
 
 
 def upload(address, path: Path) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import call
 
-from boneage.files import InputError, write_json
+from boneage.files import InputError, alone, write_json
 from boneage.regression import differences, rivals, transfer_runs
 from boneage.regression.runs import Run
 from boneage.regression.settings import TrainingSettings, only
@@ -291,6 +291,12 @@ def test_interval_holds_the_true_difference_as_often_as_it_says(layout):
         found = differences.compare(*group_of(layout), seed=1, resamples=200)
         held += found.lower <= -1 <= found.upper
     assert 88 <= held <= 99
+
+
+def test_two_comparisons_at_once_are_refused(layout):
+    paced(layout, "p", noise(0))
+    with alone(layout.transfer), pytest.raises(InputError, match="another process"):
+        call(layout, STEP, resamples=20)
 
 
 def test_files_of_the_step(layout, capsys):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY, call, pack_hands, with_tiny_backbone
 
-from boneage import cli, files
+from boneage import cli, files, hdf5
 from boneage import cohort as cohorts
 from boneage.explanation.activation_maps import read_panel
 from boneage.files import InputError
@@ -190,6 +190,59 @@ def test_killed_run_goes_on_from_its_checkpoint(ready, capsys):
     assert "going on after epoch 2" in capsys.readouterr().out
 
 
+def test_run_that_was_killed_in_the_end_trains_no_epoch_again(ready, monkeypatch):
+    """What another machine, or a GPU, would find in them need not be the same."""
+    from boneage.regression.training import Training
+
+    def killed(self):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_finish", killed)
+        with pytest.raises(Killed):
+            fine_tuning.train_run(ready, SETTINGS)
+    monkeypatch.setattr(Training, "_epoch", lambda *_: pytest.fail("trained again"))
+    run = fine_tuning.train_run(ready, SETTINGS)
+    assert len(run.read_history()) == SETTINGS.epochs
+
+
+def test_best_network_of_epochs_that_were_lost_goes(tmp_path):
+    run = runs.Run(tmp_path)
+    for name in ("model", "best_2", "best_4", "last_2", "last_1"):
+        (tmp_path / f"{name}.keras").write_text(name)
+    run.settle(2)
+    left = {path.stem: path.read_text() for path in tmp_path.iterdir()}
+    assert left == {"model": "best_2", "last_2": "last_2"}
+
+
+def test_other_pictures_of_the_same_hands_are_noticed(ready):
+    settings = replace(SETTINGS, checkpoint_minutes=0.0)
+    with pytest.raises(Killed):
+        fine_tuning.train_run(ready, settings, kill_after(2))
+    packed = hdf5.read(ready.hands_h5, "")
+    images = 255 - packed.images
+    how = packed.preprocessing
+    with hdf5.create(ready.hands_h5, len(images), packed.size, how) as writer:
+        for i, image in zip(packed.ids, images, strict=True):
+            writer.add(i, image)
+    with pytest.raises(InputError, match="trained with hands_hash"):
+        fine_tuning.train_run(ready, settings)
+
+
+def test_distribution_knows_no_ages_of_20_years(ready):
+    lines = ready.train_csv.read_text().splitlines()
+    first = lines[1].split(",")
+    lines[1] = ",".join([first[0], "240", *first[2:]])
+    ready.train_csv.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="bone age of 240 months; --loss distribution"):
+        fine_tuning.train_run(ready, replace(SETTINGS, loss="distribution"))
+
+
+def test_mean_of_runs_is_no_name_of_a_run(layout):
+    with pytest.raises(InputError, match="--run average"):
+        fine_tuning.train_run(layout, replace(SETTINGS, run="average"))
+
+
 @pytest.mark.parametrize("loss", ["mae", "distribution"])
 def test_training_learns_what_the_hands_show(ready, loss):
     plain = replace(SETTINGS, augmentation=0.0, epochs=15, learning_rate=0.1, loss=loss)
@@ -201,7 +254,7 @@ def test_training_learns_what_the_hands_show(ready, loss):
 
 
 def test_stops_when_nothing_gets_better(ready, capsys):
-    still = replace(SETTINGS, fine_tune_from="head", learning_rate=1e-30, patience=2)
+    still = replace(SETTINGS, batch_norm="frozen", learning_rate=1e-30, patience=2)
     run = fine_tuning.train_run(ready, replace(still, epochs=9))
     assert pd.read_csv(run.history).epoch.tolist() == [1, 2, 3]
     assert run.read_config()["best_epoch"] == 1

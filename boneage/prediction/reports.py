@@ -12,6 +12,9 @@ from boneage.prediction import output
 from boneage.prediction.asking import Ensemble, Reading
 from boneage.prediction.inputs import Asked
 
+LONGEST_STEM = 200
+"""Bytes of a page's name."""
+
 
 @dataclass(frozen=True)
 class OutputSettings:
@@ -43,9 +46,17 @@ class OutputSettings:
         for flag, path in (("--csv", self.csv), ("--json", self.json)):
             if path is not None and path.resolve() in kept:
                 raise InputError(f"{flag} {path}: is read; name another file")
+        if self.csv and self.json and self.csv.resolve() == self.json.resolve():
+            raise InputError(f"--json {self.json}: is the --csv, too")
+        if self.report is None or self.report_format != "png":
+            return
         # pages there would be read as radiographs the next time
-        if self.report is not None and self.report.resolve() in kept:
-            raise InputError(f"--report {self.report}: is read; name another folder")
+        folders = kept | {path.parent.resolve() for path in read if not path.is_dir()}
+        if self.report.resolve() in folders:
+            raise InputError(
+                f"--report {self.report}: radiographs are read there; name another "
+                "folder"
+            )
 
 
 def write_all(
@@ -59,17 +70,16 @@ def write_all(
     Raises:
         InputError: nothing could be read.
     """
-    readings = []
+    readings, is_complete = [], False
     try:
         for reading in read_all(ensemble, asked, set_aside, settings):
             cli.summary(*output.lines(reading))
             readings.append(reading)
-    except (KeyboardInterrupt, OSError):
-        # hours may be in them
-        if readings:
+        is_complete = True
+    finally:
+        # whatever happened: hours may be in them
+        if readings or is_complete:
             finish(ensemble, readings, set_aside, settings)
-        raise
-    finish(ensemble, readings, set_aside, settings)
 
 
 def read_all(
@@ -101,6 +111,8 @@ def read_all(
 
 def _free_name(stem: str, taken: set[str]) -> str:
     """The radiograph's name; numbered where several folders have the same."""
+    # a file's name has at most 255 bytes
+    stem = stem.encode()[:LONGEST_STEM].decode(errors="ignore")
     name, number = stem, 1
     while name.casefold() in taken:
         number += 1

@@ -117,7 +117,9 @@ def ship(
         InputError: something is missing, or would be written over itself.
     """
     target = Layout(layout.data, out)
-    if target.committee.resolve() == layout.committee.resolve():
+    sources = {layout.committee.resolve(), *(run.folder.resolve() for run in chosen)}
+    targets = {target.committee, *(target.regression / run.name for run in chosen)}
+    if sources & {folder.resolve() for folder in targets}:
         raise InputError(f"--out {out}: holds the models that are to be packed")
     names = [run.name for run in chosen]
     if len(set(names)) < len(names):

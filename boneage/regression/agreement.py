@@ -144,7 +144,10 @@ def with_interval(
         rows = rng.integers(0, count, size)
         values.append(metric(true_months[rows], predicted_months[rows]))
     drawn = np.concatenate(values)
-    lower, upper = np.quantile(drawn[~np.isnan(drawn)], [0.025, 0.975])
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return value, np.nan, np.nan
+    lower, upper = np.quantile(defined, [0.025, 0.975])
     return value, float(lower), float(upper)
 
 

@@ -12,12 +12,10 @@ from boneage.files import InputError
 from boneage.parallel import SetAside
 from boneage.regression import agreement
 from boneage.regression.runs import Run
+from boneage.regression.settings import AVERAGE
 
 if TYPE_CHECKING:
     import pandas as pd
-
-AVERAGE = "average"
-"""Name of the mean of several networks' predictions."""
 
 GROUPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "all": lambda months, is_male: np.ones(len(months), bool),

@@ -11,6 +11,7 @@ from boneage.cohort import Cohort
 from boneage.files import InputError
 from boneage.hdf5 import Packed
 from boneage.layout import Layout
+from boneage.regression.distribution import MONTHS
 from boneage.regression.settings import RegressionSettings
 
 HANDS_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
@@ -33,6 +34,14 @@ class Hands:
     def select(self, chosen: np.ndarray) -> "Hands":
         """Keep the hands where `chosen`, (n,) bool, holds; or at places, int."""
         return Hands(self.packed, self.rows[chosen], self.cohort.select(chosen))
+
+    @property
+    def contents(self) -> list[str]:
+        """A word a hand, another one for another picture; empty where unknown."""
+        hashes = self.packed.image_hashes
+        if hashes is None:
+            return [""] * len(self)
+        return [f",{content}" for content in hashes[self.rows]]
 
     def image(self, index: int, size: int) -> np.ndarray:
         """One hand, (size, size) uint8."""
@@ -111,10 +120,13 @@ class Parts:
 
     @property
     def hands_hash(self) -> str:
-        """Names the hands of each part: of one sex, and only those that are packed."""
-        parts = {name: getattr(self, name).cohort.ids for name in cohorts.PARTS}
-        names = np.repeat(list(parts), [len(ids) for ids in parts.values()])
-        return cohorts.split_hash(np.concatenate(list(parts.values())), names)
+        """Names the hands of each part: of one sex, only those packed, as they are."""
+        ids, names = [], []
+        for name in cohorts.PARTS:
+            hands: Hands = getattr(self, name)
+            ids += hands.cohort.ids.tolist()
+            names += [f"{name}{content}" for content in hands.contents]
+        return cohorts.split_hash(np.array(ids), np.array(names))
 
     @classmethod
     def read(cls, layout: Layout, settings: RegressionSettings) -> "Parts":
@@ -137,6 +149,12 @@ class Parts:
         if settings.sex != "all":
             chosen &= cohort.is_male == (settings.sex == "male")
         cohort, parts = cohort.select(chosen), parts[chosen]
+        oldest = cohort.bone_age_months.max(initial=0)
+        if settings.loss == "distribution" and oldest >= MONTHS:
+            raise InputError(
+                f"{layout.train_csv}: a bone age of {oldest:g} months; --loss "
+                f"distribution knows those below {MONTHS}: give --loss mae"
+            )
         hands = Hands(packed, packed.rows_of(cohort.ids), cohort)
         for part in cohorts.PARTS:
             if not np.any(parts == part):

@@ -126,6 +126,22 @@ class Run:
         writer.add_event(event)
         writer.close()
 
+    def settle(self, epoch: int) -> None:
+        """Finish what a process that was killed after a checkpoint began.
+
+        `last_<epoch>.keras` alone decides up to which epoch the run has come. The best
+        network so far, `best_<epoch>.keras`, then takes its name; what is of any other
+        epoch goes.
+        """
+        for path in self.folder.glob("best_*.keras"):
+            if path.name == f"best_{epoch}.keras":
+                path.replace(self.model)
+            else:
+                path.unlink()
+        for path in self.folder.glob("last_*.keras"):
+            if path.name != f"last_{epoch}.keras":
+                path.unlink()
+
     def write_predictions(self, table: pd.DataFrame) -> None:
         """Write predictions.csv atomically."""
         with replacing(self.predictions) as temporary:
@@ -134,6 +150,21 @@ class Run:
     def write_config(self, facts: dict) -> None:
         """Write config.json: `facts` and where they come from."""
         write_json(self.config, facts | provenance())
+
+
+def as_table(hands: Hands, part: str, predicted_months: np.ndarray) -> pd.DataFrame:
+    """Rows of predictions.csv, one a hand of a part."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "id": hands.cohort.ids,
+            "split": part,
+            "is_male": hands.cohort.is_male,
+            "bone_age_months": hands.cohort.bone_age_months,
+            "predicted_months": predicted_months,
+        }
+    )
 
 
 @dataclass(frozen=True)

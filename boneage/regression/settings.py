@@ -14,6 +14,10 @@ NEW = {"deterministic": False, "mirrored_share": 0.5}
 """Settings that runs of before lack, and what they did."""
 
 
+AVERAGE = "average"
+"""Name of the mean of several networks' predictions."""
+
+
 @dataclass(frozen=True)
 class RegressionSettings:
     """What is trained, on whom, and how, whatever the plan of the training."""
@@ -73,6 +77,8 @@ class RegressionSettings:
         )
         if not self.mirrored_share <= 1:
             raise InputError(f"--mirrored-share {self.mirrored_share}: at most 1")
+        if self.run == AVERAGE:
+            raise InputError(f"--run {AVERAGE}: the name of the mean of runs in step 5")
         if self.run and not re.fullmatch(r"\w[\w.-]*", self.run):
             raise InputError(
                 f"--run {self.run}: a folder's name: letters, digits, _, - and ."

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -91,6 +92,11 @@ class Training:
         """Bone ages of the training part, months."""
         return self.parts.train.cohort.bone_age_months
 
+    @property
+    def age_scale(self) -> tuple[float, float]:
+        """Mean and deviation of these, months; not below 1 for one hand's sake."""
+        return float(np.mean(self.ages)), float(max(np.std(self.ages), 1))
+
     def _begin(self) -> keras.Model:
         """Compile the network of epoch 0."""
         settings, origin = self.settings, self.origin.run
@@ -125,8 +131,7 @@ class Training:
             self.size,
             settings.weights,
             settings.uses_sex,
-            float(np.mean(self.ages)),
-            float(max(np.std(self.ages), 1)),
+            *self.age_scale,
             momentum,
             settings.loss == "distribution",
         )
@@ -139,9 +144,11 @@ class Training:
             int(path.stem.removeprefix("last_")): path
             for path in self.run.folder.glob("last_*.keras")
         }
+        epoch = max(saved, default=0)
+        if self.writes:
+            self.run.settle(epoch)
         if not saved:
             return None
-        epoch = max(saved)
         rows = self.run.read_history().to_dict("records")
         self.history = [row for row in rows if row["epoch"] <= epoch]
         print(f"going on after epoch {epoch}")
@@ -178,10 +185,10 @@ class Training:
             if after_epoch is not None:
                 after_epoch(self.scope.evaluated(self.model), row["epoch"])
             if time.monotonic() - saved_at > settings.checkpoint_minutes * 60:
-                self._save_best(best_weights)
-                self._checkpoint()
+                self._checkpoint(best_weights)
                 best_weights, saved_at = None, time.monotonic()
-        self._save_best(best_weights)
+        # nothing is trained again from here on, with another outcome
+        self._checkpoint(best_weights)
         self._finish()
 
     def _epoch(self, epoch: int) -> dict:
@@ -219,21 +226,20 @@ class Training:
         """What the network, or its trained part, puts out: (hand, output) float32."""
         return runs.outputs(model, hands, self.size, 2 * self.settings.batch_size)
 
-    def _checkpoint(self) -> None:
-        """Write the whole state after this epoch, and remove the one before."""
-        if not self.writes:
+    def _checkpoint(self, best_weights: list[np.ndarray] | None) -> None:
+        """Write the whole state after this epoch, and the best network if it is new."""
+        epoch = self.history[-1]["epoch"]
+        last = self.run.folder / f"last_{epoch}.keras"
+        if not self.writes or last.exists():
             return
-        name = f"last_{self.history[-1]['epoch']}.keras"
-        with replacing(self.run.folder / name) as temporary:
+        if best_weights is not None:
+            self._save_best(best_weights, self.run.folder / f"best_{epoch}.keras")
+        with replacing(last) as temporary:
             self.model.save(temporary)
-        for path in self.run.folder.glob("last_*.keras"):
-            if path.name != name:
-                path.unlink()
+        self.run.settle(epoch)
 
-    def _save_best(self, weights: list[np.ndarray] | None) -> None:
-        """Write the network with `weights`, the best epoch's, where they are new."""
-        if weights is None or not self.writes:
-            return
+    def _save_best(self, weights: list[np.ndarray], path: Path) -> None:
+        """Write the network with `weights`, the best epoch's."""
         model = self.scope.evaluated(self.model)
         current = model.get_weights()
         model.set_weights(weights)
@@ -241,7 +247,7 @@ class Training:
         network = regressor.answering(
             keras.Model(model.inputs, model.outputs, name="bone_age")
         )
-        with replacing(self.run.model) as temporary:
+        with replacing(path) as temporary:
             network.save(temporary)
         model.set_weights(current)
 
@@ -257,8 +263,8 @@ class Training:
                 "preprocessing": self.parts.train.packed.preprocessing,
                 "sex": settings.sex,
                 "sex_input": settings.uses_sex,
-                "age_mean_months": float(np.mean(self.ages)),
-                "age_deviation_months": float(np.std(self.ages)),
+                "age_mean_months": self.age_scale[0],
+                "age_deviation_months": self.age_scale[1],
                 "age_range_months": [float(self.ages.min()), float(self.ages.max())],
                 "training_hands": len(self.ages),
                 "split_hash": self.parts.split_hash,
@@ -293,19 +299,8 @@ class Training:
         tables = []
         for part in ("validation", "test"):
             hands: Hands = getattr(self.parts, part)
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "id": hands.cohort.ids,
-                        "split": part,
-                        "is_male": hands.cohort.is_male,
-                        "bone_age_months": hands.cohort.bone_age_months,
-                        "predicted_months": distribution.months(
-                            self.outputs(model, hands)
-                        ),
-                    }
-                )
-            )
+            predicted = distribution.months(self.outputs(model, hands))
+            tables.append(runs.as_table(hands, part, predicted))
         self._write_config()
         self.run.write_predictions(pd.concat(tables))
         for path in self.run.folder.glob("last_*.keras"):

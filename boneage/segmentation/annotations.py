@@ -1,7 +1,6 @@
 """Annotated pairs and the pool: from PNG to packed files to train on."""
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,8 +72,7 @@ def _hash(path: Path) -> int:
     """
     if not path.is_file():
         return 0
-    digest = hashlib.blake2b(path.read_bytes(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    return hdf5.hash_of(path.read_bytes())
 
 
 def _prepare_pair(
@@ -182,7 +180,10 @@ def take_in_new(layout: Layout) -> TakenIn:
         flagged = unusable.flagged(layout).keys() & pairs.keys()
         ignored = [_flagged(layout, pairs.pop(i)) for i in sorted(flagged)]
         # another mask than the packed one was drawn again: it takes its place
-        hashes = dict(zip(packed.ids.tolist(), packed.mask_hashes, strict=True))
+        hashes = {}
+        # where the file has none, all are taken in once more
+        if packed.mask_hashes is not None:
+            hashes = dict(zip(packed.ids.tolist(), packed.mask_hashes, strict=True))
         finished = [
             i
             for i in sorted(pairs)
