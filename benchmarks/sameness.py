@@ -21,7 +21,15 @@ MONTHS_TOLERANCE = 0.05
 LEAST_DICE = 0.999
 GREY_LEVELS = 2.0
 """Mean difference of pictures of maps, which are a network's."""
-VOLATILE = ("seconds", "time", "git_commit", "versions", "weights_hash", "origin")
+VOLATILE = (
+    "seconds",
+    "time",
+    "began",
+    "git_commit",
+    "versions",
+    "weights_hash",
+    "origin",
+)
 """What no two runs share; the last two hash .keras files, which hold their time."""
 NO_NETWORK = ("boneage-training-dataset", "truth", "segmented_hand_al", "annotated")
 """Folders whose pictures are the same to the bit."""
