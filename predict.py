@@ -65,7 +65,8 @@ def main(options: Options) -> None:
     if options.serve == bool(options.radiographs):
         raise InputError("name radiographs, folders or CSV files, or give --serve")
     asked, set_aside = inputs.gather(options.radiographs, options.sex)
-    options.check_kept([*options.radiographs, *(each.path for each in asked)])
+    read = [*(each.path for each in asked), *(each.item for each in set_aside)]
+    options.check_kept(options.radiographs, read)
     models = find_models(options.layout, options.runs)
     ensemble = asking.Ensemble(models, options.runs, options.views, options.coverage)
     if models.models != options.models:

@@ -74,6 +74,20 @@ def run(
     """
     # TensorFlow's warnings and errors are worth reading, its notes are not
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    try:
+        status = _call(main, options, arguments)
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        # options of a benchmark are no Paths
+        status = complain(error, getattr(options, "goes_on", True))
+    sys.exit(status)
+
+
+def _call(
+    main: Callable[[Options], int | None],
+    options: type[Options],
+    arguments: list[str] | None,
+) -> int | None:
+    """Parse, call, and print what is left to print while errors are still caught."""
     text = sys.modules[main.__module__].__doc__ or ""
     try:
         parsed = tyro.cli(
@@ -83,11 +97,9 @@ def run(
             args=arguments,
             config=(tyro.conf.AvoidSubcommands, tyro.conf.OmitSubcommandPrefixes),
         )
-        status = main(parsed)
-    except (InputError, OSError, KeyboardInterrupt) as error:
-        # options of a benchmark are no Paths
-        status = complain(error, getattr(options, "goes_on", True))
-    sys.exit(status)
+        return main(parsed)
+    finally:
+        sys.stdout.flush()
 
 
 def complain(error: BaseException, goes_on: bool = True) -> int | None:

@@ -218,7 +218,7 @@ def map_images(
 
 
 def one_by_one(work: Callable[[Any], None], items: Sequence[Any]) -> list[SetAside]:
-    """Work on one item after the other; those that it refuses.
+    """Work on one item after the other; those that it refuses, by their `name`.
 
     Raises:
         InputError: it refuses all: why it refuses the first.
@@ -228,7 +228,7 @@ def one_by_one(work: Callable[[Any], None], items: Sequence[Any]) -> list[SetAsi
         try:
             work(item)
         except InputError as error:
-            set_aside.append(SetAside(item, str(error)))
+            set_aside.append(SetAside(item, f"{item.name}: {error}"))
     if set_aside and len(set_aside) == len(items):
         raise InputError(set_aside[0].reason)
     return set_aside

@@ -93,12 +93,16 @@ def test_message_of_several_lines_becomes_one(capsys):
     assert capsys.readouterr().err == "error: a.keras: not readable (one two)\n"
 
 
-def test_reader_of_the_output_may_leave():
-    """As in `script --help | head`."""
-    command = [sys.executable, str(REPOSITORY / "predict.py"), "--help"]
+@pytest.mark.parametrize("name", ["predict.py", "ship.py"])
+def test_reader_of_the_output_may_leave(name):
+    """As in `script --help | head`; the second help text fits into one buffer."""
+    command = [sys.executable, str(REPOSITORY / name), "--help"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     reading, writing = os.pipe()
     os.close(reading)
-    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    ended = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, env=environment
+    )
     os.close(writing)
     assert ended.returncode == 141
     assert ended.stderr == b""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,11 +22,15 @@ def divide_into_12(number: int) -> float:
 
 
 def test_one_by_one_ends_only_where_all_are_refused():
-    set_aside = parallel.one_by_one(square_of_even, [4, 5])
-    assert set_aside == [SetAside(5, "5: odd")]
-    with pytest.raises(InputError, match="5: odd"):
-        parallel.one_by_one(square_of_even, [5, 5])
-    assert parallel.one_by_one(square_of_even, []) == []
+    four, five = (SimpleNamespace(name=f"run {n}", number=n) for n in (4, 5))
+
+    def work(run: SimpleNamespace) -> None:
+        square_of_even(run.number)
+
+    assert parallel.one_by_one(work, [four, five]) == [SetAside(five, "run 5: 5: odd")]
+    with pytest.raises(InputError, match="run 5: 5: odd"):
+        parallel.one_by_one(work, [five, five])
+    assert parallel.one_by_one(work, []) == []
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

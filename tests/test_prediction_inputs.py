@@ -89,6 +89,9 @@ def test_other_names_of_the_column_and_empty_cells(tmp_path, hand, capsys):
         ("hand.png", "male"),
         ("hand.png", "female"),
     ]
+    table.write_text("file,gender,sex\nhand.png,M,F\n")
+    assert asked(table)[0] == [("hand.png", "female")]
+    assert f"{table}: columns not read: gender" in capsys.readouterr().out
 
 
 def test_csv_without_sexes_takes_that_of_the_flag(tmp_path, hand):

@@ -225,7 +225,7 @@ def test_other_pictures_of_the_same_hands_are_noticed(ready):
     with hdf5.create(ready.hands_h5, len(images), packed.size, how) as writer:
         for i, image in zip(packed.ids, images, strict=True):
             writer.add(i, image)
-    with pytest.raises(InputError, match="trained with hands_hash"):
+    with pytest.raises(InputError, match="trained on other pictures of these hands"):
         fine_tuning.train_run(ready, settings)
 
 

@@ -471,7 +471,7 @@ def test_runs_without_a_hand_to_show_are_set_aside(copy, capsys):
     facts = run.read_config()
     run.config.write_text(json.dumps(facts | {"sex": "female"}))
     cam(copy, ids=(boy,))
-    assert "set aside" in capsys.readouterr().out
+    assert "set aside: one_head: " in capsys.readouterr().out
     assert not (run.folder / "cam" / "predictions.csv").exists()
     assert (copy.conventional / "one_all" / "cam" / "predictions.csv").exists()
     with pytest.raises(InputError, match="no hand to show"):

@@ -35,8 +35,6 @@ STYLE = {
     "axes.titlesize": 10,
     "legend.frameon": False,
     "figure.dpi": 150,
-    # a file's name may have two dollar signs
-    "text.parse_math": False,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.08,
     "figure.constrained_layout.h_pad": 0.08,

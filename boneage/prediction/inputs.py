@@ -96,12 +96,13 @@ def _listed(path: Path) -> list[tuple[Path, str | None]]:
     """
     rows = read_rows(path, "no such file")
     header = [name.strip().casefold() for name in rows[0][1]] if rows else []
-    if header.count("file") != 1 or sum(map(header.count, SEX_COLUMNS)) > 1:
+    twice = header.count("sex") + header.count("male") > 1
+    if header.count("file") != 1 or twice:
         found = ",".join(header) or "nothing"
         raise InputError(f"{path}: expected columns file,sex, found {found}")
     place = header.index("file")
     sex_place = next((header.index(s) for s in SEX_COLUMNS if s in header), None)
-    others = [name for name in header if name not in ("file", *SEX_COLUMNS)]
+    others = [name for n, name in enumerate(header) if n not in (place, sex_place)]
     if others:
         print(f"{path}: columns not read: {', '.join(others)}")
     listed = []

@@ -19,6 +19,11 @@ from boneage.explanation.pictures import signed_limit
 from boneage.prediction import output
 from boneage.prediction.asking import STATEMENT, Ensemble, Reading
 
+PAGE_STYLE = STYLE | {
+    "figure.constrained_layout.use": False,
+    # a file's name may have two dollar signs
+    "text.parse_math": False,
+}
 A4_INCHES = (8.27, 11.69)
 OUTLINE_RGB = (255, 214, 0)
 RADIOGRAPH_PX = 900
@@ -32,13 +37,13 @@ LINE = 1.35
 
 def write(path: Path, reading: Reading, ensemble: Ensemble) -> None:
     """Write the page, as PNG or PDF by the suffix."""
-    with matplotlib.rc_context(STYLE | {"figure.constrained_layout.use": False}):
+    with matplotlib.rc_context(PAGE_STYLE):
         save(draw(reading, ensemble), path)
 
 
 def picture(reading: Reading, ensemble: Ensemble) -> np.ndarray:
     """The page as (row, column, 3) uint8, RGB."""
-    with matplotlib.rc_context(STYLE | {"figure.constrained_layout.use": False}):
+    with matplotlib.rc_context(PAGE_STYLE):
         canvas = FigureCanvasAgg(draw(reading, ensemble))
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()

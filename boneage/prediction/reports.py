@@ -37,12 +37,12 @@ class OutputSettings:
         if self.report is not None and self.report.is_file():
             raise InputError(f"--report {self.report}: a file; name a folder")
 
-    def check_kept(self, read: Sequence[Path]) -> None:
+    def check_kept(self, named: Sequence[Path], read: Sequence[Path]) -> None:
         """Raise InputError where something that is read would be written over.
 
-        read: radiographs, folders, CSV files.
+        named: radiographs, folders, CSV files. read: the radiographs in them.
         """
-        kept = {path.resolve() for path in read}
+        kept = {path.resolve() for path in (*named, *read)}
         for flag, path in (("--csv", self.csv), ("--json", self.json)):
             if path is not None and path.resolve() in kept:
                 raise InputError(f"{flag} {path}: is read; name another file")
@@ -51,7 +51,7 @@ class OutputSettings:
         if self.report is None or self.report_format != "png":
             return
         # pages there would be read as radiographs the next time
-        folders = kept | {path.parent.resolve() for path in read if not path.is_dir()}
+        folders = kept | {path.parent.resolve() for path in read}
         if self.report.resolve() in folders:
             raise InputError(
                 f"--report {self.report}: radiographs are read there; name another "

@@ -147,6 +147,13 @@ def check_unchanged(
         "weights_hash": file_hash(settings.weights),
         "origin": origin.facts(),
     }
+    # of pictures, only where both know it, and something is left to train
+    pictures = {config.get("pictures_hash"), parts.pictures_hash} - {None}
+    if len(pictures) > 1 and not run.predictions.exists():
+        raise InputError(
+            f"{run.folder}: trained on other pictures of these hands; name another run "
+            "with --run, or remove this one"
+        )
     before = NEW | config["settings"] | {name: config.get(name) for name in facts}
     now = asdict(settings) | facts
     for name, value in now.items():

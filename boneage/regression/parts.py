@@ -35,14 +35,6 @@ class Hands:
         """Keep the hands where `chosen`, (n,) bool, holds; or at places, int."""
         return Hands(self.packed, self.rows[chosen], self.cohort.select(chosen))
 
-    @property
-    def contents(self) -> list[str]:
-        """A word a hand, another one for another picture; empty where unknown."""
-        hashes = self.packed.image_hashes
-        if hashes is None:
-            return [""] * len(self)
-        return [f",{content}" for content in hashes[self.rows]]
-
     def image(self, index: int, size: int) -> np.ndarray:
         """One hand, (size, size) uint8."""
         return radiographs.resize(
@@ -120,13 +112,20 @@ class Parts:
 
     @property
     def hands_hash(self) -> str:
-        """Names the hands of each part: of one sex, only those packed, as they are."""
-        ids, names = [], []
-        for name in cohorts.PARTS:
-            hands: Hands = getattr(self, name)
-            ids += hands.cohort.ids.tolist()
-            names += [f"{name}{content}" for content in hands.contents]
-        return cohorts.split_hash(np.array(ids), np.array(names))
+        """Names the hands of each part: of one sex, and only those that are packed."""
+        parts = {name: getattr(self, name).cohort.ids for name in cohorts.PARTS}
+        names = np.repeat(list(parts), [len(ids) for ids in parts.values()])
+        return cohorts.split_hash(np.concatenate(list(parts.values())), names)
+
+    @property
+    def pictures_hash(self) -> str | None:
+        """Names their pictures; None where the packed file does not say."""
+        hashes = self.train.packed.image_hashes
+        if hashes is None:
+            return None
+        hands = [getattr(self, name) for name in cohorts.PARTS]
+        ids = np.concatenate([part.cohort.ids for part in hands])
+        return cohorts.split_hash(ids, hashes[np.concatenate([p.rows for p in hands])])
 
     @classmethod
     def read(cls, layout: Layout, settings: RegressionSettings) -> "Parts":

@@ -269,6 +269,7 @@ class Training:
                 "training_hands": len(self.ages),
                 "split_hash": self.parts.split_hash,
                 "hands_hash": self.parts.hands_hash,
+                "pictures_hash": self.parts.pictures_hash,
                 "weights": settings.weights,
                 "weights_hash": runs.file_hash(settings.weights),
                 "origin": self.origin.facts(),

@@ -115,12 +115,13 @@ def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, P
 def mask_of_person(layout: Layout, radiograph_id: int) -> Path | None:
     """The mask that a person drew, or None; the one that the committee trains on.
 
-    Of two the later one: somebody drew it again.
+    Of two that in gt/new: it was drawn again.
     """
-    folders = (layout.annotated, layout.new)
-    paths = [folder / f"{radiograph_id}_bin.png" for folder in folders]
-    drawn = [path for path in paths if path.exists()]
-    return max(drawn, key=lambda path: path.stat().st_mtime_ns, default=None)
+    for folder in (layout.new, layout.annotated):
+        path = folder / f"{radiograph_id}_bin.png"
+        if path.exists():
+            return path
+    return None
 
 
 def pack_annotated(
@@ -163,7 +164,8 @@ def pack_annotated(
             raise InputError(f"{layout.annotated}: no usable pair ({reason})")
         added = writer.file["id"][: writer.rows].tolist()
     taken = take_in_new(layout)
-    return TakenIn(added + taken.added, set_aside + taken.set_aside, taken.waiting)
+    ids = sorted({*added, *taken.added})
+    return TakenIn(ids, set_aside + taken.set_aside, taken.waiting)
 
 
 def take_in_new(layout: Layout) -> TakenIn:
@@ -187,8 +189,7 @@ def take_in_new(layout: Layout) -> TakenIn:
         finished = [
             i
             for i in sorted(pairs)
-            if mask_of_person(layout, i) == pairs[i][1]
-            and hashes.get(i) != _hash(pairs[i][1])
+            if pairs[i][1].exists() and hashes.get(i) != _hash(pairs[i][1])
         ]
         waiting = [
             i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()
@@ -205,7 +206,9 @@ def take_in_new(layout: Layout) -> TakenIn:
             hdf5.append(layout.annotated_h5, images, masks, added, drawn, flagged)
     waiting += [i for i in finished if pairs[i] in bad]
     set_aside += [entry for entry in ignored if entry is not None]
-    return TakenIn(added, set_aside, sorted(waiting))
+    # those of a file without hashes were in it before
+    new = added if packed.mask_hashes is not None else sorted({*added} - known)
+    return TakenIn(new, set_aside, sorted(waiting))
 
 
 def _flagged(layout: Layout, pair: tuple[Path, Path]) -> SetAside | None:

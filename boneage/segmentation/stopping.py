@@ -34,11 +34,13 @@ def advice(layout: Layout) -> str:
     facts = read_json(state, "step2_interactive_segmentation.py")
     rows = facts.get("history", [])
     # doubts by one measure are no fractions of those by another
-    latest = rows[-1].get("measure") if rows else None
-    alike = itertools.takewhile(lambda row: row.get("measure") == latest, rows[::-1])
+    measure = facts.get("settings", {}).get("measure")
+    measures = [row.get("measure", measure) for row in rows]
+    count = len(list(itertools.takewhile(measures[-1:].__contains__, measures[::-1])))
+    alike = rows[len(rows) - count :]
     doubts = [row["pool_score"] for row in alike if row.get("pool_score") is not None]
     answers = proposals_against_answers(layout, facts.get("began", ""))
-    return in_words(answers, doubts[::-1])
+    return in_words(answers, doubts)
 
 
 def in_words(answers: dict[int, list[float]], doubts: list[float]) -> str:
