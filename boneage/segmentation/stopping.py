@@ -7,7 +7,6 @@ Source: Vlachos, A stopping criterion for active learning, Computer Speech & Lan
 2008, for the pool; the answers are the evidence that he lacks.
 """
 
-import itertools
 from collections import defaultdict
 
 import numpy as np
@@ -33,12 +32,16 @@ def advice(layout: Layout) -> str:
         return ""
     facts = read_json(state, "step2_interactive_segmentation.py")
     rows = facts.get("history", [])
-    # doubts by one measure are no fractions of those by another
-    measure = facts.get("settings", {}).get("measure")
-    measures = [row.get("measure", measure) for row in rows]
-    count = len(list(itertools.takewhile(measures[-1:].__contains__, measures[::-1])))
-    alike = rows[len(rows) - count :]
-    doubts = [row["pool_score"] for row in alike if row.get("pool_score") is not None]
+    # rows of before they named the measure had that of the settings
+    usual = facts.get("settings", {}).get("measure")
+    measures = [row.get("measure", usual) for row in rows]
+    doubts: list[float] = []
+    for row, measure in zip(reversed(rows), reversed(measures), strict=True):
+        # doubts by one measure are no fractions of those by another
+        if measure != measures[-1]:
+            break
+        if row.get("pool_score") is not None:
+            doubts.insert(0, row["pool_score"])
     answers = proposals_against_answers(layout, facts.get("began", ""))
     return in_words(answers, doubts)
 
