@@ -301,7 +301,7 @@ def test_broken_network_is_set_aside_with_its_reason(with_hands, monkeypatch, ca
     broken.model.write_bytes(broken.model.read_bytes()[:2000])
     explain(with_hands, limit=2)
     assert len(overlays(good)) == 2
-    assert f"set aside: {broken.model}: not a readable" in capsys.readouterr().out
+    assert f"set aside: a: {broken.model}: not a readable" in capsys.readouterr().out
 
 
 def test_every_finished_run_gets_a_gallery(with_hands, monkeypatch):

@@ -271,6 +271,17 @@ def test_hands_that_were_added_between_stages_are_refused(copy):
         transfer.train_paced(copy, PacedSettings(**OPTIONS))
 
 
+def test_other_pictures_between_stages_are_refused(copy):
+    shutil.rmtree(stages(copy)["all"].folder)
+    packed = hdf5.read(copy.hands_h5, "")
+    images = 255 - packed.images
+    with hdf5.create(copy.hands_h5, 40, 32, packed.preprocessing) as writer:
+        for i, image in zip(packed.ids, images, strict=True):
+            writer.add(i, image)
+    with pytest.raises(InputError, match="one: begun on other pictures"):
+        transfer.train_paced(copy, PacedSettings(**OPTIONS))
+
+
 def test_other_weights_under_the_same_name_are_refused(ready, tmp_path):
     kept = tmp_path / "kept.keras"
     settings = PacedSettings(**OPTIONS | {"schedule": {"head": 0.1}})

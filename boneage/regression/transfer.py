@@ -59,6 +59,12 @@ def _keep_plan(path: Path, settings: PacedSettings, parts: Parts) -> None:
         write_json(path, plan)
         return
     before = read_json(path, PACED_BY)
+    for name, now in plan.items():
+        if list(before.get(name, {}).items()) != list(now.items()):
+            raise InputError(
+                f"{path.parent}: planned with {name} {before.get(name)}, now {now}; "
+                "name another run with --run, or remove this one"
+            )
     begun = [Run(folder) for folder in path.parent.glob("stage_*")]
     configs = [run.read_config() for run in begun if run.config.exists()]
     pictures = {config.get("pictures_hash") for config in configs}
@@ -67,12 +73,6 @@ def _keep_plan(path: Path, settings: PacedSettings, parts: Parts) -> None:
             f"{path.parent}: begun on other pictures of these hands; name another run "
             "with --run, or remove this one"
         )
-    for name, now in plan.items():
-        if list(before.get(name, {}).items()) != list(now.items()):
-            raise InputError(
-                f"{path.parent}: planned with {name} {before.get(name)}, now {now}; "
-                "name another run with --run, or remove this one"
-            )
 
 
 def train_conventional(
