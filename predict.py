@@ -70,7 +70,7 @@ def main(options: Options) -> None:
     models = find_models(options.layout, options.runs)
     ensemble = asking.Ensemble(models, options.runs, options.views, options.coverage)
     if models.models != options.models:
-        cli.summary(f"{options.models}: no committee with a finished run")
+        cli.summary(f"{options.models}: nothing trained there; asked are those shipped")
     cli.summary(
         f"models in {models.models}",
         *ensemble.notes,

@@ -42,14 +42,14 @@ class Options(cli.ImagePaths):
     """Do images again that exist."""
 
 
-OF_PHANTOMS = ("count", "annotated", "size_px", "seed")
-OF_FOLDERS = ("from", "csv", "official_test")
+FLAGS = {"phantom": ("count", "annotated", "size_px", "seed")}
+FLAGS["folder"] = ("from", "csv", "official_test")
 
 
 def main(options: Options) -> None:
     """Write the cohort in the form that all other steps read."""
-    others = OF_PHANTOMS if options.source == "folder" else OF_FOLDERS
-    cli.refuse(others, f"of no use with --source {options.source}")
+    other = "folder" if options.source == "phantom" else "phantom"
+    cli.refuse(FLAGS[other], f"only with --source {other}")
     with alone(options.layout.radiographs):
         prepare(options)
 

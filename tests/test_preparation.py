@@ -181,8 +181,11 @@ def test_what_is_left_out_and_ages_in_years_are_said(layout, folder, capsys):
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--from", "x"], "--from: of no use with --source phantom"),
-        (["--source", "folder", "--size-px", "512"], "--size-px: of no use with"),
+        (["--from", "x"], "--from: only with --source folder"),
+        (
+            ["--source", "folder", "--size-px", "512"],
+            "--size-px: only with --source phantom",
+        ),
     ],
 )
 def test_flags_of_the_other_source_are_refused(layout, monkeypatch, capsys, flags, why):
