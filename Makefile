@@ -20,7 +20,7 @@ setup: .venv/installed  ## the environment alone, in .venv
 demo: .venv/installed  ## the whole pipeline on 300 simulated radiographs, into demo/
 	PYTHON=$(VENV)/python ./demo.sh
 
-test: .venv/installed  ## the fast tests, about ten minutes
+test: .venv/installed  ## the fast tests, ten to fifteen minutes
 	$(VENV)/python -m pytest
 
 test-slow: .venv/installed  ## the long tests: every backbone, several devices
