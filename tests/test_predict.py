@@ -113,6 +113,13 @@ def predict(layout, *paths, **options):
     )
 
 
+def to_ship(layout, names, out, **more):
+    """Options of ship.py for runs of these names or folders."""
+    facts = {"training_data": "noise", "terms": "none"} | more
+    options = script("ship").Options
+    return options(layout.data, layout.models, runs=tuple(names), out=out, **facts)
+
+
 def exit_code(*arguments) -> int:
     module = script("predict")
     with pytest.raises(SystemExit) as caught:
@@ -419,13 +426,8 @@ def test_runs_of_one_name_are_told_apart(trained, layout, tmp_path):
     found, _ = readers.find_readers(layout, both, 1)
     assert [each.name for each in found["male"].candidates] == both
     ship = script("ship")
-    options = ship.Options(
-        trained.data,
-        layout.models,
-        runs=tuple(both),
-        training_data="noise",
-        terms="none",
-        out=tmp_path / "out",
+    options = to_ship(
+        Layout(trained.data, layout.models), tuple(both), tmp_path / "out"
     )
     with pytest.raises(InputError, match="two of one name, tiny_0, tiny_0"):
         ship.main(options)
@@ -436,15 +438,7 @@ def test_shipping_that_is_interrupted_leaves_no_predictions_of_another_network(
     trained, layout, tmp_path, tiny_backbone, monkeypatch
 ):
     ship = script("ship")
-    options = ship.Options(
-        trained.data,
-        trained.models,
-        runs=("tiny_0",),
-        training_data="noise",
-        terms="none",
-        out=layout.models,
-        views=1,
-    )
+    options = to_ship(trained, ("tiny_0",), layout.models, views=1)
     ship.main(options)
     monkeypatch.setattr(runs, "predict", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -607,17 +601,7 @@ def test_importing_it_is_instant():
 
 def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbone):
     ship = script("ship")
-    ship.main(
-        ship.Options(
-            trained.data,
-            trained.models,
-            runs=BOTH,
-            training_data="noise",
-            terms="none",
-            out=layout.models,
-            views=3,
-        )
-    )
+    ship.main(to_ship(trained, BOTH, layout.models, views=3))
     said = capsys.readouterr().out
     assert f"wrote {layout.models}" in said
     for seed in (0, 1):
@@ -652,17 +636,7 @@ def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
     config["settings"] |= {"weights": config["weights"], "mirrored_share": 0.0}
     write_json(run.config, config)
     ship = script("ship")
-    ship.main(
-        ship.Options(
-            again.data,
-            again.models,
-            runs=("tiny_0",),
-            training_data="noise",
-            terms="none",
-            out=layout.models,
-            views=3,
-        )
-    )
+    ship.main(to_ship(again, ("tiny_0",), layout.models, views=3))
     shipped = Run(layout.regression / "tiny_0")
     assert str(tmp_path) not in shipped.config.read_text()
     assert shipped.read_config()["weights"] == "weights.keras"
@@ -734,29 +708,13 @@ def test_what_ship_needs(trained, layout, options, why):
 def test_models_are_not_shipped_over_themselves(trained):
     ship = script("ship")
     with pytest.raises(InputError, match="holds the models that are to be packed"):
-        ship.main(
-            ship.Options(
-                trained.data,
-                trained.models,
-                runs=("tiny_0",),
-                training_data="noise",
-                terms="none",
-                out=trained.models,
-            )
-        )
+        ship.main(to_ship(trained, ("tiny_0",), trained.models))
 
 
 def test_a_run_is_not_shipped_over_itself(trained, layout):
     copy_runs(trained, layout)
     ship = script("ship")
-    options = ship.Options(
-        trained.data,
-        trained.models,
-        runs=(str(layout.regression / "tiny_0"),),
-        training_data="noise",
-        terms="none",
-        out=layout.models,
-    )
+    options = to_ship(trained, (str(layout.regression / "tiny_0"),), layout.models)
     with pytest.raises(InputError, match="holds the models that are to be packed"):
         ship.main(options)
     assert Run(layout.regression / "tiny_0").predictions.exists()

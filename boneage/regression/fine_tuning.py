@@ -147,9 +147,8 @@ def check_unchanged(
         "weights_hash": file_hash(settings.weights),
         "origin": origin.facts(),
     }
-    # of pictures, only where both know it, and something is left to train
-    pictures = {config.get("pictures_hash"), parts.pictures_hash} - {None}
-    if len(pictures) > 1 and not run.predictions.exists():
+    # a finished run is left as it is
+    if parts.has_other_pictures(config) and not run.predictions.exists():
         raise InputError(
             f"{run.folder}: trained on other pictures of these hands; name another run "
             "with --run, or remove this one"

@@ -127,6 +127,10 @@ class Parts:
         ids = np.concatenate([part.cohort.ids for part in hands])
         return cohorts.split_hash(ids, hashes[np.concatenate([p.rows for p in hands])])
 
+    def has_other_pictures(self, config: dict) -> bool:
+        """Whether a run with this config.json saw others, as far as both say."""
+        return len({config.get("pictures_hash"), self.pictures_hash} - {None}) > 1
+
     @classmethod
     def read(cls, layout: Layout, settings: RegressionSettings) -> "Parts":
         """Read the packed hands and the split.

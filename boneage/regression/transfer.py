@@ -67,8 +67,7 @@ def _keep_plan(path: Path, settings: PacedSettings, parts: Parts) -> None:
             )
     begun = [Run(folder) for folder in path.parent.glob("stage_*")]
     configs = [run.read_config() for run in begun if run.config.exists()]
-    pictures = {config.get("pictures_hash") for config in configs}
-    if len({*pictures, parts.pictures_hash} - {None}) > 1:
+    if any(parts.has_other_pictures(config) for config in configs):
         raise InputError(
             f"{path.parent}: begun on other pictures of these hands; name another run "
             "with --run, or remove this one"
