@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from conftest import ANNOTATED, PHANTOMS, call, quick_networks
+from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 from boneage import hdf5, radiographs
 from boneage.files import InputError

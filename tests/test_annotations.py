@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import ANNOTATED, PHANTOMS, call
+from tests.conftest import ANNOTATED, PHANTOMS, call
 
 from boneage import hdf5, radiographs
 from boneage.files import InputError

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, pack_hands
+from tests.conftest import REPOSITORY, pack_hands
 
 from boneage.files import InputError
 from boneage.layout import Layout
@@ -25,7 +25,7 @@ TRAIN = f"""
 import sys
 sys.path.insert(0, "tests")
 import pathlib
-from conftest import call, tiny_build
+from tests.conftest import call, tiny_build
 from boneage.files import InputError
 from boneage.layout import Layout
 from boneage.regression import backbones

@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import sys
 
-import bad_input
+from tests import bad_input
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from bad_input import IMAGES, TABLES
-from conftest import call
+from tests.bad_input import IMAGES, TABLES
+from tests.conftest import call
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import pack_hands
+from tests.conftest import pack_hands
 
 from boneage import cohort as cohorts
 from boneage import hdf5

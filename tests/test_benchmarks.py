@@ -8,7 +8,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from tests.conftest import REPOSITORY
 
 from benchmarks import packed, precision, sameness
 from benchmarks.timing import LEAST, MOST, Goal, Row, medians

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from conftest import REPOSITORY
+from tests.conftest import REPOSITORY
 
 from boneage import cli
 from boneage.files import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from tests.conftest import REPOSITORY
 
 from boneage import parallel, phantom, radiographs
 from boneage.files import InputError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_cohort
+from tests.conftest import make_cohort
 from hypothesis import given
 from hypothesis import strategies as st
 

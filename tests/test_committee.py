@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import quick_networks
+from tests.conftest import quick_networks
 
 from boneage.files import InputError
 from boneage.segmentation import committee as committees

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import tiny_build
+from tests.conftest import tiny_build
 
 from boneage.explanation import faithfulness
 

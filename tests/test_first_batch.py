@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import ANNOTATED, call, quick_networks
+from tests.conftest import ANNOTATED, call, quick_networks
 
 from boneage import hdf5, radiographs
 from boneage.files import InputError

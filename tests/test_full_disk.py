@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import pack_hands, quick_networks, script, with_tiny_backbone
+from tests.conftest import pack_hands, quick_networks, script, with_tiny_backbone
 from test_step5_step6 import ERRORS, finish
 
 from boneage import cli, files

@@ -5,7 +5,7 @@ import os
 import cv2
 import numpy as np
 import pytest
-from conftest import call
+from tests.conftest import call
 
 from boneage import hdf5, phantom, radiographs
 from boneage.files import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
-from conftest import REPOSITORY
+from tests.conftest import REPOSITORY
 
 from boneage.layout import Layout
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import quick_networks
+from tests.conftest import quick_networks
 
 from benchmarks import active_learning, committees, learning_curves
 from boneage import hdf5

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import call
+from tests.conftest import call
 
 from benchmarks import map_truth
 from boneage import radiographs

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
+from tests.conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
 from test_annotator import fetch
 from test_radiographs import write_dicom
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import bad_input
+from tests import bad_input
 import numpy as np
 import pytest
 from test_radiographs import write_dicom

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import ANNOTATED, PHANTOMS, call, script
+from tests.conftest import ANNOTATED, PHANTOMS, call, script
 from test_radiographs import write_dicom
 
 from boneage import cli, preparation, radiographs

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import call
+from tests.conftest import call
 
 from boneage.files import InputError, alone, write_json
 from boneage.regression import differences, rivals, transfer_runs

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ANNOTATED, PHANTOMS, call, quick_networks
+from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 from boneage import radiographs
 from boneage.files import InputError

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, call, pack_hands, with_tiny_backbone
+from tests.conftest import REPOSITORY, call, pack_hands, with_tiny_backbone
 
 from boneage import cli, files, hdf5
 from boneage import cohort as cohorts
@@ -403,7 +403,7 @@ TWO_DEVICES = """
 import functools, pathlib, sys
 sys.path.insert(0, "tests")
 import keras, numpy as np, tensorflow as tf
-from conftest import pack_hands, tiny_build
+from tests.conftest import pack_hands, tiny_build
 from boneage import files
 from boneage.explanation.activation_maps import read_panel
 from boneage.explanation.recorder import PanelRecorder
@@ -562,7 +562,7 @@ DETERMINISTIC = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import call, with_tiny_backbone
+from tests.conftest import call, with_tiny_backbone
 from boneage.layout import Layout
 layout = Layout(Path(sys.argv[2]), Path(sys.argv[2]))
 with with_tiny_backbone():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import call, pack_hands, with_tiny_backbone
+from tests.conftest import call, pack_hands, with_tiny_backbone
 
 from boneage import hdf5
 from boneage.files import InputError

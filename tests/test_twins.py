@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import call
+from tests.conftest import call
 
 from boneage import cohort as cohorts
 from boneage import phantom, radiographs, twins

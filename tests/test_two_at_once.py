@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import call, pack_hands, script
+from tests.conftest import call, pack_hands, script
 
 from boneage import files, hdf5, radiographs
 from boneage.files import InputError

@@ -1,0 +1,1 @@
+"""What to ask a person to annotate, and when to stop."""

@@ -1,0 +1,1 @@
+"""The browser tool for drawing masks."""

@@ -1,0 +1,1 @@
+"""Metrics with intervals, comparisons of runs, and their figures."""

@@ -1,0 +1,1 @@
+"""Reading and writing files: images, DICOM, HDF5, networks, locks."""

@@ -1,0 +1,1 @@
+"""Simulated hand radiographs of known bone age."""

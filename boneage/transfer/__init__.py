@@ -1,0 +1,1 @@
+"""Paced and conventional transfer learning."""

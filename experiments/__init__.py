@@ -1,0 +1,1 @@
+"""Experiments: questions of science, each answered by one command."""
