@@ -21,11 +21,11 @@ from typing import ClassVar, Literal
 import tyro
 
 from boneage import cli
-from boneage.files import InputError
-from boneage.prediction import asking, inputs, output, reports
-from boneage.prediction.readers import find_models
-from boneage.prediction.reports import OutputSettings
-from boneage.segmentation.settings import PageSettings
+from boneage.active_learning.settings import PageSettings
+from boneage.io.files import InputError
+from boneage.prediction import batch, formats, inputs, predictor
+from boneage.prediction.batch import OutputSettings
+from boneage.prediction.model_selection import find_models
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Question:
     runs: tuple[str, ...] = ()
     """Runs to ask, by name or folder, after the radiographs; default: up to three of
     one split, the best and those nearly as good."""
-    views: int = asking.VIEWS
+    views: int = predictor.VIEWS
     """Of each hand, mirrored, turned, zoomed: averaged; 1 for the hand as it is."""
-    coverage: float = asking.COVERAGE
+    coverage: float = predictor.COVERAGE
     """Share of the true bone ages that intervals hold."""
     serve: bool = False
     """Serve a page and an API in place of reading files."""
@@ -68,22 +68,22 @@ def main(options: Options) -> None:
     read = [*(each.path for each in asked), *(each.item for each in set_aside)]
     options.check_kept(options.radiographs, read)
     models = find_models(options.layout, options.runs)
-    ensemble = asking.Ensemble(models, options.runs, options.views, options.coverage)
+    ensemble = predictor.Ensemble(models, options.runs, options.views, options.coverage)
     if models.models != options.models:
         cli.summary(f"{options.models}: nothing trained there; asked are those shipped")
     cli.summary(
         f"models in {models.models}",
         *ensemble.notes,
-        *output.how_good(ensemble),
+        *formats.how_good(ensemble),
     )
     if options.serve or asked:
         ensemble.load()
     if options.serve:
-        from boneage.prediction import serving
+        from boneage.prediction import web_app
 
-        serving.serve(ensemble, options)
+        web_app.serve(ensemble, options)
         return
-    reports.write_all(ensemble, asked, set_aside, options)
+    batch.write_all(ensemble, asked, set_aside, options)
 
 
 if __name__ == "__main__":

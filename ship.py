@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from boneage import cli
-from boneage.files import InputError
-from boneage.prediction import asking, views
-from boneage.prediction.readers import named_runs
+from boneage.io.files import InputError
+from boneage.prediction import predictor, test_time_augmentation
+from boneage.prediction.model_selection import named_runs
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Options(cli.Paths):
     """What they are known to fail on, for the model card."""
     out: Path | None = None
     """Folder to write; default: pretrained in the models' folder."""
-    views: int = asking.VIEWS
+    test_time_augmentation: int = predictor.VIEWS
     """Of each hand, for predict.py's intervals with as many; 1 for none."""
 
 
@@ -49,14 +49,14 @@ def main(options: Options) -> None:
     if absent:
         flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in absent)
         raise InputError(f"{flags}: needed")
-    views.check(options.views)
+    test_time_augmentation.check(options.views)
     out = options.out or layout.pretrained
 
     # Keras: seconds, once everything named is there
-    from boneage.prediction import shipping
+    from boneage.prediction import export
 
     chosen = named_runs(layout, options.runs)
-    shipped = shipping.ship(
+    shipped = export.ship(
         layout,
         chosen,
         out,
@@ -71,7 +71,7 @@ def main(options: Options) -> None:
             f"{one.change_months:.3f} months in 16 bits"
             for one in shipped
         ],
-        f"{shipping.size_mb(out):.1f} MB",
+        f"{export.size_mb(out):.1f} MB",
         wrote=out,
     )
 

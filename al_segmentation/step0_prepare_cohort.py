@@ -14,8 +14,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from boneage import cli, parallel, preparation
-from boneage.files import InputError, alone
+from boneage import cli, parallel
+from boneage.cohort import importing
+from boneage.io.files import InputError, alone
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def main(options: Options) -> None:
 def prepare(options: Options) -> None:
     """Simulate or import, whatever else is not there yet."""
     if options.source == "phantom":
-        cohort, set_aside = preparation.simulate_cohort(
+        cohort, set_aside = importing.simulate_cohort(
             options.layout,
             options.count,
             options.annotated,
@@ -69,7 +70,7 @@ def prepare(options: Options) -> None:
     elif options.from_ is None:
         raise InputError("--source folder needs --from DIR, the folder to import")
     else:
-        cohort, set_aside = preparation.import_folder(
+        cohort, set_aside = importing.import_folder(
             options.layout,
             options.from_.absolute(),
             options.csv,

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import cv2
 
-from boneage import cli, parallel, radiographs
-from boneage.files import alone
+from boneage import cli, parallel
+from boneage.io import radiographs
+from boneage.io.files import alone
 from boneage.layout import Layout
-from boneage.segmentation import coarse, overlap, quality
+from boneage.segmentation import coarse, dice, mask_quality
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,16 @@ class Options(cli.ImagePaths):
 METHODS = {"otsu": coarse.coarse_mask, "published": coarse.published_coarse_mask}
 
 
-def segment(layout: Layout, method: str, radiograph_id: int) -> quality.MaskQuality:
+def segment(
+    layout: Layout, method: str, radiograph_id: int
+) -> mask_quality.MaskQuality:
     """Write the coarse mask and hand of one radiograph, and describe the mask."""
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
     mask = METHODS[method](radiograph)
     hand = cv2.bitwise_and(radiograph, radiograph, mask=mask)
     radiographs.write(layout.coarse_hand(radiograph_id), hand)
     radiographs.write(layout.coarse_mask(radiograph_id), mask)
-    return quality.assess(radiograph_id, method, mask)
+    return mask_quality.assess(radiograph_id, method, mask)
 
 
 def main(options: Options) -> None:
@@ -55,8 +58,8 @@ def main(options: Options) -> None:
 def segment_all(options: Options, ids: list[int]) -> None:
     """Write masks and the table of their quality."""
     layout = options.layout
-    known = overlap.known_masks(options.truth) if options.truth else None
-    table = quality.QualityTable(layout.coarse / "quality.csv", options.overwrite)
+    known = dice.known_masks(options.truth) if options.truth else None
+    table = mask_quality.QualityTable(layout.coarse / "quality.csv", options.overwrite)
     method = "published" if options.published else "otsu"
     todo = [
         i
@@ -74,7 +77,7 @@ def segment_all(options: Options, ids: list[int]) -> None:
     lines = parallel.report(set_aside)
     if known is not None:
         masks = {i: layout.coarse_mask(i) for i in ids}
-        lines += overlap.against_truth(masks, known)
+        lines += dice.against_truth(masks, known)
     cli.summary(
         *lines,
         f"{len(table.rows)} of {len(ids)} coarse masks, {len(set_aside)} set aside",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from boneage import cli, parallel
-from boneage.segmentation import annotations, unusable
+from boneage.active_learning import dataset, excluded
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ def main(options: Options) -> None:
     """Pack one pool."""
     layout = options.layout
     if options.pool == "new":
-        taken = annotations.take_in_new(layout)
+        taken = dataset.take_in_new(layout)
         written = layout.annotated_h5
     elif options.pool == "annotated":
-        taken = annotations.pack_annotated(
+        taken = dataset.pack_annotated(
             layout, options.size, options.clip_limit, options.workers
         )
         written = layout.annotated_h5
     else:
-        taken = annotations.pack_unannotated(
+        taken = dataset.pack_unannotated(
             layout, options.size, options.clip_limit, options.workers
         )
         written = layout.unannotated_h5
@@ -48,7 +48,7 @@ def main(options: Options) -> None:
     cli.summary(
         *parallel.report(taken.set_aside),
         *([waiting] if taken.waiting else []),
-        *unusable.report(layout),
+        *excluded.report(layout),
         f"{len(taken.added)} packed, {len(taken.set_aside)} set aside",
         wrote=written,
     )

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Literal
 
 from boneage import cli
-from boneage.files import InputError, alone
-from boneage.segmentation import annotations, first_batch
-from boneage.segmentation.oracle import FolderOracle, Oracle, SimulatedOracle
-from boneage.segmentation.settings import CommitteeSettings, PageSettings
+from boneage.active_learning import dataset, initial_batch
+from boneage.active_learning.oracle import FolderOracle, Oracle, SimulatedOracle
+from boneage.active_learning.settings import CommitteeSettings, PageSettings
+from boneage.io.files import InputError, alone
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def main(options: Options) -> None:
         raise InputError("--oracle simulated needs --truth DIR, the masks it looks at")
     options.check_page()
     if options.annotate_only:
-        from boneage.segmentation import annotator
+        from boneage.annotator import server
 
-        lines = annotator.annotate_waiting(layout, options)
+        lines = server.annotate_waiting(layout, options)
         cli.summary(*lines, wrote=layout.new)
         return
     with alone(layout.committee), contextlib.ExitStack() as served:
         oracle, askable = answering(options, served)
-        if not first_batch.is_needed(layout) or first_batch.ask(
+        if not initial_batch.is_needed(layout) or initial_batch.ask(
             layout, oracle, options.first, options.seed, askable
         ):
             learn(options, oracle, askable)
@@ -63,9 +63,9 @@ def answering(options: Options, served: contextlib.ExitStack) -> tuple:
         oracle = SimulatedOracle(options.layout, options.truth)
         return oracle, set(oracle.known)
     if options.oracle == "browser":
-        from boneage.segmentation import annotator
+        from boneage.annotator import server
 
-        oracle = annotator.BrowserOracle(options.layout, options, options.measure)
+        oracle = server.BrowserOracle(options.layout, options, options.measure)
         return served.enter_context(oracle), None
     return FolderOracle(options.layout), None
 
@@ -73,8 +73,8 @@ def answering(options: Options, served: contextlib.ExitStack) -> tuple:
 def learn(options: Options, oracle: Oracle, askable: set[int] | None) -> None:
     """Begin a committee's training, or go on with it."""
     # a missing file is named before Keras, which takes seconds to import
-    annotations.read_pools(options.layout)
-    from boneage.segmentation.active_learning import ActiveLearning
+    dataset.read_pools(options.layout)
+    from boneage.active_learning.loop import ActiveLearning
 
     settings = cli.part_of(options, CommitteeSettings)
     learning = ActiveLearning(options.layout, settings)

@@ -13,8 +13,9 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from boneage import checks, cli, cohort
-from boneage.files import replacing
+from boneage import cli
+from boneage.cohort import checks, table
+from boneage.io.files import replacing
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Options(cli.ImagePaths):
 def main(options: Options) -> int:
     """Print the table; 1 where something that has begun is incomplete."""
     layout = options.layout
-    ids = cohort.read(layout.train_csv).ids.tolist()
+    ids = table.read(layout.train_csv).ids.tolist()
     if layout.test_csv.exists():
-        ids = sorted({*ids, *cohort.read(layout.test_csv).ids.tolist()})
+        ids = sorted({*ids, *table.read(layout.test_csv).ids.tolist()})
     stages = checks.check_all(layout, ids, options.workers)
     for stage in stages:
         count = f"{stage.complete} of {stage.expected}" if stage.begun else "not begun"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage import cli, parallel
-from boneage.files import alone, at_least
-from boneage.segmentation import overlap, quality
+from boneage.io.files import alone, at_least
+from boneage.segmentation import dice, mask_quality
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,14 @@ def segment_all(options: Options, ids: list[int]) -> None:
     """Write masks and the table of their quality."""
     layout = options.layout
     at_least(1, batch_size=options.batch_size)
-    known = overlap.known_masks(options.truth) if options.truth else None
+    known = dice.known_masks(options.truth) if options.truth else None
 
-    from boneage.segmentation import annotations, inference
+    from boneage.active_learning import dataset
+    from boneage.segmentation import inference
 
-    table = quality.QualityTable(layout.segmentation / "quality.csv", options.overwrite)
+    table = mask_quality.QualityTable(
+        layout.segmentation / "quality.csv", options.overwrite
+    )
     todo = [
         i for i in ids if options.overwrite or not inference.is_done(layout, table, i)
     ]
@@ -56,11 +59,9 @@ def segment_all(options: Options, ids: list[int]) -> None:
     lines = parallel.report(set_aside)
     if known is not None:
         unseen = {
-            i: layout.mask(i)
-            for i in ids
-            if annotations.mask_of_person(layout, i) is None
+            i: layout.mask(i) for i in ids if dataset.mask_of_person(layout, i) is None
         }
-        lines += overlap.against_truth(unseen, known)
+        lines += dice.against_truth(unseen, known)
     cli.summary(
         *lines,
         f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside",

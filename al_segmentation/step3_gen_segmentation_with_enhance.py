@@ -13,13 +13,14 @@ interrupted --overwrite has left; the packed file is written anew when any hand 
 import functools
 from dataclasses import dataclass
 
-from boneage import cli, hdf5, parallel
-from boneage.files import InputError, alone, up_to_date
-from boneage.segmentation import hands
+from boneage import cli, parallel
+from boneage.io import hdf5
+from boneage.io.files import InputError, alone, up_to_date
+from boneage.segmentation import hand_images
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths, hands.Enhancement):
+class Options(cli.ImagePaths, hand_images.Enhancement):
     """How to enhance."""
 
     overwrite: bool = False
@@ -42,21 +43,21 @@ def enhance_all(options: Options) -> None:
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
     options.check()
-    hands.begin(layout, options.describe(), options.overwrite)
+    hand_images.begin(layout, options.describe(), options.overwrite)
     todo = [
         i
         for i in ids
         if options.overwrite
         or not up_to_date(layout.hand(i), layout.mask(i), layout.hands_facts)
     ]
-    how = cli.part_of(options, hands.Enhancement)
-    work = functools.partial(hands.enhance_file, layout, how)
+    how = cli.part_of(options, hand_images.Enhancement)
+    work = functools.partial(hand_images.enhance_file, layout, how)
     _, set_aside = parallel.map_images(work, todo, options.workers, "enhancing")
     for refused in set_aside:
         # it would stand for a mask that is no longer there
         layout.hand(refused.item).unlink(missing_ok=True)
-    if todo or not hands.is_packed(layout, ids):
-        set_aside += hands.pack(layout, ids, options.describe(), options.workers)
+    if todo or not hand_images.is_packed(layout, ids):
+        set_aside += hand_images.pack(layout, ids, options.describe(), options.workers)
     packed = len(hdf5.read(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.report(set_aside),

@@ -13,7 +13,7 @@ Interrupted, the same command goes on from the last checkpoint.
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression import fine_tuning
+from boneage.regression import training_runs
 from boneage.regression.settings import TrainingSettings, only
 
 
@@ -30,10 +30,10 @@ def main(options: Options) -> None:
     settings = TrainingSettings(**only(TrainingSettings, options))
     if options.like:
         flags = cli.flags_given()
-        settings = fine_tuning.like(options.layout, settings, options.like, flags)
-    run = fine_tuning.train_run(options.layout, settings)
+        settings = training_runs.like(options.layout, settings, options.like, flags)
+    run = training_runs.train_run(options.layout, settings)
     wrote = run.folder if settings.index == 0 else None
-    cli.summary(*fine_tuning.closing(run, settings), wrote=wrote)
+    cli.summary(*training_runs.closing(run, settings), wrote=wrote)
 
 
 if __name__ == "__main__":

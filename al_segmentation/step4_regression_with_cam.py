@@ -10,8 +10,8 @@ Writes  the same, and models/regression/<run>/cam_history.h5: the maps of a fixe
 from dataclasses import dataclass, replace
 
 from boneage import cli
-from boneage.files import at_least
-from boneage.regression import fine_tuning
+from boneage.io.files import at_least
+from boneage.regression import training_runs
 from boneage.regression.settings import TrainingSettings, only
 
 
@@ -30,20 +30,20 @@ def main(options: Options) -> None:
     at_least(1, panel=options.panel)
 
     def record(run, hands):  # called when training begins, with Keras imported
-        from boneage.explanation.recorder import PanelRecorder
+        from boneage.explanation.panel import PanelRecorder
 
         return PanelRecorder(run, hands, options.panel)
 
     settings = TrainingSettings(**only(TrainingSettings, options))
     if options.like:
         flags = cli.flags_given()
-        settings = fine_tuning.like(options.layout, settings, options.like, flags)
+        settings = training_runs.like(options.layout, settings, options.like, flags)
     else:
         # a run of its own: the other script's has no panel
         settings = replace(settings, run=options.run or f"{settings.run_name}_cam")
-    run = fine_tuning.train_run(options.layout, settings, record)
+    run = training_runs.train_run(options.layout, settings, record)
     wrote = run.folder if settings.index == 0 else None
-    cli.summary(*fine_tuning.closing(run, settings), wrote=wrote)
+    cli.summary(*training_runs.closing(run, settings), wrote=wrote)
 
 
 if __name__ == "__main__":

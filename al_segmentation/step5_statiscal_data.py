@@ -12,8 +12,9 @@ Writes  models/statistics/: table.csv (a row a run, group and metric), table.md,
 from dataclasses import dataclass
 
 from boneage import cli, parallel
-from boneage.files import alone, replacing
-from boneage.regression import comparison, runs
+from boneage.evaluation import comparison
+from boneage.io.files import alone, replacing
+from boneage.regression import run_folder
 from boneage.regression.settings import BootstrapSettings
 
 
@@ -31,7 +32,7 @@ def main(options: Options) -> None:
 def compare(options: Options) -> None:
     """Write tables and figures."""
     options.check()
-    finished = runs.finished(options.layout.regression)
+    finished = run_folder.finished(options.layout.regression)
     answers, set_aside = comparison.read_all(finished)
     notes = parallel.report(set_aside)
     notes += [flag for one in answers for flag in one.flags()]
@@ -48,7 +49,7 @@ def compare(options: Options) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from boneage.explanation import figures
+    from boneage.evaluation import figures
 
     folder = options.layout.statistics
     tables = []

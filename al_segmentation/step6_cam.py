@@ -13,10 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from boneage import cli, hdf5, parallel
-from boneage.files import InputError, at_least
-from boneage.regression import runs
-from boneage.regression.parts import HANDS_BY
+from boneage import cli, parallel
+from boneage.io import hdf5
+from boneage.io.files import InputError, at_least
+from boneage.regression import run_folder
+from boneage.regression.dataset import HANDS_BY
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Options(cli.ImagePaths):
 def main(options: Options) -> None:
     """Write the gallery of each run."""
     at_least(1, batch_size=options.batch_size, limit=options.limit)
-    found = runs.finished(options.layout.regression)
+    found = run_folder.finished(options.layout.regression)
     wanted = [run for run in found if options.run in (None, run.name)]
     if not wanted:
         raise InputError(
@@ -48,23 +49,23 @@ def main(options: Options) -> None:
     hands = hdf5.read(options.layout.hands_h5, HANDS_BY)
 
     # Keras and Matplotlib: seconds, once everything named is there
-    from boneage.explanation import report
+    from boneage.explanation import gallery
 
-    def explain(run: runs.Run) -> None:
+    def explain(run: run_folder.Run) -> None:
         ids = choose(run, options)
-        notes = report.write_run(run, hands, ids, options.batch_size, options.workers)
+        notes = gallery.write_run(run, hands, ids, options.batch_size, options.workers)
         cli.summary(f"{run.name}: {len(ids)} hands", *notes, wrote=run.cam)
 
     cli.summary(*parallel.report(parallel.one_by_one(explain, wanted)))
 
 
-def choose(run: runs.Run, options: Options) -> np.ndarray:
+def choose(run: run_folder.Run, options: Options) -> np.ndarray:
     """Ids to show, (hand,) int64.
 
     Raises:
         InputError: the run has predicted nothing of the part.
     """
-    from boneage.regression import agreement
+    from boneage.evaluation import metrics
 
     if options.ids:
         return np.unique(options.ids)
@@ -75,7 +76,7 @@ def choose(run: runs.Run, options: Options) -> np.ndarray:
             f"{options.limit}: nothing to show"
         )
     errors = (rows.predicted_months - rows.bone_age_months).to_numpy()
-    return rows.id.to_numpy()[agreement.spanning(errors, options.limit)]
+    return rows.id.to_numpy()[metrics.spanning(errors, options.limit)]
 
 
 if __name__ == "__main__":

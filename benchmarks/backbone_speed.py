@@ -3,9 +3,9 @@
 import functools
 import math
 
-from benchmarks import packed, pytorch_script
+from benchmarks import noise_hands, pytorch_script
 from benchmarks.timing import LEAST, Goal, Row, Size, medians
-from boneage.regression import regressor
+from boneage.regression import network
 from boneage.regression.backbones import BACKBONES
 from boneage.regression.batches import TrainingBatches
 
@@ -20,10 +20,10 @@ def compare(size: Size) -> list[Row]:
 def one(backbone: str, size: Size) -> Row:
     """Seconds a hand of one backbone."""
     side, count = size.of(299, 75), size.of(6, 1) * BATCH
-    with packed.hands(count, count) as hands:
-        model = regressor.build(backbone, side, "none", sex_input=True)
+    with noise_hands.hands(count, count) as hands:
+        model = network.build(backbone, side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
-        feed = functools.partial(regressor.inputs, model)
+        feed = functools.partial(network.inputs, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)
         batch = batches[0]
         ours_and_floor = [

@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
-from benchmarks import packed
+from benchmarks import noise_hands
 from benchmarks.timing import MOST, Goal, Row, Size, medians
-from boneage.regression import regressor
+from boneage.regression import network
 from boneage.regression.batches import TrainingBatches
 
 BATCH = 16
@@ -20,10 +20,10 @@ def whole_file_as_floats(images: np.ndarray) -> np.ndarray:
 def compare(size: Size) -> list[Row]:
     """Seconds of our input, of loading everything, and of the step, for one batch."""
     side = size.of(144, 75)
-    with packed.hands(64) as hands:
-        model = regressor.build("inception_v3", side, "none", sex_input=True)
+    with noise_hands.hands(64) as hands:
+        model = network.build("inception_v3", side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
-        feed = functools.partial(regressor.inputs, model)
+        feed = functools.partial(network.inputs, model)
         batches = TrainingBatches(hands, feed, side, BATCH, augmentation=1.0, seed=0)
         batch = batches[0]
         ours_s, rival_s, step_s = medians(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from skimage import filters, measure
 
 from benchmarks.timing import MOST, Goal, Row, Size, medians
-from boneage import radiographs
+from boneage.io import radiographs
 from boneage.segmentation import coarse
 
 

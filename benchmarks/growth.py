@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import tyro
 
-from boneage import preparation
+from boneage.cohort import importing
 from boneage.layout import REPOSITORY, Layout
 
 SHIPPED = Layout(models=REPOSITORY / "models" / "pretrained")
@@ -78,7 +78,7 @@ def make(options: Options, folder: Path, count: int) -> Layout:
     if options.committee:
         shutil.copytree(SHIPPED.committee, layout.committee)
     if options.cohort is None:
-        preparation.simulate_cohort(layout, count, size_px=options.size_px)
+        importing.simulate_cohort(layout, count, size_px=options.size_px)
         return layout
     whole = Layout(options.cohort.absolute(), folder / "models")
     layout.radiographs.mkdir(parents=True)

@@ -8,9 +8,10 @@ import numpy as np
 from skimage import exposure, transform
 
 from benchmarks.timing import MOST, Goal, Row, Size, medians
-from boneage import hdf5, radiographs
+from boneage.active_learning import dataset
+from boneage.io import hdf5, radiographs
 from boneage.layout import Layout
-from boneage.segmentation import annotations, coarse, hands
+from boneage.segmentation import coarse, hand_images
 
 
 def by_scikit_image(radiograph: np.ndarray, size: int) -> np.ndarray:
@@ -28,10 +29,10 @@ def compare(size: Size) -> list[Row]:
         # as libpng compresses it, like radiographs that come from elsewhere
         cv2.imwrite(str(layout.radiograph(1)), radiograph)
         radiographs.write(layout.mask(1), coarse.coarse_mask(radiograph))
-        how = hands.Enhancement()
-        hands.enhance_file(layout, how, 1)
+        how = hand_images.Enhancement()
+        hand_images.enhance_file(layout, how, 1)
         final = radiographs.read(layout.hand(1))
-        small = annotations.prepare(radiograph, 256, 0.03)
+        small = dataset.prepare(radiograph, 256, 0.03)
         path, packed = layout.radiograph(1), Path(name) / "pool.h5"
 
         def pack(image: np.ndarray) -> None:
@@ -45,10 +46,10 @@ def compare(size: Size) -> list[Row]:
         cv2.setNumThreads(1)
         times = medians(
             [
-                lambda: pack(annotations.prepare(radiographs.read(path), 256, 0.03)),
+                lambda: pack(dataset.prepare(radiographs.read(path), 256, 0.03)),
                 lambda: pack(by_scikit_image(radiographs.read(path), 256)),
                 lambda: [radiographs.read(path), pack(small)],
-                lambda: hands.enhance_file(layout, how, 1),
+                lambda: hand_images.enhance_file(layout, how, 1),
                 lambda: radiographs.write(
                     layout.hand(2), by_scikit_image(read_both(), hdf5.HAND_PX)
                 ),

@@ -41,17 +41,17 @@ def measure(kind: str, count: int, side: int, steps: int) -> float:
     """
     import numpy as np
 
-    from benchmarks import packed
-    from boneage.regression import regressor
+    from benchmarks import noise_hands
+    from boneage.regression import network
     from boneage.regression.batches import TrainingBatches
 
     seen, stop = [0.0], threading.Event()
     watch = threading.Thread(target=highest, args=(stop, seen))
     watch.start()
-    model = regressor.build("inception_v3", side, "none", sex_input=True)
+    model = network.build("inception_v3", side, "none", sex_input=True)
     model.compile(optimizer="adam", loss="mae")
-    with packed.hands(count) as hands:
-        feed = functools.partial(regressor.inputs, model)
+    with noise_hands.hands(count) as hands:
+        feed = functools.partial(network.inputs, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)
         if kind == "loading":
             share = max(count // 10, 1)

@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from boneage import hdf5, radiographs
-from boneage.regression.parts import Hands
+from boneage.io import hdf5, radiographs
+from boneage.regression.dataset import Hands
 
 NAMES = {"xception": "legacy_xception"}
 """Of timm, where they differ from the backbones'."""

@@ -19,9 +19,9 @@ x = np.zeros((8, side, side, 1), np.float32)
 y = np.zeros((8, 1), np.float32)
 start = time.perf_counter()
 if ours:
-    from boneage.regression import regressor
-    model = regressor.build(name, side, "none")
-    regressor.freeze_and_compile(model, name, "all", keras.optimizers.Adam(), "mae")
+    from boneage.regression import network
+    model = network.build(name, side, "none")
+    network.freeze_and_compile(model, name, "all", keras.optimizers.Adam(), "mae")
 else:
     from boneage.regression.backbones import BACKBONES
     application = getattr(keras.applications, BACKBONES[name].application)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage import phantom, radiographs
-from boneage.files import InputError
+from boneage.io import radiographs
+from boneage.io.files import InputError
+from boneage.phantoms import radiograph
 
 ORIGINAL_HEIGHT_PX = 2044
 """Median of the RSNA originals."""
@@ -41,7 +42,7 @@ class Size:
             return radiographs.read(found[0])
         height = self.of(ORIGINAL_HEIGHT_PX, 256)
         rng = np.random.default_rng(0)
-        return phantom.simulate(rng, 120, True, height).radiograph
+        return radiograph.simulate(rng, 120, True, height).radiograph
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks import packed
+from benchmarks import noise_hands
 from benchmarks.timing import LEAST, Goal, Row, Size, medians
-from boneage import hdf5, radiographs
 from boneage.explanation import activation_maps
-from boneage.regression import regressor
+from boneage.io import hdf5, radiographs
+from boneage.regression import network
 from boneage.regression.batches import TrainingBatches
-from boneage.regression.parts import Hands
+from boneage.regression.dataset import Hands
 
 BATCH = 16
 
@@ -61,7 +61,7 @@ def make_grad_cam(model: keras.Model) -> Callable[[tuple], np.ndarray]:
     """What tutorials do for a map: weigh the features by the output's gradient."""
     import tensorflow as tf
 
-    outputs = [model.get_layer(regressor.FEATURES).output, model.output]
+    outputs = [model.get_layer(network.FEATURES).output, model.output]
     both = keras.Model(model.inputs, outputs)
 
     @tf.function
@@ -77,10 +77,10 @@ def make_grad_cam(model: keras.Model) -> Callable[[tuple], np.ndarray]:
 def compare(size: Size) -> list[Row]:
     """Seconds a hand of training, and of activation maps."""
     side, count = size.of(128, 75), size.of(192, 32)
-    with packed.hands(count, count) as hands:
-        model = regressor.build("inception_v3", side, "none", sex_input=True)
+    with noise_hands.hands(count, count) as hands:
+        model = network.build("inception_v3", side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
-        feed = functools.partial(regressor.inputs, model)
+        feed = functools.partial(network.inputs, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)
         batch = batches[0]
         explainer = activation_maps.Explainer(model)

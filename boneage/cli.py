@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 import tyro
 
 from boneage import parallel
-from boneage.files import InputError
+from boneage.io.files import InputError
 from boneage.layout import Layout
 
 

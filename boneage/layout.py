@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from boneage.files import InputError
+from boneage.io.files import InputError
 
 LARGEST_ID = (1 << 63) - 1
 """What HDF5 files and tables can hold."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from boneage.files import InputError
+from boneage.io.files import InputError
 
 AHEAD = 128
 """Results that may wait in memory for whoever takes them."""

@@ -14,14 +14,17 @@ import cv2
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from boneage import cli, phantom, radiographs
+from boneage import cli
+from boneage.active_learning import query_folder
+from boneage.active_learning.oracle import Query
+from boneage.active_learning.query_log import QueryLog
+from boneage.active_learning.settings import PageSettings
+from boneage.annotator import server
+from boneage.annotator.queue import AnnotationQueue
+from boneage.annotator.round import FINISH, GO_ON, LEAVE, Desk
+from boneage.io import radiographs
 from boneage.layout import REPOSITORY, Layout
-from boneage.segmentation import annotator, waiting
-from boneage.segmentation.annotation_queue import AnnotationQueue
-from boneage.segmentation.desk import FINISH, GO_ON, LEAVE, Desk
-from boneage.segmentation.oracle import Query
-from boneage.segmentation.query_log import QueryLog
-from boneage.segmentation.settings import PageSettings
+from boneage.phantoms import radiograph
 
 AGES_MONTHS = (30, 72, 108, 156, 190, 216)
 ALREADY_SAVED = 3
@@ -53,8 +56,8 @@ def main(options: Options) -> None:
         for number, age_months in enumerate(AGES_MONTHS):
             lay_out(layout, 1470 + 21 * number, age_months, number < ALREADY_SAVED)
         desk = Desk(layout, (GO_ON, FINISH, LEAVE))
-        desk.lay(AnnotationQueue(layout, waiting.waiting_queries(layout)))
-        with annotator.serving(desk, PageSettings(open_page=False)) as address:
+        desk.lay(AnnotationQueue(layout, query_folder.waiting_queries(layout)))
+        with server.serving(desk, PageSettings(open_page=False)) as address:
             take(options, address)
     cli.summary(wrote=options.out)
 
@@ -62,7 +65,7 @@ def main(options: Options) -> None:
 def lay_out(layout: Layout, i: int, age_months: int, is_saved: bool) -> None:
     """One radiograph, and two members that disagree on what is left of a finger."""
     rng = np.random.default_rng(i)
-    made = phantom.simulate(rng, age_months, i % 2 == 0, RADIOGRAPH_PX)
+    made = radiograph.simulate(rng, age_months, i % 2 == 0, RADIOGRAPH_PX)
     height, width = made.mask.shape
     blob = np.zeros((height, width), np.uint8)
     centre = (round(0.42 * width), round(0.18 * height))

@@ -13,13 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks import map_truth
 from boneage import cli
 from boneage.explanation import faithfulness
 from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, explain_hands
 from boneage.layout import REPOSITORY
-from boneage.regression import parts
-from boneage.regression.runs import Run
+from boneage.regression import dataset
+from boneage.regression.run_folder import Run
+from experiments import map_faithfulness
 
 SHARES = np.array([0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6])
 WORDS = {
@@ -42,12 +42,12 @@ class Options(cli.Paths):
 
 def main(options: Options) -> None:
     """Draw a few hands, and the curves of the whole test part."""
-    hands, _ = parts.of_cohort(options.layout, "test")
+    hands, _ = dataset.of_cohort(options.layout, "test")
     explainer = Explainer(Run(options.layout.regression / options.run).load_model())
     maps = explain_hands(explainer, hands, description=options.run).maps
-    attention = map_truth.attention_of(explainer, maps)
-    regions = map_truth.bones(options.layout, hands)
-    moved = map_truth.curves(explainer, hands, attention, SHARES)
+    attention = map_faithfulness.attention_of(explainer, maps)
+    regions = map_faithfulness.bones(options.layout, hands)
+    moved = map_faithfulness.curves(explainer, hands, attention, SHARES)
 
     figure = Figure(figsize=(13.5, 2.9), layout="constrained")
     *pictures, deleted, shown = figure.subplots(1, options.shown + len(WORDS))

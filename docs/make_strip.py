@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from boneage import cli, cohort, hdf5, radiographs
+from boneage import cli
+from boneage.cohort import table
 from boneage.explanation import activation_maps, overlays
 from boneage.explanation.activation_maps import Explainer, explain_hands
+from boneage.io import hdf5, radiographs
 from boneage.layout import REPOSITORY
-from boneage.regression.parts import Hands
-from boneage.regression.runs import Run
+from boneage.regression.dataset import Hands
+from boneage.regression.run_folder import Run
 
 TITLES = ("radiograph", "coarse mask", "committee's mask", "hand", "activation map")
 
@@ -37,7 +39,7 @@ class Options(cli.Paths):
 def main(options: Options) -> None:
     """Draw a row for each radiograph."""
     layout = options.layout
-    everyone, parts = cohort.split(layout)
+    everyone, parts = table.split(layout)
     test = everyone.select(parts == "test")
     nearest = [
         np.abs(test.bone_age_months - age).argmin() for age in options.ages_months

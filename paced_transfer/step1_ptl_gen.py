@@ -15,8 +15,8 @@ the best network of the one before. Interrupted, the same command goes on from t
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression import transfer, transfer_runs
 from boneage.regression.settings import PacedSettings, only
+from boneage.transfer import runs, training
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Options(cli.Paths, PacedSettings):
 def main(options: Options) -> None:
     """Train all stages of one run, unless they are finished."""
     settings = PacedSettings(**only(PacedSettings, options))
-    run = transfer.train_paced(options.layout, settings)
+    run = training.train_paced(options.layout, settings)
     cli.summary(
-        *transfer_runs.summary(run.runs),
+        *runs.summary(run.runs),
         f"lowest validation MAE: {run.best.name}",
         wrote=run.folder,
     )

@@ -12,8 +12,8 @@ of paced transfer have together, at the rate of the stage that starts at this la
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression import transfer, transfer_runs
 from boneage.regression.settings import PacedSettings, only
+from boneage.transfer import runs, training
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Options(cli.Paths, PacedSettings):
 def main(options: Options) -> None:
     """Train the rivals that are not finished."""
     settings = PacedSettings(**only(PacedSettings, options))
-    rivals = transfer.train_conventional(
+    rivals = training.train_conventional(
         options.layout,
         settings,
         list(settings.rates)
         if options.start_layer == "all-of-them"
         else [options.start_layer],
     )
-    cli.summary(*transfer_runs.summary(rivals), wrote=options.layout.conventional)
+    cli.summary(*runs.summary(rivals), wrote=options.layout.conventional)
 
 
 if __name__ == "__main__":

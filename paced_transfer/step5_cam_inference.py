@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from boneage import cli, parallel
-from boneage.files import InputError, alone, at_least
-from boneage.regression import parts, transfer_runs
-from boneage.regression.transfer_runs import Finished
+from boneage.io.files import InputError, alone, at_least
+from boneage.regression import dataset
+from boneage.transfer import runs
+from boneage.transfer.runs import Finished
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Options(cli.ImagePaths):
 def main(options: Options) -> None:
     """Write the cam folder of each run."""
     at_least(1, batch_size=options.batch_size, limit=options.limit)
-    found, notes = transfer_runs.find(options.layout)
+    found, notes = runs.find(options.layout)
     wanted = [
         one
         for one in found
         if options.run in (None, one.name)
         # a rival has no stages
-        and (options.stage == "best" or one.start == transfer_runs.PACED)
+        and (options.stage == "best" or one.start == runs.PACED)
     ]
     if not wanted:
         names = cli.list_some([one.name for one in found])
@@ -66,23 +67,23 @@ def explain(one: Finished, options: Options) -> None:
     """Write the cam folder of one run, and say what is in it."""
     run = one.stage(options.stage)
     sex = run.read_config()["sex"]
-    hands, of_part = parts.of_cohort(options.layout, options.part, options.ids, sex)
+    hands, of_part = dataset.of_cohort(options.layout, options.part, options.ids, sex)
 
     # Keras and Matplotlib: seconds, once everything named is there
-    from boneage.explanation import stages
+    from boneage.transfer import stage_maps
 
     title = one.name if run.folder == one.folder else f"{one.name}, {run.name}"
     title += ", chosen hands" if options.ids else f", {options.part} part"
     limit, batch_size = options.limit, options.batch_size
-    predicted = stages.write_run(
+    predicted = stage_maps.write_run(
         one.cam, run, title, hands, limit, batch_size, options.workers
     )
-    stages.write_predictions(one.cam / "predictions.csv", hands, of_part, predicted)
+    stage_maps.write_predictions(one.cam / "predictions.csv", hands, of_part, predicted)
     if len(one.runs) > 1:
         sheet = one.cam / "stages.png"
-        stages.write_sheet(sheet, one.name, one.runs, hands, predicted, batch_size)
-    split = parts.drawn_split(options.layout)
-    notes = stages.notes(run, title, hands, of_part, predicted, split)
+        stage_maps.write_sheet(sheet, one.name, one.runs, hands, predicted, batch_size)
+    split = dataset.drawn_split(options.layout)
+    notes = stage_maps.notes(run, title, hands, of_part, predicted, split)
     cli.summary(*notes, wrote=one.cam)
 
 

@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.files import alone, replacing
-from boneage.regression import transfer_runs
+from boneage.io.files import alone, replacing
 from boneage.regression.settings import BootstrapSettings
+from boneage.transfer import runs
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,25 @@ def main(options: Options) -> None:
 
 def compare(options: Options) -> None:
     """The same, where no other process writes it."""
-    finished, notes = transfer_runs.find(options.layout)
+    finished, notes = runs.find(options.layout)
 
     # Pandas and Matplotlib: a second, once everything named is there
     import pandas as pd
     from tqdm import tqdm
 
-    from boneage.explanation import figures, transfer_figures
-    from boneage.regression import differences, rivals
+    from boneage.evaluation import figures
+    from boneage.transfer import comparison
+    from boneage.transfer import figures as transfer_figures
+    from boneage.transfer import methods as transfer_methods
 
-    groups = rivals.groups(rivals.read(finished))
-    notes += rivals.repeated(groups)
+    groups = transfer_methods.groups(transfer_methods.read(finished))
+    notes += transfer_methods.repeated(groups)
     folder, bootstrap = options.layout.transfer, (options.seed, options.resamples)
     tables, found, drawn = [], {}, {}
     for name, methods in tqdm(groups.items(), "comparing", disable=None):
-        of_group = [differences.tabulate(name, m, *bootstrap) for m in methods]
+        of_group = [comparison.tabulate(name, m, *bootstrap) for m in methods]
         tables += of_group
-        found[name] = differences.of_group(methods, *bootstrap)
+        found[name] = comparison.of_group(methods, *bootstrap)
         figure = transfer_figures.group_figure(name, methods, pd.concat(of_group))
         drawn[f"loss_{re.sub(r'[, ]+', '_', name)}.png"] = figure
     table = pd.concat(tables)
@@ -60,9 +62,9 @@ def compare(options: Options) -> None:
         figures.save(figure, folder / name)
     with replacing(folder / "table.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
-    words = {name: differences.in_words(groups[name], found[name]) for name in groups}
+    words = {name: comparison.in_words(groups[name], found[name]) for name in groups}
     with replacing(folder / "table.md") as temporary:
-        temporary.write_text(differences.markdown(table, words, notes))
+        temporary.write_text(comparison.markdown(table, words, notes))
     lines = [line for name, said in words.items() for line in (f"{name}:", *said)]
     cli.summary(*lines, *notes, wrote=folder)
 

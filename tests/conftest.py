@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.small_networks import build as tiny_build
-from boneage import cohort as cohorts
-from boneage import hdf5
-from boneage.cohort import Cohort
+from boneage.cohort import table as cohorts
+from boneage.cohort.table import Cohort
+from boneage.io import hdf5
 from boneage.layout import Layout
+from tests.tiny_networks import build as tiny_build
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHANTOMS = 14

@@ -8,10 +8,10 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from tests.conftest import REPOSITORY
 
 from boneage import cli
-from boneage.files import InputError
+from boneage.io.files import InputError
+from tests.conftest import REPOSITORY
 
 SCRIPTS = sorted(
     path.relative_to(REPOSITORY).as_posix()

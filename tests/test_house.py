@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
-from tests.conftest import REPOSITORY
 
 from boneage.layout import Layout
+from tests.conftest import REPOSITORY
 
 SCRIPT_LINES = 90
 LIBRARY_LINES = 320
@@ -158,7 +158,7 @@ def test_the_simulation_is_known_to_the_preparation_alone():
         modules = {m.split(".")[1] for m in imported(name) if m.startswith("boneage.")}
         if Path(name).stem not in simulation | {"preparation"}:
             assert not simulation & modules, name
-    assert "boneage.phantom" in imported("boneage/preparation.py")
+    assert "boneage.phantoms.radiograph" in imported("boneage/cohort/importing.py")
 
 
 @pytest.mark.parametrize("name", [n for n in SOURCE if n not in TESTS])
@@ -217,13 +217,14 @@ def test_every_path_of_the_layout_names_its_writer():
 
 
 def test_flags_offer_what_the_tables_hold():
+    from boneage.active_learning import acquisition
+    from boneage.active_learning.settings import CommitteeSettings
     from boneage.regression import backbones, losses
     from boneage.regression.settings import TrainingSettings
-    from boneage.segmentation import committee, queries
-    from boneage.segmentation.settings import CommitteeSettings
+    from boneage.segmentation import committee
 
     asked = get_type_hints(CommitteeSettings)
-    assert get_args(asked["measure"]) == queries.NAMES
+    assert get_args(asked["measure"]) == acquisition.NAMES
     assert set(get_args(asked["optimizer"])) == set(committee.OPTIMIZERS)
     trained = get_type_hints(TrainingSettings)
     assert get_args(trained["model"]) == tuple(backbones.BACKBONES)

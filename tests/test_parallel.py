@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from boneage import parallel
-from boneage.files import InputError
+from boneage.io.files import InputError
 from boneage.parallel import SetAside, Workers
 
 

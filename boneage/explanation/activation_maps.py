@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from boneage.explanation.head import Head
-from boneage.files import InputError, replacing
+from boneage.explanation.head_attribution import Head
+from boneage.io.files import InputError, replacing
 
 if TYPE_CHECKING:
     import keras
 
-    from boneage.regression.parts import Hands
+    from boneage.regression.dataset import Hands
 
 DISPLAY_PX = 512
 """Side of the enhanced hands, over which maps are shown."""
@@ -103,14 +103,14 @@ class Explainer:
         """
         import keras
 
-        from boneage.regression import regressor
+        from boneage.regression import network
 
         self._head = Head(model)
         self._features = keras.Model(
             model.inputs,
-            [model.get_layer(regressor.FEATURES).output, self._head.units],
+            [model.get_layer(network.FEATURES).output, self._head.units],
         )
-        self._inputs = regressor.inputs
+        self._inputs = network.inputs
         self.image_size: int = model.inputs[0].shape[1]
         backbone = next(x for x in model.layers if isinstance(x, keras.Model))
         self.grid = find_grid(backbone, self.image_size)

@@ -58,11 +58,11 @@ def randomised_from_the_top(
     one that only repeats the picture does not.
     Source: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018 (cascading).
     """
-    from boneage.regression import regressor
+    from boneage.regression import network as regression_network
 
     network = model.get_layer(backbone)
     inside = [layer for layer in network.layers if layer.get_weights()]
-    for layer in [model.get_layer(regressor.LINEAR_UNIT), *inside[::-1]]:
+    for layer in [model.get_layer(regression_network.LINEAR_UNIT), *inside[::-1]]:
         shuffled = [
             rng.permutation(weight.ravel()).reshape(weight.shape)
             for weight in layer.get_weights()

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from boneage import dicom
-from boneage.cohort import SEX_VALUES, read_rows
-from boneage.files import InputError
+from boneage.cohort.table import SEX_VALUES, read_rows
+from boneage.io import dicom
+from boneage.io.files import InputError
+from boneage.io.radiographs import SUFFIXES
 from boneage.parallel import SetAside
-from boneage.radiographs import SUFFIXES
 
 Sex = Literal["male", "female", "unknown"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from boneage import networks
-from boneage.files import InputError
+from boneage.io import keras_models
+from boneage.io.files import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -133,11 +133,11 @@ def _load_weights(backbone: keras.Model, name: str, path: Path) -> None:
     try:
         if path.suffix == ".keras":
             advice = f"give a network with the backbone {name}"
-            trained = networks.load(path, [name], advice)
+            trained = keras_models.load(path, [name], advice)
             backbone.set_weights(trained.get_layer(name).get_weights())
         else:
             backbone.load_weights(path)
-    except networks.DAMAGED as error:
+    except keras_models.DAMAGED as error:
         raise InputError(f"{path}: not weights of {name} ({error})") from error
 
 

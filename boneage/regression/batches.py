@@ -7,7 +7,7 @@ import cv2
 import keras
 import numpy as np
 
-from boneage.regression.parts import Hands
+from boneage.regression.dataset import Hands
 
 
 class TrainingBatches(keras.utils.PyDataset):

@@ -7,7 +7,7 @@ import contextlib
 import keras
 import numpy as np
 
-from boneage.files import InputError
+from boneage.io.files import InputError
 
 
 class OneDevice(contextlib.nullcontext):

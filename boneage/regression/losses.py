@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from boneage.regression.distribution import MONTHS
+from boneage.regression.label_distribution import MONTHS
 
 HUBER_MONTHS = 12.0
 BIN_DEVIATION = 4.0

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from boneage.files import InputError, at_least
+from boneage.io.files import InputError, at_least
 from boneage.regression import backbones
 from boneage.regression.backbones import BackboneName
 

@@ -8,7 +8,7 @@ collimated field, and the guess that gives the most hand-like shape wins.
 import cv2
 import numpy as np
 
-from boneage.radiographs import Mask, to_uint8
+from boneage.io.radiographs import Mask, to_uint8
 
 WORKING_SIZE_PX = 256
 DISK = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))

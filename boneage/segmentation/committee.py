@@ -9,9 +9,10 @@ import cv2
 import keras
 import numpy as np
 
-from boneage import networks
-from boneage.files import InputError, read_json, replacing, write_json
-from boneage.segmentation import queries, unet
+from boneage.active_learning import acquisition
+from boneage.io import keras_models
+from boneage.io.files import InputError, read_json, replacing, write_json
+from boneage.segmentation import unet
 
 TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
 
@@ -100,7 +101,9 @@ class Committee:
             # not renamed yet: the process was killed, or is about to
             written = _written(folder, member, state["epoch"])
             path = written if written.exists() else path
-            network = networks.load(path, [unet.FEATURES], advice, with_optimizer=True)
+            network = keras_models.load(
+                path, [unet.FEATURES], advice, with_optimizer=True
+            )
             members.append(network)
             if network.input_shape != members[0].input_shape:
                 raise InputError(
@@ -161,14 +164,14 @@ class Committee:
         self, images: np.ndarray, rows: np.ndarray, measure: str, batch_size: int = 16
     ) -> Iterator[np.ndarray]:
         """Yield the disagreement (image,) on one batch of `rows` after the other."""
-        if measure in queries.FEATURE_MEASURES:
-            compare, networks = queries.FEATURE_MEASURES[measure], self._features()
+        if measure in acquisition.FEATURE_MEASURES:
+            compare, networks = acquisition.FEATURE_MEASURES[measure], self._features()
         else:
-            compare, networks = queries.MEASURES[measure], self.members
+            compare, networks = acquisition.MEASURES[measure], self.members
         for start in range(0, len(rows), batch_size):
             batch = images[rows[start : start + batch_size]]
             outputs = np.stack([_predict(n, batch, batch_size) for n in networks])
-            if measure in queries.MEASURES:
+            if measure in acquisition.MEASURES:
                 outputs = _sigmoid(outputs[..., 0])
             yield compare(outputs)
 

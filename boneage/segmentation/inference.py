@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage import parallel, radiographs
-from boneage.files import read_json, up_to_date
+from boneage import parallel
+from boneage.active_learning import acquisition, dataset
+from boneage.io import radiographs
+from boneage.io.files import read_json, up_to_date
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, SetAside, Workers
-from boneage.segmentation import annotations, hands, queries
-from boneage.segmentation.quality import QualityTable, assess, source_of
+from boneage.segmentation import hand_images
+from boneage.segmentation.mask_quality import QualityTable, assess, source_of
 
 if TYPE_CHECKING:
     from boneage.segmentation.committee import Committee
@@ -29,7 +31,7 @@ def segment_all(
     A person's mask is taken as it is. Memory holds one batch and what was read ahead,
     whatever the cohort.
     """
-    drawn = [i for i in ids if annotations.mask_of_person(layout, i) is not None]
+    drawn = [i for i in ids if dataset.mask_of_person(layout, i) is not None]
     work = functools.partial(_take_over, layout)
     set_aside = _finish(table, parallel.stream(work, drawn, workers, "annotated"))
     rest = sorted(set(ids) - set(drawn))
@@ -64,7 +66,7 @@ def other_committees(layout: Layout, table: QualityTable) -> list[str]:
 
 def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
     """Whether the final mask is there, and the person's where a person drew one."""
-    drawn = annotations.mask_of_person(layout, radiograph_id)
+    drawn = dataset.mask_of_person(layout, radiograph_id)
     source = table.source(radiograph_id)
     if source is None or (drawn and source != "person"):
         return False
@@ -74,7 +76,7 @@ def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
 def _take_over(layout: Layout, radiograph_id: int) -> tuple:
     """Copy a person's mask, checked against the radiograph."""
     shape = radiographs.read(layout.radiograph(radiograph_id)).shape
-    path = annotations.mask_of_person(layout, radiograph_id)
+    path = dataset.mask_of_person(layout, radiograph_id)
     mask = radiographs.read_mask(path, shape)
     radiographs.write(layout.mask(radiograph_id), mask)
     return assess(radiograph_id, "person", mask)
@@ -94,7 +96,7 @@ def _prepare(
     layout: Layout, size: int, clip_limit: float, radiograph_id: int
 ) -> tuple[np.ndarray, tuple[int, int]]:
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
-    return annotations.prepare(radiograph, size, clip_limit), radiograph.shape
+    return dataset.prepare(radiograph, size, clip_limit), radiograph.shape
 
 
 def _segment_batch(
@@ -103,11 +105,11 @@ def _segment_batch(
     """Predict (id, image, shape) of a batch; write mask and row of each."""
     images = np.stack([image for _, image, _ in batch])
     probabilities = committee.probabilities(images, batch_size=len(images))
-    disagreements = queries.pairwise_dice(probabilities)
+    disagreements = acquisition.pairwise_dice(probabilities)
     for (radiograph_id, _, shape), probability, disagreement in zip(
         batch, probabilities.mean(axis=0), disagreements, strict=True
     ):
-        mask = hands.mask_from_probability(probability, shape)
+        mask = hand_images.mask_from_probability(probability, shape)
         radiographs.write(layout.mask(radiograph_id), mask)
         source = source_of(committee.epoch)
         table.add(assess(radiograph_id, source, mask, float(disagreement)))

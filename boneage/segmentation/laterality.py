@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from boneage.radiographs import Mask
+from boneage.io.radiographs import Mask
 
 Side = Literal["left", "right"]
 

@@ -1,0 +1,98 @@
+"""The committee's options, as flags of step2_interactive_segmentation.py."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from boneage.io.files import InputError, at_least
+
+Measure = Literal[
+    "vote_entropy",
+    "consensus_entropy",
+    "jensen_shannon",
+    "pairwise_dice",
+    "feature_cosine",
+    "random",
+]
+
+OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class CommitteeSettings:
+    """How the committee is built, trained, and how it asks.
+
+    The published values: --filters 32 --optimizer rmsprop --learning-rate 1e-4
+    --no-anneal --batch-size 4 --images-per-epoch 0 --measure feature_cosine.
+    """
+
+    members: int = 2
+    """U-Nets in the committee."""
+    filters: int = 32
+    """Filters at full resolution; 16 is four times faster."""
+    epochs: int = 100
+    """Epochs in all; after each but the last the oracle is asked."""
+    images_per_epoch: int = 400
+    """Augmented images each member sees an epoch; 0 for every pair once."""
+    batch_size: int = 8
+    """Images a training step."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """How the weights are updated."""
+    learning_rate: float = 1e-3
+    """Of each epoch's first step."""
+    anneal: bool = True
+    """Let the rate fall within each epoch, to rise again for the next."""
+    measure: Measure = "vote_entropy"
+    """How the members' disagreement is measured."""
+    queries: int = 10
+    """Radiographs to ask about after each epoch."""
+    score_at_most: int = 0
+    """Score a random part of the pool each epoch; 0 for all of it."""
+    first: int = 20
+    """Radiographs to ask about before anything is trained, where none is annotated."""
+    test_fraction: float = 0.2
+    """Share of the first annotated pairs kept for testing, drawn once."""
+    seed: int = 0
+    """Of weights, order, augmentation, and the test part."""
+
+    def check(self) -> None:
+        """Raise InputError where a number makes no sense."""
+        at_least(2, members=self.members, first=self.first)
+        at_least(
+            1,
+            filters=self.filters,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            queries=self.queries,
+        )
+        at_least(
+            0, images_per_epoch=self.images_per_epoch, score_at_most=self.score_at_most
+        )
+        if not 0 < self.test_fraction < 1:
+            raise InputError(f"--test-fraction {self.test_fraction}: between 0 and 1")
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """Where the page for annotating in the browser is served, and to whom."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; any but this machine's own demands --auth."""
+    port: int | None = None
+    """Port of the page; by default the first free one from 7860 on."""
+    auth: str = ""
+    """NAME:PASSWORD that the page asks for."""
+    open_page: bool = True
+    """Open the page in this machine's browser, if there is a screen."""
+
+    def check_page(self) -> None:
+        """Raise InputError where the page would be open to others, or cannot be."""
+        name, _, password = self.auth.partition(":")
+        if self.auth and not (name and password):
+            raise InputError("--auth: expected NAME:PASSWORD")
+        if self.host not in OWN_ADDRESSES and not self.auth:
+            raise InputError(
+                f"--host {self.host}: others could see the radiographs; --auth "
+                "NAME:PASSWORD is needed"
+            )
+        if self.port is not None and not 1 <= self.port <= 65535:
+            raise InputError(f"--port {self.port}: expected 1 to 65535")

@@ -1,0 +1,161 @@
+"""What is on disk of every stage, id by id."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from boneage import parallel
+from boneage.cli import list_some
+from boneage.cohort import duplicates
+from boneage.cohort import table as cohorts
+from boneage.io import hdf5, radiographs
+from boneage.io.files import InputError
+from boneage.layout import Layout
+from boneage.parallel import ALL_CORES, SetAside, Workers
+
+SMALLEST_PX = 64
+"""A radiograph with a shorter side shows no bones."""
+
+LEAST_CONTRAST = 8
+"""Grey levels (of 256) between darkest and brightest pixel of a plausible image."""
+
+
+@dataclass
+class Stage:
+    """One row of the table: what should be there and what is.
+
+    problems: id -> what is wrong. begun: whether anything of the stage exists; a stage
+    that nobody started is not incomplete.
+    """
+
+    name: str
+    folder: Path
+    expected: int
+    begun: bool
+    problems: dict[int, str] = field(default_factory=dict)
+    pictures: dict[int, np.ndarray] = field(default_factory=dict)
+    """Small pictures of the radiographs, for `twins`."""
+
+    @property
+    def complete(self) -> int:
+        """Ids with nothing wrong."""
+        return self.expected - len(self.problems)
+
+
+def check_all(
+    layout: Layout, ids: Sequence[int], workers: Workers = ALL_CORES
+) -> list[Stage]:
+    """Check every stage of the pipeline for every id of the cohort."""
+    radiograph = functools.partial(_check_radiograph, layout)
+    coarse = functools.partial(_check_mask, layout, Layout.coarse_mask)
+    final = functools.partial(_check_mask, layout, Layout.mask)
+    hand = functools.partial(_check_hand, layout)
+    return [
+        _check("radiographs", layout.radiographs, ids, radiograph, workers),
+        _check("coarse masks", layout.coarse, ids, coarse, workers),
+        _check("final masks", layout.segmentation, ids, final, workers),
+        _check("enhanced hands", layout.hands, ids, hand, workers),
+        _check_packed(layout, ids),
+    ]
+
+
+def _check(
+    name: str,
+    folder: Path,
+    ids: Sequence[int],
+    check: Callable[[int], np.ndarray | None],
+    workers: Workers,
+) -> Stage:
+    # a cohort without radiographs is not one that has not begun
+    begun = name == "radiographs" or any(folder.glob("*.png"))
+    stage = Stage(name, folder, len(ids), begun)
+    if not begun:
+        stage.problems = dict.fromkeys(ids, "missing")
+        return stage
+    for radiograph_id, outcome in parallel.stream(check, ids, workers, name):
+        if isinstance(outcome, SetAside):
+            stage.problems[radiograph_id] = outcome.reason
+        elif outcome is not None:
+            stage.pictures[radiograph_id] = outcome
+    return stage
+
+
+def _plausible(path: Path) -> np.ndarray:
+    image = radiographs.to_uint8(radiographs.read(path))
+    if min(image.shape) < SMALLEST_PX:
+        raise InputError(f"{path}: {image.shape} px, too small")
+    if int(image.max()) - int(image.min()) < LEAST_CONTRAST:
+        raise InputError(f"{path}: nearly one grey level, nothing to see")
+    return image
+
+
+def _check_radiograph(layout: Layout, radiograph_id: int) -> np.ndarray:
+    return duplicates.small_picture(_plausible(layout.radiograph(radiograph_id)))
+
+
+def find_twins(layout: Layout, radiograph_stage: Stage) -> tuple[list[str], bool]:
+    """Lines about radiographs that are there under two ids.
+
+    Returns:
+        The lines, and whether two of them lie in different parts of the split: what is
+        trained on is then tested with.
+    """
+    pictures = radiograph_stage.pictures
+    pairs = (
+        duplicates.find(list(pictures), np.stack(list(pictures.values())))
+        if pictures
+        else []
+    )
+    part_of: dict[int, str] = {}
+    if layout.split_csv.exists():
+        part_of = cohorts.read_split(layout.split_csv)
+    across, within = [], []
+    for pair in pairs:
+        parts = [part_of.get(i, "") for i in (pair.first, pair.second)]
+        names = f"{pair.first} and {pair.second}"
+        if parts[0] == parts[1]:
+            within.append(names)
+        else:
+            across.append(f"{names} ({parts[0] or 'none'}, {parts[1] or 'none'})")
+    lines = []
+    if across:
+        lines.append(
+            f"{layout.split_csv}: the same radiograph in two parts: "
+            f"{list_some(across)}; take one of each out of the cohort, and train again"
+        )
+    if within:
+        lines.append(f"the same radiograph under two ids: {list_some(within)}")
+    return lines, bool(across)
+
+
+def _check_mask(
+    layout: Layout, place: Callable[[Layout, int], Path], radiograph_id: int
+) -> None:
+    shape = radiographs.read(layout.radiograph(radiograph_id)).shape
+    radiographs.read_mask(place(layout, radiograph_id), shape)
+
+
+def _check_hand(layout: Layout, radiograph_id: int) -> None:
+    path = layout.hand(radiograph_id)
+    hand = _plausible(path)
+    if hand.shape != (hdf5.HAND_PX, hdf5.HAND_PX):
+        raise InputError(f"{path}: expected {hdf5.HAND_PX} px square, is {hand.shape}")
+
+
+def _check_packed(layout: Layout, ids: Sequence[int]) -> Stage:
+    path = layout.hands_h5
+    stage = Stage("packed hands", path, len(ids), path.exists())
+    if not stage.begun:
+        stage.problems = dict.fromkeys(ids, "missing")
+        return stage
+    try:
+        packed = hdf5.read(path, "step3_gen_segmentation_with_enhance.py")
+    except InputError as error:
+        stage.problems = dict.fromkeys(ids, str(error))
+        return stage
+    there = set(packed.ids.tolist())
+    stage.problems = {i: f"{path}: id {i} is missing" for i in ids if i not in there}
+    return stage

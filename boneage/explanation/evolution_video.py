@@ -1,0 +1,123 @@
+"""The panel's maps over the training, as a video."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from boneage.explanation import activation_maps, captions, overlays
+from boneage.explanation.activation_maps import Grid, Panel
+from boneage.explanation.captions import TILE_PX, years_and_months
+from boneage.io.files import InputError, replacing
+from boneage.regression.dataset import Hands
+
+CONTROLS_PX = 56
+"""Free space under a video, where browsers lay their buttons."""
+CODECS = {".webm": "VP80", ".mp4": "mp4v"}
+"""Suffix -> codec, the best first: browsers play VP8, and OpenCV has no H.264."""
+
+
+def write_evolution(
+    folder: Path,
+    title: str,
+    hands: Hands,
+    panel: Panel,
+    grid: Grid,
+    frames_per_second: int = 4,
+) -> Path:
+    """Write the panel's maps over the epochs as a video, `evolution.webm`.
+
+    The colours have the scale of the last epoch; it stays for two seconds.
+
+    Args:
+        folder: where to.
+        title: names the network.
+        hands: those of the panel, in its order.
+        panel: what `activation_maps.read_panel` gives.
+        grid: where the maps' cells lie.
+        frames_per_second: epochs a second.
+
+    Returns:
+        The file: `.mp4` where OpenCV was built without VP8.
+
+    Raises:
+        InputError: OpenCV can write neither, or all maps are NaN.
+    """
+    # a training that diverged for an epoch has nothing to show of it
+    whole = np.isfinite(panel.maps).all(axis=(1, 2, 3))
+    if not whole.any():
+        raise InputError(f"{folder}: no epoch of the panel has a map without NaN")
+    epochs, maps = panel.epochs[whole], activation_maps.deviations(panel.maps[whole])
+    predicted = panel.predicted_months[whole]
+    limit_months = overlays.limit_of(maps[-1])
+    cohort = hands.cohort
+    images = [hands.image(index, TILE_PX) for index in range(len(hands))]
+
+    def frame(number: int) -> np.ndarray:
+        tiles = []
+        for hand, image in enumerate(images):
+            deviation = grid.upsample(maps[number, hand], TILE_PX)
+            overlay = overlays.overlay(image, deviation, limit_months)
+            true = cohort.bone_age_months[hand]
+            said = years_and_months(predicted[number, hand])
+            line = f"{years_and_months(true)} \N{RIGHTWARDS ARROW} {said}"
+            sex = "male" if cohort.is_male[hand] else "female"
+            tiles.append(captions.tile(overlay, f"{panel.ids[hand]}  {sex}", line))
+        header = f"{title}: epoch {epochs[number]}; true \N{RIGHTWARDS ARROW} "
+        picture = captions.mosaic(tiles, header + "predicted", limit_months)
+        below = ((0, CONTROLS_PX), (0, 0), (0, 0))
+        return np.pad(picture, below, constant_values=255)
+
+    suffix, codec = _video_format()
+    path = folder / f"evolution{suffix}"
+    last = len(epochs) - 1
+    numbers = [*range(last + 1), *[last] * (2 * frames_per_second)]
+    with replacing(path) as temporary:
+        size = frame(0).shape[1::-1]
+        video = _open_video(temporary, codec, frames_per_second, size)
+        for number in tqdm(numbers, "filming", disable=None):
+            video.write(np.ascontiguousarray(frame(number)[..., ::-1]))
+        video.release()
+    return path
+
+
+def _open_video(
+    path: Path, codec: str, frames_per_second: int, size: tuple[int, int]
+) -> cv2.VideoWriter:
+    with _quiet_stderr():
+        fourcc = cv2.VideoWriter_fourcc(*codec)
+        return cv2.VideoWriter(str(path), fourcc, frames_per_second, size)
+
+
+def _video_format() -> tuple[str, str]:
+    """Suffix and codec of CODECS that this OpenCV can write."""
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix, codec in CODECS.items():
+            video = _open_video(Path(folder) / f"probe{suffix}", codec, 4, (64, 64))
+            if video.isOpened():
+                video.release()
+                return suffix, codec
+    raise InputError(
+        "this OpenCV writes neither VP8 nor MPEG-4 video; install the package "
+        "opencv-python-headless from PyPI"
+    )
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Silence C libraries: FFmpeg prints a false alarm for VP8 in WebM."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

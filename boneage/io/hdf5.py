@@ -1,0 +1,226 @@
+"""The HDF5 schema: images packed for training, mapped into memory.
+
+Datasets `image` (N, S, S) uint8, `image_hash` and `id` (N,) int64, and in
+annotated.h5 `mask` (N, S, S) uint8 and `mask_hash` (N,) int64, of the file that was
+drawn; contiguous and uncompressed, so that training maps them instead of loading them.
+Attributes `size`, `preprocessing`, `version`.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from boneage.io.files import InputError, replacing, reserve
+
+VERSION = 1
+
+OVERHEAD_BYTES = 1 << 16
+"""What HDF5 writes beside the datasets, and to spare."""
+
+HAND_PX = 512
+"""Side of the enhanced hands, as published."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An open file: arrays mapped into memory, read-only.
+
+    images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
+    image_hashes, mask_hashes: (N,) int64; None where the file does not say.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray | None
+    ids: np.ndarray
+    size: int
+    preprocessing: str
+    image_hashes: np.ndarray | None = None
+    mask_hashes: np.ndarray | None = None
+
+    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+        """Row of each id, (id,) int64; KeyError for one that is not in the file."""
+        row = {int(radiograph_id): row for row, radiograph_id in enumerate(self.ids)}
+        return np.array([row[int(radiograph_id)] for radiograph_id in ids], np.int64)
+
+
+class Writer:
+    """Fills a file row by row; rows never written are cut off in the end."""
+
+    def __init__(self, file: h5py.File) -> None:
+        """Start at row 0 of an open file."""
+        self.file = file
+        self.rows = 0
+
+    def add(
+        self,
+        radiograph_id: int,
+        image: np.ndarray,
+        mask: np.ndarray | None = None,
+        mask_hash: int = 0,
+    ) -> None:
+        """Write the next row; image and mask: (size, size) uint8."""
+        self.file["id"][self.rows] = radiograph_id
+        self.file["image"][self.rows] = image
+        self.file["image_hash"][self.rows] = hash_of(np.ascontiguousarray(image))
+        if mask is not None:
+            self.file["mask"][self.rows] = mask
+            self.file["mask_hash"][self.rows] = mask_hash
+        self.rows += 1
+
+    def cut(self) -> None:
+        """Shorten the datasets to the rows written (contiguous ones cannot shrink)."""
+        for name, dataset in list(self.file.items()):
+            if len(dataset) > self.rows:
+                shape = (self.rows, *dataset.shape[1:])
+                shorter = _add(self.file, "shorter", shape, dataset.dtype)
+                for start in range(0, self.rows, 1000):
+                    stop = min(start + 1000, self.rows)
+                    shorter[start:stop] = dataset[start:stop]
+                del self.file[name]
+                self.file.move("shorter", name)
+
+
+@contextlib.contextmanager
+def create(
+    path: Path,
+    count: int,
+    size: int,
+    preprocessing: str,
+    with_masks: bool = False,
+) -> Iterator[Writer]:
+    """Yield a writer of at most `count` rows; the file appears when it is complete."""
+    layers = 2 if with_masks else 1
+    with replacing(path) as temporary:
+        # once without HDF5, which does not live through a disk that is full
+        reserve(temporary, count * layers * (size**2 + 16) + OVERHEAD_BYTES)
+        with h5py.File(temporary, "w") as file:
+            file.attrs.update(size=size, preprocessing=preprocessing, version=VERSION)
+            _add(file, "image", (count, size, size), np.uint8)
+            _add(file, "image_hash", (count,), np.int64)
+            if with_masks:
+                _add(file, "mask", (count, size, size), np.uint8)
+                _add(file, "mask_hash", (count,), np.int64)
+            _add(file, "id", (count,), np.int64)
+            writer = Writer(file)
+            yield writer
+            writer.cut()
+
+
+def _add(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype | type
+) -> h5py.Dataset:
+    """Add a dataset whose place on the disk is its own from now on."""
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    # the same images give the same file, whenever it is written
+    creation.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(shape)
+    kind = h5py.h5t.py_create(np.dtype(dtype))
+    made = h5py.h5d.create(file.id, name.encode(), kind, space, creation)
+    dataset = h5py.Dataset(made)
+    file.flush()
+    if dataset.nbytes:
+        reserve(Path(file.filename), made.get_offset() + dataset.nbytes)
+    return dataset
+
+
+def read(path: Path, made_by: str) -> Packed:
+    """Map a packed file into memory.
+
+    Raises:
+        InputError: missing (names `made_by`, the step that writes it), not HDF5, of
+            another version, or with datasets of other shapes.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not found; run {made_by} first")
+    try:
+        with h5py.File(path) as file:
+            version = file.attrs.get("version")
+            if version != VERSION:
+                raise InputError(f"{path}: expected version {VERSION}, found {version}")
+            for name in file:
+                # a link elsewhere would bring in what nobody pointed at
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    raise InputError(f"{path}: {name} is a link to another file")
+            ids = file["id"][:]
+            if ids.ndim != 1 or ids.dtype.kind not in "iu":
+                raise InputError(f"{path}: expected integer ids, found {ids.dtype}")
+            ids = ids.astype(np.int64)
+            values, counts = np.unique(ids, return_counts=True)
+            if (counts > 1).any():
+                raise InputError(
+                    f"{path}: id {values[counts > 1][0]} for the second time; remove "
+                    f"the file and run {made_by} again"
+                )
+            size = int(file.attrs["size"])
+            shape = (len(ids), size, size)
+            images = _map(path, file["image"], shape)
+            masks = _map(path, file["mask"], shape) if "mask" in file else None
+            how = str(file.attrs["preprocessing"])
+            hashes = [_hashes(path, file, name) for name in ("image", "mask")]
+            return Packed(images, masks, ids, size, how, *hashes)
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: damaged or not of this pipeline ({error}); remove it and run "
+            f"{made_by} again"
+        ) from error
+
+
+def hash_of(content: bytes | np.ndarray) -> int:
+    """Of the content, in the 64 bits of an integer."""
+    digest = hashlib.blake2b(content, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _hashes(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
+    if f"{name}_hash" not in file:
+        return None
+    hashes = file[f"{name}_hash"][:]
+    if hashes.shape != file["id"].shape or hashes.dtype != np.int64:
+        raise InputError(f"{path}: expected a hash of each {name}")
+    return hashes
+
+
+def _map(path: Path, dataset: h5py.Dataset, shape: tuple[int, int, int]) -> np.ndarray:
+    if dataset.external is not None:
+        raise InputError(f"{path}: its images lie in another file; remove it")
+    offset = dataset.id.get_offset()
+    if dataset.shape != shape or dataset.dtype != np.uint8:
+        raise InputError(f"{path}: expected {shape} uint8, found {dataset.shape}")
+    # an empty dataset, or one written by others in chunks, has no place to map
+    if offset is None:
+        return dataset[:]
+    return np.memmap(path, np.uint8, mode="r", offset=offset, shape=shape)
+
+
+def append(
+    path: Path,
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    ids: list[int],
+    hashes: Sequence[int] | None = None,
+    without: Collection[int] = (),
+) -> None:
+    """Add pairs to an annotated file: a new file with all rows takes its place.
+
+    A pair whose id is there already takes the place of the old one; those of the ids
+    in `without` go. hashes: of the masks' files, where they are known.
+    """
+    before = read(path, "step2_image_2_h5.py --pool annotated")
+    if before.masks is None:
+        raise InputError(f"{path}: holds no masks; expected an annotated file")
+    count = len(before.ids) + len(ids)
+    known = 0 * before.ids if before.mask_hashes is None else before.mask_hashes
+    new = zip(ids, images, masks, hashes or [0] * len(ids), strict=True)
+    with create(path, count, before.size, before.preprocessing, True) as writer:
+        for row in np.flatnonzero(~np.isin(before.ids, [*ids, *without])):
+            image, mask = before.images[row], before.masks[row]
+            writer.add(before.ids[row], image, mask, known[row])
+        for pair in new:
+            writer.add(*pair)

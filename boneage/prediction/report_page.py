@@ -1,0 +1,225 @@
+"""One page about one radiograph: what was read, from what, by whom, how surely."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import textwrap
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from boneage.evaluation.figures import FAINT, INK, STYLE, save
+from boneage.explanation import overlays
+from boneage.explanation.captions import signed_limit
+from boneage.prediction import formats
+from boneage.prediction.predictor import STATEMENT, Ensemble, Reading
+
+PAGE_STYLE = STYLE | {
+    "figure.constrained_layout.use": False,
+    # a file's name may have two dollar signs
+    "text.parse_math": False,
+}
+A4_INCHES = (8.27, 11.69)
+OUTLINE_RGB = (255, 214, 0)
+RADIOGRAPH_PX = 900
+"""Longer side on the page: more is not seen in print."""
+WARNING = "#B04A00"
+OLDEST_YEARS = 20
+SMALL_POINTS = 7.5
+LINE = 1.35
+"""Of small text, times its size."""
+
+
+def write(path: Path, reading: Reading, ensemble: Ensemble) -> None:
+    """Write the page, as PNG or PDF by the suffix."""
+    with matplotlib.rc_context(PAGE_STYLE):
+        save(draw(reading, ensemble), path)
+
+
+def picture(reading: Reading, ensemble: Ensemble) -> np.ndarray:
+    """The page as (row, column, 3) uint8, RGB."""
+    with matplotlib.rc_context(PAGE_STYLE):
+        canvas = FigureCanvasAgg(draw(reading, ensemble))
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw(reading: Reading, ensemble: Ensemble) -> Figure:
+    """Lay the page out, A4 upright."""
+    figure = Figure(A4_INCHES)
+    figure.text(0.07, 0.955, "Bone age", size=11, color=FAINT)
+    figure.text(
+        0.07, 0.918, formats.age(reading.bone_age_months), size=24, weight="bold"
+    )
+    figure.text(0.07, 0.893, formats.interval(reading), size=11)
+    figure.text(
+        0.07,
+        0.873,
+        f"{_shortened(Path(reading.file).name)}, sex {reading.sex}; interval from "
+        f"{reading.compared_with}",
+        size=8.5,
+        color=FAINT,
+    )
+    _scale(figure, reading)
+    below = _warnings(figure, reading, 0.79)
+    below = _pictures(figure, reading, below)
+    _facts(figure, reading, ensemble, below)
+    figure.text(0.5, 0.025, STATEMENT.capitalize() + ".", ha="center", weight="bold")
+    today = f"{datetime.date.today():%Y-%m-%d}"
+    figure.text(0.93, 0.025, today, ha="right", size=8, color=FAINT)
+    return figure
+
+
+def _scale(figure: Figure, reading: Reading) -> None:
+    """The interval and each run's answer on a scale of years."""
+    axes = figure.add_axes((0.07, 0.82, 0.86, 0.035))
+    lower, upper = reading.lower_months / 12, reading.upper_months / 12
+    if not math.isnan(lower):
+        axes.plot([lower, upper], [0, 0], color="#9CC3DD", lw=9, solid_capstyle="butt")
+    words = "years: answer, interval"
+    if len(reading.runs_months) > 1:
+        words = "years: average of the runs, each run (|), interval"
+        for months in reading.runs_months.values():
+            axes.plot(months / 12, 0, "|", color=INK, ms=9, mew=1)
+    axes.plot(reading.bone_age_months / 12, 0, "o", color="#0072B2", ms=7)
+    axes.set(xlim=(0, OLDEST_YEARS), ylim=(-1, 1), yticks=[])
+    axes.set_xticks(range(0, OLDEST_YEARS + 1, 2))
+    axes.set_xlabel(words, size=8)
+    axes.tick_params(labelsize=8)
+    axes.spines["left"].set_visible(False)
+
+
+def _warnings(figure: Figure, reading: Reading, top: float) -> float:
+    """Write the warnings; returns where the page is free below them."""
+    text = "\n".join(
+        textwrap.fill(f"Warning: {warning}", 108, subsequent_indent="    ")
+        for warning in reading.warnings
+    )
+    if not text:
+        return top - 0.005
+    figure.text(
+        0.07, top - 0.018, text, size=9, color=WARNING, va="top", linespacing=1.3
+    )
+    return top - 0.025 - 0.0148 * (text.count("\n") + 1)
+
+
+def _pictures(figure: Figure, reading: Reading, top: float) -> float:
+    """The radiograph with the mask's outline; beside it each run's map on its hand.
+
+    Returns where the page is free below them.
+    """
+    space, middle, title = top - 0.245, 0.5, 0.025
+    radiograph = outlined(reading.radiograph, reading.mask)
+    room = (0.07, top, middle - 0.09, space)
+    bottoms = [_show(figure, room, radiograph, "Radiograph, outline of the hand found")]
+    deviations = np.stack([found.deviation for found in reading.evidence.values()])
+    limit_months = overlays.limit_of(deviations)
+    count = len(reading.evidence)
+    columns = 1 if count < 3 else 2
+    points, longest, unit = (8.5, 38, " months") if columns == 1 else (7, 24, "")
+    width, height = (0.93 - middle) / columns, space / -(-count // columns)
+    for number, (name, found) in enumerate(reading.evidence.items()):
+        if number and number % columns == 0:
+            top = min(bottoms[-columns:]) - title / 2
+        left = middle + number % columns * width
+        room = (left, top, width - 0.015 * (columns - 1), height)
+        words = f"{_shortened(name, longest)}: {reading.runs_months[name]:.0f}{unit}"
+        image = overlays.overlay(found.hand, found.deviation, limit_months)
+        bottoms.append(_show(figure, room, image, words, points))
+    below = min(bottoms) - title
+    bar = figure.add_axes((0.39, below, 0.25, 0.009))
+    bar.imshow(overlays.colour_bar(256, 8), aspect="auto")
+    bar.set_axis_off()
+    ends = (
+        (0.38, "right", f"maps: looks younger {signed_limit(-limit_months)}"),
+        (0.65, "left", f"{signed_limit(limit_months)} months, looks older"),
+    )
+    for place, side, words in ends:
+        figure.text(place, below + 0.001, words, ha=side, size=8, color=FAINT)
+    return below - 0.02
+
+
+def _show(
+    figure: Figure,
+    room: tuple[float, float, float, float],
+    image: np.ndarray,
+    title: str,
+    points: float = 8.5,
+) -> float:
+    """Draw a picture at the upper left of `room` (left, top, width, height).
+
+    Returns its lower end: it is as large as its proportions let it be.
+    """
+    left, top, width, height = room
+    top, height = top - 0.025, height - 0.025
+    wide, tall = A4_INCHES
+    scale = min(width * wide / image.shape[1], height * tall / image.shape[0])
+    height = image.shape[0] * scale / tall
+    box = (left, top - height, image.shape[1] * scale / wide, height)
+    axes = figure.add_axes(box)
+    axes.imshow(image)
+    axes.set_title(title, size=points)
+    axes.set_axis_off()
+    return top - height
+
+
+def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The radiograph, shrunk, with the mask's outline: (row, column, 3) uint8, RGB."""
+    scale = min(1.0, RADIOGRAPH_PX / max(radiograph.shape))
+    size = [max(1, round(side * scale)) for side in radiograph.shape[::-1]]
+    grey = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    found, _ = cv2.findContours(
+        np.where(small > 127, 255, 0).astype(np.uint8),
+        cv2.RETR_EXTERNAL,
+        cv2.CHAIN_APPROX_NONE,
+    )
+    width_px = max(1, round(max(size) / 300))
+    rgb = np.ascontiguousarray(np.repeat(grey[..., np.newaxis], 3, axis=2))
+    return cv2.drawContours(rgb, found, -1, OUTLINE_RGB, width_px, cv2.LINE_AA)
+
+
+def _facts(figure: Figure, reading: Reading, ensemble: Ensemble, top: float) -> None:
+    """How to read the maps, who was asked, and how they fared on test hands."""
+    cells = sorted({found.cells for found in reading.evidence.values()})
+    rows = [
+        "Maps: how far each place pulls the answer from what the mean place does, on "
+        "the hand as the network sees it, a square. They have "
+        f"{' or '.join(map(str, cells))} cells a side, and what lies between is "
+        "interpolated: read no anatomy off them. Each page has its own scale.",
+        "Months beside a map are the mean of all views of the hand; the map is that of "
+        "the hand as it is.",
+        "",
+    ]
+    for each in ensemble.candidates:
+        if each.name not in reading.runs_months:
+            continue
+        about = formats.about_run(each)
+        error = about["test_mae_months"]
+        name, backbone = _shortened(each.name, 30), about["backbone"]
+        trained_on = about["training_data"] or f"{about['training_hands']} hands"
+        rows.append(
+            (name if name == backbone else f"{name}: {backbone}")
+            + f", {about['image_size_px']} px; trained on {_shortened(trained_on, 400)}"
+            + ("; not tested" if error is None else f"; test MAE {error:.1f} months")
+            + f"; commit {(about['git_commit'] or 'unknown')[:9]}"
+        )
+    rows += formats.how_good(ensemble, reading.sex)
+    text = "\n".join(textwrap.fill(row, 126, subsequent_indent="    ") for row in rows)
+    line = SMALL_POINTS * LINE / 72 / A4_INCHES[1]
+    # many runs take more lines than the foot of the page has
+    fits = (top - 0.06) / line / (text.count("\n") + 1)
+    size = SMALL_POINTS * min(1.0, fits)
+    figure.text(0.07, top, text, size=size, va="top", linespacing=LINE)
+
+
+def _shortened(text: str, length: int = 60) -> str:
+    if len(text) <= length:
+        return text
+    half = (length - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"

@@ -1,0 +1,73 @@
+"""Test-time augmentation: the same hand mirrored, slightly turned, slightly zoomed."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from boneage.io.files import InputError
+from boneage.regression.settings import NEW
+
+
+class View(NamedTuple):
+    """How a hand is looked at. degrees: anticlockwise. scale: above 1 is larger."""
+
+    mirrored: bool = False
+    degrees: float = 0.0
+    scale: float = 1.0
+
+
+# within what the networks were trained with, mirrored ones beside the others, and no
+# larger than the margin around the hand allows
+VIEWS = (
+    View(),
+    View(mirrored=True),
+    View(degrees=5),
+    View(mirrored=True, degrees=-5),
+    View(mirrored=True, degrees=5),
+    View(degrees=-5),
+    View(scale=0.95),
+    View(mirrored=True, scale=0.95),
+    View(scale=1.04),
+    View(mirrored=True, scale=1.04),
+)
+"""The first is the hand as it is, which activation maps are made of."""
+
+
+def check(count: int) -> None:
+    """Raise InputError for a number of views that there are not."""
+    if not 1 <= count <= len(VIEWS):
+        raise InputError(f"--views {count}: expected 1 to {len(VIEWS)}")
+
+
+def views_of(image: np.ndarray, count: int, mirrored: bool = True) -> np.ndarray:
+    """The first `count` views of a hand, (view, size, size) uint8.
+
+    image: (size, size) uint8. mirrored: False for a network that has not learned from
+    mirrored hands: it gets the same views unmirrored, each of them once.
+    """
+    views = VIEWS[:count]
+    if not mirrored:
+        views = dict.fromkeys(view._replace(mirrored=False) for view in views)
+    return np.stack([_seen(image, view) for view in views])
+
+
+def learned_from_mirrored(config: dict) -> bool:
+    """Whether a run's training, by its config.json, mirrored hands."""
+    settings = NEW | config.get("settings", {})
+    return settings.get("augmentation", 1.0) > 0 and settings["mirrored_share"] > 0
+
+
+def _seen(image: np.ndarray, view: View) -> np.ndarray:
+    if view.mirrored:
+        image = cv2.flip(image, 1)
+    if (view.degrees, view.scale) == (0, 1):
+        return image
+    centre = (image.shape[0] - 1) / 2
+    matrix = cv2.getRotationMatrix2D((centre, centre), view.degrees, view.scale)
+    return cv2.warpAffine(image, matrix, image.shape)
+
+
+def column(count: int) -> str:
+    """Where predictions.csv holds what a run says of `count` views on average."""
+    return "predicted_months" if count == 1 else f"predicted_{count}_views_months"

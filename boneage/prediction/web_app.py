@@ -1,0 +1,127 @@
+"""The same as a page in the browser and an API over HTTP, by Gradio.
+
+Only this machine sees it unless a password is set. It gives out the pages that it makes
+and no other file, and takes radiographs up to a size.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boneage.active_learning.settings import PageSettings
+from boneage.annotator import server
+from boneage.io.files import InputError
+from boneage.prediction import formats, report_page
+from boneage.prediction.inputs import ask_about
+from boneage.prediction.predictor import STATEMENT, Ensemble
+
+API = "predict"
+LARGEST_UPLOAD = "100mb"
+"""A radiograph of 6000 x 6000 px and 16 bits, uncompressed, is 72."""
+WAITING = 32
+"""Requests that may wait; the next ones are told so."""
+
+
+def serve(ensemble: Ensemble, settings: PageSettings) -> None:
+    """Serve until Ctrl-C."""
+    with serving(ensemble, settings):
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("\nstopped")
+
+
+@contextmanager
+def serving(ensemble: Ensemble, settings: PageSettings) -> Iterator[str]:
+    """Serve the page while the block runs; yields its address.
+
+    Raises:
+        InputError: a host that others see, without a password.
+        OSError: the port is taken.
+    """
+    settings.check_page()
+    with server.own_files("predict"):
+        page_of = _build(ensemble)
+        with server.launched(
+            page_of,
+            settings,
+            f"read radiographs at {{address}} (API: {API}; Ctrl-C stops)",
+            max_file_size=LARGEST_UPLOAD,
+            footer_links=["api"],
+        ) as address:
+            yield address
+
+
+def _build(ensemble: Ensemble) -> Any:
+    """The page: a radiograph and its sex in, the report and the numbers out."""
+    import gradio as gr
+
+    def read(radiograph: str | None, sex: str) -> tuple[str, np.ndarray, dict]:
+        if radiograph is None:
+            raise gr.Error("Choose a radiograph first.", print_exception=False)
+        path = Path(radiograph)
+        try:
+            # one file and no list of files: a list could name what is not uploaded
+            asked = ask_about(path, None if sex == FROM_FILE else sex)
+            reading = ensemble.read(asked).named(path.name)
+        except InputError as error:
+            # where an upload lies concerns nobody
+            words = str(error).replace(f"{path.parent}/", "")
+            raise gr.Error(words, print_exception=False) from None
+        words = "\n\n".join(
+            [
+                f"## {formats.age(reading.bone_age_months)}",
+                formats.interval(reading),
+                *[f"**Warning:** {warning}" for warning in reading.warnings],
+                f"*{STATEMENT.capitalize()}.*",
+            ]
+        )
+        record = {"statement": STATEMENT, "coverage": reading.coverage}
+        return (
+            words,
+            report_page.picture(reading, ensemble),
+            record | formats.as_record(reading),
+        )
+
+    with gr.Blocks(
+        title="Bone age", analytics_enabled=False, delete_cache=(600, 3600)
+    ) as blocks:
+        gr.Markdown(f"# Bone age from a hand radiograph\n\n*{STATEMENT.capitalize()}.*")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                radiograph = gr.File(
+                    label="Radiograph (PNG, JPEG, WebP, TIFF, DICOM)", type="filepath"
+                )
+                sex = gr.Radio(
+                    ["female", "male", "unknown", FROM_FILE],
+                    value=FROM_FILE,
+                    label="Sex",
+                )
+                button = gr.Button("Read", variant="primary")
+                words = gr.Markdown()
+                record = gr.JSON(label="The same for programs", open=False)
+            with gr.Column(scale=3, min_width=400):
+                report = gr.Image(
+                    label="Report",
+                    interactive=False,
+                    format="png",
+                    # no sharing, which would send it to a website
+                    buttons=["fullscreen", "download"],
+                )
+        button.click(
+            read,
+            [radiograph, sex],
+            [words, report, record],
+            api_name=API,
+            # one at a time: the networks use all cores anyway
+            concurrency_limit=1,
+        )
+    blocks.queue(max_size=WAITING, default_concurrency_limit=1)
+    return blocks
+
+
+FROM_FILE = "as the DICOM file says"

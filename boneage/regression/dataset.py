@@ -1,0 +1,168 @@
+"""The hands of a cohort, and which of them train, choose and test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from boneage.cohort import table as cohorts
+from boneage.cohort.table import Cohort
+from boneage.io import hdf5, radiographs
+from boneage.io.files import InputError
+from boneage.io.hdf5 import Packed
+from boneage.layout import Layout
+from boneage.regression.label_distribution import MONTHS
+from boneage.regression.settings import RegressionSettings
+
+HANDS_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
+
+
+@dataclass(frozen=True)
+class Hands:
+    """A part of the cohort with its rows of the packed file.
+
+    rows: (hand,) int64, row of each radiograph of `cohort` in `packed.images`.
+    """
+
+    packed: Packed
+    rows: np.ndarray
+    cohort: Cohort
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, chosen: np.ndarray) -> "Hands":
+        """Keep the hands where `chosen`, (n,) bool, holds; or at places, int."""
+        return Hands(self.packed, self.rows[chosen], self.cohort.select(chosen))
+
+    def image(self, index: int, size: int) -> np.ndarray:
+        """One hand, (size, size) uint8."""
+        return radiographs.resize(
+            np.asarray(self.packed.images[self.rows[index]]), size
+        )
+
+
+def of_cohort(
+    layout: Layout, part: str, ids: Sequence[int] = (), sex: str = "all"
+) -> tuple[Hands, np.ndarray]:
+    """The packed hands of a cohort, those of unknown age too, ascending by id.
+
+    Counts on the screen what is left out. The second is the part of each hand, (hand,)
+    of `cohort.PARTS`, or "" where split.csv does not say.
+
+    Args:
+        layout: of the cohort; nothing is written, split.csv neither.
+        part: one of `cohort.PARTS`, or "all".
+        ids: these hands, whatever their part; empty for all of the part.
+        sex: all, male or female.
+
+    Raises:
+        InputError: a file is missing, an id is not in it, or no hand is left.
+    """
+    packed = hdf5.read(layout.hands_h5, HANDS_BY)
+    cohort, _ = cohorts.read_all(layout)
+    cohort = cohort.select(np.argsort(cohort.ids))
+    for holder, there in (
+        (layout.train_csv, cohort.ids),
+        (layout.hands_h5, packed.ids),
+    ):
+        absent = np.setdiff1d(ids, there)
+        if len(absent):
+            raise InputError(f"{holder}: no hand of id {absent[0]}")
+    parts = np.full(len(cohort), "", dtype=object)
+    if layout.split_csv.exists():
+        known, of_known = cohorts.split(layout)
+        parts[np.searchsorted(cohort.ids, known.ids)] = of_known
+    elif part != "all" and not len(ids):
+        raise InputError(f"{layout.split_csv}: not found; give --part all, or --ids")
+    is_wanted = np.isin(cohort.ids, ids) if len(ids) else np.isin(parts, [part])
+    if part == "all" and not len(ids):
+        is_wanted[:] = True
+    is_packed = np.isin(cohort.ids, packed.ids)
+    is_of_sex = (cohort.is_male == (sex == "male")) | (sex == "all")
+    for is_there, why in ((is_packed, "have no hand"), (is_of_sex, f"are not {sex}")):
+        if not is_there[is_wanted].all():
+            out = np.count_nonzero(~is_there[is_wanted])
+            print(f"{out} of {np.count_nonzero(is_wanted)} {why}: left out")
+    chosen = is_wanted & is_packed & is_of_sex
+    if not chosen.any():
+        raise InputError(
+            f"{layout.data}: no hand to show ({list(ids) or part}, sex {sex})"
+        )
+    cohort = cohort.select(chosen)
+    return Hands(packed, packed.rows_of(cohort.ids), cohort), parts[chosen]
+
+
+def drawn_split(layout: Layout) -> str | None:
+    """The hash of the cohort's split, None where none has been drawn."""
+    if not layout.split_csv.exists():
+        return None
+    cohort, of_cohort = cohorts.split(layout)
+    return cohorts.split_hash(cohort.ids, of_cohort)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The hands to train on, to choose the best epoch with, and to report."""
+
+    train: Hands
+    validation: Hands
+    test: Hands
+    split_hash: str
+
+    @property
+    def hands_hash(self) -> str:
+        """Names the hands of each part: of one sex, and only those that are packed."""
+        parts = {name: getattr(self, name).cohort.ids for name in cohorts.PARTS}
+        names = np.repeat(list(parts), [len(ids) for ids in parts.values()])
+        return cohorts.split_hash(np.concatenate(list(parts.values())), names)
+
+    @property
+    def pictures_hash(self) -> str | None:
+        """Names their pictures; None where the packed file does not say."""
+        hashes = self.train.packed.image_hashes
+        if hashes is None:
+            return None
+        hands = [getattr(self, name) for name in cohorts.PARTS]
+        ids = np.concatenate([part.cohort.ids for part in hands])
+        return cohorts.split_hash(ids, hashes[np.concatenate([p.rows for p in hands])])
+
+    def has_other_pictures(self, config: dict) -> bool:
+        """Whether a run with this config.json saw others, as far as both say."""
+        return len({config.get("pictures_hash"), self.pictures_hash} - {None}) > 1
+
+    @classmethod
+    def read(cls, layout: Layout, settings: RegressionSettings) -> "Parts":
+        """Read the packed hands and the split.
+
+        Raises:
+            InputError: a file is missing, a part is empty, or hands lack an age.
+        """
+        packed = hdf5.read(layout.hands_h5, HANDS_BY)
+        cohort, parts = cohorts.split(
+            layout, settings.seed, settings.validation_fraction, settings.test_fraction
+        )
+        split_hash = cohorts.split_hash(cohort.ids, parts)
+        chosen = np.isin(cohort.ids, packed.ids)
+        if not chosen.all():
+            print(
+                f"{layout.hands_h5}: {np.count_nonzero(~chosen)} of {len(cohort)} "
+                "radiographs have no hand there and are left out"
+            )
+        if settings.sex != "all":
+            chosen &= cohort.is_male == (settings.sex == "male")
+        cohort, parts = cohort.select(chosen), parts[chosen]
+        oldest = cohort.bone_age_months.max(initial=0)
+        if settings.loss == "distribution" and oldest >= MONTHS:
+            raise InputError(
+                f"{layout.train_csv}: a bone age of {oldest:g} months; --loss "
+                f"distribution knows those below {MONTHS}: give --loss mae"
+            )
+        hands = Hands(packed, packed.rows_of(cohort.ids), cohort)
+        for part in cohorts.PARTS:
+            if not np.any(parts == part):
+                raise InputError(
+                    f"{layout.split_csv}: no hand of the {part} part (sex "
+                    f"{settings.sex}) in {layout.hands_h5.name}"
+                )
+        return cls(*(hands.select(parts == p) for p in cohorts.PARTS), split_hash)

@@ -1,0 +1,319 @@
+"""The run folder: what a training leaves, and reading it again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from boneage.io import keras_models
+from boneage.io.files import InputError, read_json, replacing, write_json
+from boneage.layout import REPOSITORY
+from boneage.regression import label_distribution
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+    from boneage.regression.dataset import Hands
+
+TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
+
+LAYERS = ("cam_features", "linear_unit")
+"""What every network of `regressor.build` has by name, and its trained part."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder: `model.keras`, `config.json`, `history.csv`, `predictions.csv`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def model(self) -> Path:
+        """The network at its best validation epoch."""
+        return self.folder / "model.keras"
+
+    @property
+    def config(self) -> Path:
+        """The trained network's facts: what it expects, how it was made."""
+        return self.folder / "config.json"
+
+    @property
+    def history(self) -> Path:
+        """A row an epoch: its rate, training and validation loss, validation MAE."""
+        return self.folder / "history.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """`id,split,is_male,bone_age_months,predicted_months`: validation and test."""
+        return self.folder / "predictions.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """What a stage, or a rival, let learn, and its metrics: paced_transfer."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def cam_history(self) -> Path:
+        """Activation maps of the panel after each epoch (step4_regression_with_cam)."""
+        return self.folder / "cam_history.h5"
+
+    @property
+    def cam(self) -> Path:
+        """Overlays, contact sheet, page and video: step6_cam.py."""
+        return self.folder / "cam"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Logs: tensorboard --logdir models/regression."""
+        return self.folder / "tensorboard"
+
+    def read_config(self) -> dict:
+        """The run's facts; InputError when the run does not exist."""
+        return read_json(self.config, TRAINED_BY)
+
+    def load_model(self) -> keras.Model:
+        """Load the network in Keras's safe mode, without its optimizer."""
+        return keras_models.load(self.model, LAYERS, f"train {self.name} again")
+
+    def read_predictions(self, part: str | None = None) -> pd.DataFrame:
+        """The predictions of `part` (validation or test), or all of them."""
+        numbers = ("id", "bone_age_months", "predicted_months")
+        table = _read_table(self.predictions, numbers, ("split", "is_male"))
+        twice = table.id[table.id.duplicated()]
+        if len(twice):
+            raise InputError(
+                f"{self.predictions}: id {twice.iloc[0]} for the second time; train "
+                f"{self.name} again"
+            )
+        return table if part is None else table[table.split == part]
+
+    def read_history(self) -> pd.DataFrame:
+        """A row an epoch."""
+        return _read_table(self.history, ("epoch", "loss", "validation_mae"))
+
+    def write_history(self, rows: Sequence[dict]) -> None:
+        """Write history.csv anew, and add its newest row to TensorBoard's log."""
+        import pandas as pd
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        with replacing(self.history) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False)
+        newest = rows[-1]
+        values = [
+            Summary.Value(tag=name, simple_value=newest[name])
+            for name in sorted(newest.keys() - {"epoch", "seconds"})
+        ]
+        event = Event(step=newest["epoch"], wall_time=time.time())
+        event.summary.value.extend(values)
+        writer = EventFileWriter(str(self.tensorboard))
+        writer.add_event(event)
+        writer.close()
+
+    def settle(self, epoch: int) -> None:
+        """Finish what a process that was killed after a checkpoint began.
+
+        `last_<epoch>.keras` alone decides up to which epoch the run has come. The best
+        network so far, `best_<epoch>.keras`, then takes its name; what is of any other
+        epoch goes.
+        """
+        for path in self.folder.glob("best_*.keras"):
+            if path.name == f"best_{epoch}.keras":
+                path.replace(self.model)
+            else:
+                path.unlink()
+        for path in self.folder.glob("last_*.keras"):
+            if path.name != f"last_{epoch}.keras":
+                path.unlink()
+
+    def write_predictions(self, table: pd.DataFrame) -> None:
+        """Write predictions.csv atomically."""
+        with replacing(self.predictions) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.3f")
+
+    def write_config(self, facts: dict) -> None:
+        """Write config.json: `facts` and where they come from."""
+        write_json(self.config, facts | provenance())
+
+
+def as_table(hands: Hands, part: str, predicted_months: np.ndarray) -> pd.DataFrame:
+    """Rows of predictions.csv, one a hand of a part."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "id": hands.cohort.ids,
+            "split": part,
+            "is_male": hands.cohort.is_male,
+            "bone_age_months": hands.cohort.bone_age_months,
+            "predicted_months": predicted_months,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The training that another one continues.
+
+    run: whose best network, head included, is gone on with; None for a new one.
+    epochs: trained before; order and augmentation count on from there.
+    """
+
+    run: Run | None = None
+    epochs: int = 0
+
+    def facts(self) -> dict | None:
+        """What names the network gone on with, for config.json."""
+        if self.run is None:
+            return None
+        digest = file_hash(self.run.model)
+        if digest is None:
+            raise InputError(
+                f"{self.run.model}: not found; remove {self.run.folder} and run the "
+                "same command again"
+            )
+        return {"run": self.run.name, "model": digest, "epochs": self.epochs}
+
+
+NOTHING_BEFORE = Origin()
+
+
+def file_hash(path: Path | str) -> str | None:
+    """Twelve hexadecimal digits that name a file's content; None without the file."""
+    if not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def _read_table(
+    path: Path, numbers: Sequence[str], others: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read one of a run's CSV files.
+
+    Raises:
+        InputError: missing, no CSV, or a column is missing or no number (NaN is one).
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"{path}: not found; run {TRAINED_BY} first")
+    try:
+        table = pd.read_csv(path)
+    # no columns, rows of other lengths, not UTF-8: all of them ValueError
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); train the run again") from None
+    for name in (*numbers, *others):
+        if name not in table:
+            raise InputError(f"{path}: no column {name}; train the run again")
+        if name in numbers and table[name].dtype.kind not in "iuf":
+            raise InputError(f"{path}: {name} holds words; train the run again")
+    return table
+
+
+def finished(folder: Path) -> list[Run]:
+    """The runs below `folder` that have predictions, by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    runs = [Run(path.parent) for path in sorted(folder.glob("*/predictions.csv"))]
+    if not runs:
+        raise InputError(f"{folder}: no finished run; run {TRAINED_BY} first")
+    return runs
+
+
+def summary(run: Run) -> list[str]:
+    """Closing lines of a finished run: its error beside that of the training mean."""
+    config, test = run.read_config(), run.read_predictions("test")
+    error = (test.predicted_months - test.bone_age_months).abs().mean()
+    constant = (config["age_mean_months"] - test.bone_age_months).abs().mean()
+    return [
+        f"best epoch {config['best_epoch']} of {config['epochs']}, validation MAE "
+        f"{config['best_validation_mae']:.2f} months",
+        f"test MAE {error:.2f} months on {len(test)} hands; always answering the "
+        f"training mean: {constant:.2f}",
+    ]
+
+
+@functools.cache
+def provenance() -> dict:
+    """Git commit and package versions as the process began, for config.json.
+
+    A long training outlives commits: its code is that of its start.
+    """
+    command = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:  # no git on this machine
+        commit = ""
+    packages = ("keras", "tensorflow", "jax", "torch", "numpy", "h5py")
+    packages += ("opencv-python-headless",)
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # another backend, another OpenCV
+            continue
+    return {"git_commit": commit or None, "versions": versions}
+
+
+def predict(
+    model: keras.Model, hands: Hands, size: int, batch_size: int = 32
+) -> np.ndarray:
+    """Bone ages in months, (hand,) float32, a batch of hands in memory at a time."""
+    return label_distribution.months(outputs(model, hands, size, batch_size))
+
+
+def outputs(
+    model: keras.Model, hands: Hands, size: int, batch_size: int = 32
+) -> np.ndarray:
+    """What a network, or its trained part, puts out: (hand, output) float32."""
+    found = [np.zeros((0, model.outputs[0].shape[1]), np.float32)]
+    for start in range(0, len(hands), batch_size):
+        rows = range(start, min(start + batch_size, len(hands)))
+        images = np.stack([hands.image(index, size) for index in rows])
+        is_male = hands.cohort.is_male[rows.start : rows.stop]
+        found.append(_outputs_of_images(model, images, is_male, batch_size))
+    return np.concatenate(found)
+
+
+def predict_images(
+    model: keras.Model, images: np.ndarray, is_male: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Bone ages in months, (N,) float32, of images at the network's size.
+
+    images: (N, size, size) uint8. is_male: (N,) bool. N is at most `batch_size`, to
+    which the images are padded: one compiled shape, and the same arithmetic for every
+    hand on any number of devices.
+    """
+    return label_distribution.months(
+        _outputs_of_images(model, images, is_male, batch_size)
+    )
+
+
+def _outputs_of_images(
+    model: keras.Model, images: np.ndarray, is_male: np.ndarray, batch_size: int
+) -> np.ndarray:
+    from boneage.regression import network
+
+    chosen = np.arange(batch_size).clip(max=len(images) - 1)
+    fed = network.inputs(model, images[chosen], is_male[chosen])
+    # several devices each answer the whole batch, one after the other
+    return model.predict_on_batch(fed)[: len(images)]

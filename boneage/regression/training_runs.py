@@ -1,0 +1,163 @@
+"""From settings to a finished run folder; mistakes are found before Keras starts."""
+
+import contextlib
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from boneage.io.files import InputError, alone, read_json
+from boneage.layout import Layout
+from boneage.regression import run_folder
+from boneage.regression.dataset import Hands, Parts
+from boneage.regression.multi_host import joined
+from boneage.regression.run_folder import (
+    NOTHING_BEFORE,
+    TRAINED_BY,
+    Origin,
+    Run,
+    file_hash,
+)
+from boneage.regression.settings import NEW, TrainingSettings
+
+MAY_CHANGE = (
+    *("patience", "devices", "workers", "checkpoint_minutes"),
+    *("cluster", "processes", "index"),
+)
+"""Settings with which an interrupted run may go on differently."""
+
+Recorder = Callable[[Run, Hands], Callable]
+
+
+def train_run(
+    layout: Layout, settings: TrainingSettings, recorder: Recorder | None = None
+) -> Run:
+    """Train a run to its end, or find it finished.
+
+    recorder: makes, of the run and its validation hands, what is called after each
+        epoch with the network and the epoch's number.
+
+    Raises:
+        InputError: what the settings name is missing or does not fit, or the run
+            folder holds a training with other settings.
+    """
+    settings.check()
+    if settings.weights == "none" and settings.fine_tune_from != "all":
+        raise InputError(
+            f"--weights none --fine-tune-from {settings.fine_tune_from}: the layers "
+            "before would stay random; begin with imagenet or a FILE"
+        )
+    parts = Parts.read(layout, settings)
+    run = Run(layout.regression / settings.run_name)
+    with joined(settings):
+        train(run, settings, parts, recorder=recorder)
+    if settings.index == 0 and recorder and not run.cam_history.exists():
+        raise InputError(
+            f"{run.cam_history}: not there, the run was trained without a panel; "
+            "train another with --run"
+        )
+    return run
+
+
+def like(
+    layout: Layout, settings: TrainingSettings, name: str, flags: Collection[str] = ()
+) -> TrainingSettings:
+    """The settings of a run that exists, to train it again under another name.
+
+    On how many machines, and as which of them, is not taken over.
+
+    Args:
+        layout: of the runs.
+        settings: as asked for; only `run` and what may change may be given.
+        name: of the run, or its config.json.
+        flags: settings that are asked for although they are the default.
+
+    Raises:
+        InputError: no such run, its settings are none, or others are given as well.
+    """
+    folder = layout.regression / name
+    path = Path(name) if name.endswith(".json") else Run(folder).config
+    then = read_json(path, TRAINED_BY, ["settings"])["settings"]
+    usual = asdict(TrainingSettings())
+    unknown = [
+        key
+        for key, value in then.items()
+        # a whole number may stand for a fraction
+        if type(value) is not type(usual.get(key))
+        and not (type(value) is int and type(usual.get(key)) is float)
+    ]
+    if unknown:
+        raise InputError(f"{path}: {unknown[0]} is no setting of this version")
+    free = ("run", *(key for key in MAY_CHANGE if key != "patience"))
+    now = asdict(settings)
+    given = [key for key in usual if now[key] != usual[key] or key in flags]
+    taken = [key for key in given if key not in free]
+    if taken:
+        flag = taken[0].replace("_", "-")
+        raise InputError(f"--like {name}: --{flag} comes from there; leave one out")
+    kept = {key: now[key] for key in (*given, "cluster", "processes", "index")}
+    again = TrainingSettings(**then)
+    return replace(again, **{"run": f"{again.run_name}_again"} | kept)
+
+
+def closing(run: Run, settings: TrainingSettings) -> list[str]:
+    """A script's closing lines."""
+    if settings.index:
+        return [f"process {settings.index} is done; process 0 predicts and writes"]
+    return run_folder.summary(run)
+
+
+def train(
+    run: Run,
+    settings: TrainingSettings,
+    parts: Parts,
+    origin: Origin = NOTHING_BEFORE,
+    recorder: Recorder | None = None,
+) -> None:
+    """Leave the folder of `run` complete; `recorder` as in `train_run`.
+
+    origin: the training whose network is gone on with.
+
+    Raises:
+        InputError: the folder holds another training.
+    """
+    # of several processes the first alone writes
+    with alone(run.folder) if settings.index == 0 else contextlib.nullcontext():
+        check_unchanged(run, settings, parts, origin)
+        if run.predictions.exists():
+            print(f"{run.name} is trained already")
+            return
+        from boneage.regression.trainer import Training
+
+        writes = settings.index == 0
+        after_epoch = recorder(run, parts.validation) if recorder and writes else None
+        Training(run, settings, parts, origin).train(after_epoch)
+
+
+def check_unchanged(
+    run: Run, settings: TrainingSettings, parts: Parts, origin: Origin
+) -> None:
+    """Raise InputError where the run folder holds another training."""
+    if not run.config.exists():
+        return
+    config = run.read_config()
+    facts = {
+        "split_hash": parts.split_hash,
+        "hands_hash": parts.hands_hash,
+        "preprocessing": parts.train.packed.preprocessing,
+        "weights_hash": file_hash(settings.weights),
+        "origin": origin.facts(),
+    }
+    # a finished run is left as it is
+    if parts.has_other_pictures(config) and not run.predictions.exists():
+        raise InputError(
+            f"{run.folder}: trained on other pictures of these hands; name another run "
+            "with --run, or remove this one"
+        )
+    before = NEW | config["settings"] | {name: config.get(name) for name in facts}
+    now = asdict(settings) | facts
+    for name, value in now.items():
+        if name not in MAY_CHANGE and before.get(name) != value:
+            raise InputError(
+                f"{run.folder}: trained with {name} {before.get(name)}, now {value}; "
+                "name another run with --run, or remove this one"
+            )

@@ -1,0 +1,59 @@
+"""How well two masks agree."""
+
+from pathlib import Path
+
+import numpy as np
+
+from boneage.io import radiographs
+from boneage.io.files import InputError
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    """Dice coefficient of two masks of one shape, any dtype, non-zero is inside.
+
+    Two empty masks agree: 1.
+    Source: Dice, Ecology 26 (1945), 297-302.
+    """
+    inside_first, inside_second = first > 0, second > 0
+    total = np.count_nonzero(inside_first) + np.count_nonzero(inside_second)
+    if total == 0:
+        return 1.0
+    return 2 * np.count_nonzero(inside_first & inside_second) / total
+
+
+def known_masks(truth: Path) -> dict[int, Path]:
+    """Known masks `<id>_bin.png` of a folder, by id; InputError where there is none."""
+    known = {
+        int(path.name.removesuffix("_bin.png")): path
+        for path in truth.glob("*_bin.png")
+        if path.name.removesuffix("_bin.png").isdecimal()
+    }
+    if not known:
+        raise InputError(f"{truth}: no known masks <id>_bin.png there")
+    return known
+
+
+def against_truth(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
+    """Summary lines: the Dice of the masks on disk against the known ones.
+
+    masks, known: path of each id's mask; only ids in both count.
+
+    Raises:
+        InputError: a known mask is of another size.
+    """
+    scores = {}
+    for radiograph_id in sorted(masks.keys() & known.keys()):
+        if masks[radiograph_id].exists():
+            mask = radiographs.read(masks[radiograph_id])
+            truth = radiographs.read_mask(known[radiograph_id], mask.shape)
+            scores[radiograph_id] = dice(mask, truth)
+    if not scores:
+        return ["no radiograph here has a known mask to compare with"]
+    values = np.array(list(scores.values()))
+    worst = sorted(scores, key=scores.__getitem__)
+    low = [f"{i} ({scores[i]:.2f})" for i in worst if scores[i] < 0.9]
+    return [
+        f"Dice against {len(scores)} known masks: mean {values.mean():.4f}, "
+        f"median {np.median(values):.4f}, lowest {values.min():.4f}",
+        f"below 0.9: {len(low)}" + (f": {', '.join(low)}" if low else ""),
+    ]

@@ -1,0 +1,116 @@
+"""The folders of paced runs and their rivals, and what is finished in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boneage.io.files import InputError, read_json
+from boneage.layout import Layout
+from boneage.regression.run_folder import Run
+
+PACED = "paced"
+PACED_BY = "paced_transfer/step1_ptl_gen.py"
+CONVENTIONAL_BY = "paced_transfer/step2_conventional_transfer.py"
+PLAN = "plan.json"
+"""Beside the stages of a paced run: rates and epochs of each, in order."""
+
+
+def stages_of(folder: Path, names: list[str]) -> list[Run]:
+    """The runs of a paced run's stages, in the order of `names`."""
+    numbered = enumerate(names, start=1)
+    return [Run(folder / f"stage_{number}_{name}") for number, name in numbered]
+
+
+def stage_name(run: Run) -> str:
+    """The name of a stage: exit, of the folder stage_2_exit."""
+    return run.name.split("_", 2)[2]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A paced run, or a rival, whose trainings are all done.
+
+    start: "paced", or the stage whose layers a rival began with. runs: the stages in
+    order, or the rival alone.
+    """
+
+    folder: Path
+    start: str
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def cam(self) -> Path:
+        """Predictions, overlays and sheets: paced_transfer/step5_cam_inference.py."""
+        return Run(self.folder).cam
+
+    @property
+    def best(self) -> Run:
+        """The stage with the lowest validation MAE: what a paced run leaves to use."""
+        maes = [run.read_config()["best_validation_mae"] for run in self.runs]
+        return self.runs[int(np.argmin(np.nan_to_num(maes, nan=np.inf)))]
+
+    def stage(self, name: str) -> Run:
+        """A stage by name, or the best; of a rival there is the best alone.
+
+        Raises:
+            InputError: the run has no such stage.
+        """
+        stages = self.runs if self.start == PACED else ()
+        named = {"best": self.best} | {stage_name(run): run for run in stages}
+        if name not in named:
+            raise InputError(f"--stage {name}: {self.name} has {', '.join(named)}")
+        return named[name]
+
+
+def find(layout: Layout) -> tuple[list[Finished], list[str]]:
+    """Every finished paced run and rival, and a note on each that is not finished.
+
+    Raises:
+        InputError: there is none at all.
+    """
+    found, notes = [], []
+    for path in sorted(layout.paced.glob(f"*/{PLAN}")):
+        stages = stages_of(path.parent, list(read_json(path, PACED_BY)["rates"]))
+        done = sum(stage.evaluation.exists() for stage in stages)
+        if done == len(stages):
+            found.append(Finished(path.parent, PACED, tuple(stages)))
+        else:
+            notes.append(
+                f"{path.parent.name}: {done} of {len(stages)} stages, left out"
+            )
+    for path in sorted(layout.conventional.glob("*/config.json")):
+        run = Run(path.parent)
+        if run.evaluation.exists():
+            start = read_json(run.evaluation, CONVENTIONAL_BY)["stage"]
+            found.append(Finished(path.parent, start, (run,)))
+        else:
+            notes.append(f"{run.name}: not finished, left out")
+    if not found:
+        unfinished = f" ({'; '.join(notes)})" if notes else ""
+        raise InputError(
+            f"{layout.paced}, {layout.conventional}: no finished run{unfinished}; run "
+            f"{PACED_BY} and {CONVENTIONAL_BY} first"
+        )
+    return found, notes
+
+
+def summary(trained: Sequence[Run]) -> list[str]:
+    """Closing lines: what learned in each training, and its error."""
+    lines = []
+    for run in trained:
+        config, facts = run.read_config(), read_json(run.evaluation, "this step")
+        validation, test = (facts[part]["mae"][0] for part in ("validation", "test"))
+        lines.append(
+            f"{run.name}: {facts['trainable_layer_count']} layers at "
+            f"{config['learning_rate']:g}, best epoch {config['best_epoch']} of "
+            f"{config['epochs']}, MAE {validation:.2f} months in validation, "
+            f"{test:.2f} in the test"
+        )
+    return lines

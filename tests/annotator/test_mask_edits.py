@@ -1,0 +1,160 @@
+"""One-click corrections: literal masks in, literal masks out."""
+
+import cv2
+import numpy as np
+import pytest
+
+from boneage.annotator import mask_edits
+from boneage.annotator.mask_edits import (
+    fill_holes,
+    keep_largest,
+    refine_edge,
+    smooth,
+    stretched,
+    with_map,
+)
+from boneage.segmentation.dice import dice
+
+
+def mask(*rows: str) -> np.ndarray:
+    """A mask as drawn: # inside, . outside."""
+    return np.array([[255 * (c == "#") for c in row] for row in rows], np.uint8)
+
+
+EMPTY = np.zeros((40, 30), np.uint8)
+
+
+@pytest.fixture
+def bright_disk():
+    """A bright disk of radius 60 on a dark noisy ground, and its mask."""
+    truth = cv2.circle(np.zeros((200, 160), np.uint8), (80, 100), 60, 255, -1)
+    noise = np.random.default_rng(0).normal(0, 4, truth.shape)
+    radiograph = np.where(truth, 150, 40) + noise
+    return radiograph.clip(0, 255).astype(np.uint8), truth
+
+
+def test_holes_are_filled_in_every_piece():
+    drawn = mask("####.###", "#..#.#.#", "####.###")
+    filled = mask("####.###", "####.###", "####.###")
+    np.testing.assert_array_equal(fill_holes(drawn), filled)
+
+
+def test_a_bay_is_no_hole():
+    drawn = mask("###", "#.#", "#.#")
+    np.testing.assert_array_equal(fill_holes(drawn), drawn)
+
+
+def test_largest_piece_stays_with_its_hole():
+    drawn = mask("#.###", "..#.#", "#.###")
+    largest = mask("..###", "..#.#", "..###")
+    np.testing.assert_array_equal(keep_largest(drawn), largest)
+
+
+def test_smoothing_takes_specks_and_slits_and_leaves_the_rest():
+    solid = np.zeros((100, 100), np.uint8)
+    solid[30:70, 30:70] = 255
+    drawn = solid.copy()
+    drawn[50, 30:60] = 0
+    drawn[10, 10] = 255
+    result = smooth(drawn)
+    assert result[50, 45] == 255
+    assert result[10, 10] == 0
+    assert dice(result, solid) > 0.99
+
+
+def test_smoothing_does_not_draw_back_from_the_border():
+    drawn = np.zeros((60, 60), np.uint8)
+    drawn[20:] = 255
+    assert smooth(drawn)[20:].all()
+
+
+@pytest.mark.parametrize("change_px", [-2, 2])
+def test_refining_finds_the_edge(bright_disk, change_px):
+    radiograph, truth = bright_disk
+    drawn = cv2.circle(np.zeros_like(truth), (80, 100), 60 + change_px, 255, -1)
+    refined = refine_edge(radiograph, drawn)
+    assert refined.shape == truth.shape
+    assert set(np.unique(refined)) == {0, 255}
+    assert dice(refined, truth) > 0.99 > dice(drawn, truth)
+
+
+def test_refining_twice_from_one_mask_gives_one_mask(bright_disk):
+    radiograph, truth = bright_disk
+    first, second = (refine_edge(radiograph, truth) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_refining_changes_nothing_beyond_its_band(bright_disk):
+    radiograph, truth = bright_disk
+    drawn = truth.copy()
+    drawn[5:15, 5:15] = 255
+    far = radiograph.copy()
+    far[170:190, 5:25] = 150
+    refined = refine_edge(far, drawn)
+    assert not refined[170:190, 5:25].any()
+    assert refined[100, 80] == 255
+
+
+def test_refining_at_working_size_keeps_the_radiographs_own(bright_disk, monkeypatch):
+    monkeypatch.setattr(mask_edits, "GRABCUT_PX", 80)
+    radiograph, truth = bright_disk
+    refined = refine_edge(radiograph, truth)
+    assert refined.shape == truth.shape
+    assert dice(refined, truth) > 0.97
+
+
+def test_sixteen_bits_are_refined_alike(bright_disk):
+    radiograph, truth = bright_disk
+    refined = refine_edge(radiograph.astype(np.uint16) * 200, truth)
+    assert dice(refined, truth) > 0.99
+
+
+@pytest.mark.parametrize("tool", [fill_holes, keep_largest, smooth])
+def test_nothing_comes_of_nothing(tool):
+    assert not tool(EMPTY).any()
+
+
+def test_refining_nothing_and_everything(bright_disk):
+    radiograph = bright_disk[0][:40, :30]
+    assert not refine_edge(radiograph, EMPTY).any()
+    assert refine_edge(radiograph, EMPTY + 255).all()
+
+
+@pytest.mark.parametrize("tool", [fill_holes, keep_largest, smooth])
+def test_tools_do_not_write_into_the_mask_they_are_given(tool):
+    drawn = mask("####.", "#..#.", "####.", "....#")
+    before = drawn.copy()
+    tool(drawn)
+    np.testing.assert_array_equal(drawn, before)
+
+
+def test_contrast_is_stretched_to_the_full_range():
+    radiograph = np.linspace(1000, 3000, 10000).reshape(100, 100).astype(np.uint16)
+    shown = stretched(radiograph)
+    assert shown.dtype == np.uint8
+    assert shown.min() == 0
+    assert shown.max() == 255
+
+
+def test_one_grey_level_is_no_division_by_zero():
+    assert not stretched(np.full((4, 4), 9, np.uint8)).any()
+
+
+def test_map_colours_disagreement_and_leaves_agreement_grey():
+    grey = np.full((1, 2), 100, np.uint8)
+    shown = with_map(grey, np.array([[0, 255]], np.uint8))
+    assert shown[0, 0].tolist() == [100, 100, 100]
+    assert shown[0, 1, 0] < 50 < 200 < shown[0, 1, 2]
+
+
+def test_layer_and_back_is_the_same_mask():
+    drawn = mask("##.", "..#")
+    layer = mask_edits.layer_of(drawn)
+    np.testing.assert_array_equal(mask_edits.mask_of_layers([layer], (2, 3)), drawn)
+
+
+def test_layers_left_by_another_radiograph_are_no_mask():
+    layer = mask_edits.layer_of(mask("##", ".#"))
+    assert mask_edits.mask_of_layers([layer, layer], (2, 2)) is None
+    assert mask_edits.mask_of_layers([layer], (3, 3)) is None
+    assert mask_edits.mask_of_layers([], (2, 2)) is None

@@ -1,0 +1,149 @@
+"""What exists is whole."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from boneage.io import files
+from boneage.io.files import InputError, read_json, replacing, write_json
+
+KILLED_HALF_WAY = """
+import os, pathlib, sys
+from boneage.io.files import replacing
+with replacing(pathlib.Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_replacing_puts_the_new_file_in_place(tmp_path):
+    with replacing(tmp_path / "new" / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "new" / "a.txt").read_text() == "whole"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+def fail_half_way(path):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+
+
+def test_error_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        fail_half_way(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_kill_half_way_leaves_the_old_file_and_the_next_write_cleans_up(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, path], check=False)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_name_keeps_the_suffix_that_libraries_look_at(tmp_path):
+    with replacing(tmp_path / "member_0.epoch_3.keras") as temporary:
+        temporary.touch()
+        assert temporary.suffix == ".keras"
+        assert temporary.name.startswith(".")
+
+
+def test_json_comes_back(tmp_path):
+    write_json(tmp_path / "a.json", {"size": 32, "names": ["é"]})
+    assert read_json(tmp_path / "a.json", "step1") == {"size": 32, "names": ["é"]}
+
+
+def test_content_that_json_has_no_word_for_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"size": 32})
+    with pytest.raises(TypeError):
+        write_json(path, {"size": object()})
+    assert read_json(path, "step1") == {"size": 32}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_json_names_the_step_that_writes_it(tmp_path):
+    with pytest.raises(InputError, match=r"a\.json: not found; run step1 first"):
+        read_json(tmp_path / "a.json", "step1")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
+def test_json_that_is_no_object_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json"):
+        read_json(tmp_path / "a.json", "step1")
+
+
+def test_product_older_than_its_source_is_not_up_to_date(tmp_path):
+    product, source = tmp_path / "product", tmp_path / "source"
+    product.write_text("")
+    source.write_text("")
+    os.utime(product, (100, 100))
+    os.utime(source, (200, 200))
+    assert not files.up_to_date(product, source)
+    os.utime(product, (200, 200))
+    assert files.up_to_date(product, source)
+    assert files.up_to_date(product, None, tmp_path / "missing")
+    assert not files.up_to_date(tmp_path / "missing")
+
+
+def test_folder_at_work_is_refused_to_a_second(tmp_path):
+    with (
+        files.alone(tmp_path / "run"),
+        pytest.raises(files.InputError, match="another process is at work"),
+        files.alone(tmp_path / "run"),
+    ):
+        pass
+    with files.alone(tmp_path / "run"):
+        pass
+
+
+SCRATCH_AND_WAIT = """
+import sys, time
+from boneage.io.files import scratch
+with scratch("boneage-test") as folder:
+    (folder / "picture.png").write_text("hand")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def working(tmp_path, monkeypatch):
+    """A process that works in a scratch folder, and the folder's path."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    command = [sys.executable, "-c", SCRATCH_AND_WAIT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process, Path(process.stdout.readline().strip())
+        process.kill()
+
+
+def test_scratch_folder_of_a_killed_process_goes_with_the_next(working):
+    process, folder = working
+    process.kill()
+    process.wait()
+    assert (folder / "picture.png").exists()
+    with files.scratch("boneage-test"):
+        assert not folder.exists()
+    assert list(folder.parent.glob("boneage-test-*")) == []
+
+
+def test_scratch_folder_of_a_living_process_stays(working):
+    _, folder = working
+    with files.scratch("boneage-test") as own:
+        assert (folder / "picture.png").exists()
+        assert own != folder
+    assert not own.exists()

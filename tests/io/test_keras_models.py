@@ -1,0 +1,173 @@
+"""Network files that are damaged, hostile, or of somebody else's network."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from boneage.io import keras_models
+from boneage.io.files import InputError
+from boneage.regression import backbones
+from boneage.regression.run_folder import Run
+from boneage.segmentation.committee import Committee, commit_epoch
+
+ADVICE = "train one again"
+
+
+def network(name: str = "last") -> keras.Model:
+    image = keras.Input((4,), name="image")
+    return keras.Model(image, keras.layers.Dense(1, name=name)(image))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("networks") / "good.keras"
+    network().save(path)
+    return path
+
+
+def refused(path: Path, complaint: str) -> str:
+    with pytest.raises(InputError, match=complaint) as caught:
+        keras_models.load(path, ["last"], ADVICE)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message.endswith(ADVICE)
+    assert "\n" not in message
+    return message
+
+
+def test_good_network_is_loaded(good):
+    assert keras_models.load(good, ["last"], ADVICE).count_params() == 5
+
+
+class Harm:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pickled_file_is_not_unpickled(tmp_path):
+    path = tmp_path / "a.keras"
+    path.write_bytes(pickle.dumps(Harm(tmp_path / "harm")))
+    refused(path, "not a readable network")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pickled_weights_in_a_good_network_are_not_unpickled(good, tmp_path):
+    path = tmp_path / "a.keras"
+    weights = io.BytesIO()
+    harm = np.array([Harm(tmp_path / "harm")], dtype=object)
+    np.savez(weights, **{"layers/dense/vars": harm})
+    with zipfile.ZipFile(good) as before, zipfile.ZipFile(path, "w") as after:
+        for name in ("config.json", "metadata.json"):
+            after.writestr(name, before.read(name))
+        after.writestr("model.weights.npz", weights.getvalue())
+    refused(path, "not a readable network")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def with_lambda(target: str) -> keras.Model:
+    image = keras.Input((4,), name="image")
+    harmful = keras.layers.Lambda(
+        lambda x: (__import__("pathlib").Path(target).touch(), x)[1], output_shape=(4,)
+    )
+    return keras.Model(image, keras.layers.Dense(1, name="last")(harmful(image)))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_lambda_layer_is_refused(tmp_path, suffix):
+    target = tmp_path / "harm"
+    path = tmp_path / f"a{suffix}"
+    with_lambda(str(target)).save(path)
+    target.unlink(missing_ok=True)
+    refused(path, "not a readable network")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_of_old_keras_behind_a_new_name(tmp_path):
+    network().save(tmp_path / "a.h5")
+    path = (tmp_path / "a.h5").rename(tmp_path / "a.keras")
+    refused(path, "no .keras file")
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
+def test_truncated_file(good, tmp_path, kept):
+    content = good.read_bytes()
+    path = tmp_path / "a.keras"
+    path.write_bytes(content[: int(len(content) * kept) if kept == 0.5 else kept])
+    refused(path, "not a readable network")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_altered_file_is_refused_or_whole(good, tmp_path, seed):
+    """Bytes changed anywhere: never another error, never another architecture."""
+    rng = np.random.default_rng(seed)
+    content = bytearray(good.read_bytes())
+    for place in rng.integers(0, len(content), 20):
+        content[place] ^= 1 << int(rng.integers(8))
+    path = tmp_path / "a.keras"
+    path.write_bytes(content)
+    try:
+        loaded = keras_models.load(path, ["last"], ADVICE)
+    except InputError:
+        return
+    assert loaded.count_params() == 5
+
+
+def test_archive_without_a_network(tmp_path):
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("readme.txt", "nothing here")
+    refused(path, "not a readable network")
+
+
+def test_missing_file_and_folder(tmp_path):
+    refused(tmp_path / "a.keras", "not found")
+    (tmp_path / "b.keras").mkdir()
+    refused(tmp_path / "b.keras", "not found")
+
+
+def test_network_without_our_layers(tmp_path):
+    path = tmp_path / "a.keras"
+    network("another").save(path)
+    refused(path, "last")
+
+
+def test_run_committee_and_weights_refuse_another_network(good, tmp_path):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    run.model.write_bytes(good.read_bytes())
+    with pytest.raises(InputError, match=r"model\.keras: not a readable network"):
+        run.load_model()
+    commit_epoch(tmp_path, {"epoch": 1, "members": 1, "clip_limit": 0.03})
+    (tmp_path / "member_0.keras").write_bytes(good.read_bytes())
+    with pytest.raises(InputError, match=r"member_0\.keras: not a readable network"):
+        Committee.load(tmp_path)
+    with pytest.raises(InputError, match=r"good\.keras: not a readable network"):
+        backbones._load_weights(network(), "xception", good)
+
+
+def test_state_of_a_committee_that_lacks_a_fact(tmp_path):
+    commit_epoch(tmp_path, {"epoch": 1, "members": 1})
+    with pytest.raises(InputError, match=r"state\.json: no clip_limit; run"):
+        Committee.load(tmp_path)
+
+
+def test_members_of_two_sizes(tmp_path):
+    from boneage.segmentation import unet
+
+    for member, size in enumerate((16, 32)):
+        small = unet.build(size, 2, depth=1)
+        small.compile(loss=unet.dice_and_cross_entropy)
+        small.save(tmp_path / f"member_{member}.keras")
+    commit_epoch(tmp_path, {"epoch": 1, "members": 2, "clip_limit": 0.03})
+    with pytest.raises(InputError, match=r"member_1\.keras: sees \(32, 32, 1\)"):
+        Committee.load(tmp_path)

@@ -1,0 +1,853 @@
+"""From radiographs to bone ages with tiny networks: screen, files, exit codes, HTTP."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.annotator.test_page import fetch
+from tests.io.test_radiographs import write_dicom
+
+import boneage
+from boneage import cli
+from boneage.active_learning.settings import PageSettings
+from boneage.io import hdf5, radiographs
+from boneage.io.files import InputError, write_json
+from boneage.layout import Layout
+from boneage.phantoms import radiograph as phantoms_radiograph
+from boneage.prediction import (
+    export,
+    formats,
+    model_selection,
+    predictor,
+    reliability,
+    report_page,
+    test_time_augmentation,
+)
+from boneage.prediction.inputs import Asked
+from boneage.prediction.predictor import STATEMENT, Ensemble
+from boneage.regression import run_folder
+from boneage.regression.run_folder import Run
+from boneage.segmentation.hand_images import Enhancement
+from tests.conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
+
+HOW = Enhancement(fill=True)
+COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "sex", "warnings"]
+
+
+BOTH = ("tiny_0", "tiny_1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _untraced():
+    """Tracing takes seconds for each of these networks, computing none."""
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(before)
+
+
+def write_committee(folder: Path, levels: tuple[int, int] = (25, 32)) -> None:
+    """A committee that knows bright from dark: enough for phantoms on black."""
+    import keras
+
+    for number, level in enumerate(levels):
+        image = keras.Input((64, 64, 1), name="image")
+        scaled = keras.layers.Rescaling(0.2, -0.2 * level, name="features")(image)
+        kernel = keras.layers.Conv2D(1, 1, use_bias=False, name="mask_logits")
+        member = keras.Model(image, kernel(scaled))
+        kernel.set_weights([np.ones((1, 1, 1, 1))])
+        folder.mkdir(parents=True, exist_ok=True)
+        member.save(folder / f"member_{number}.keras")
+    write_json(
+        folder / "state.json", {"epoch": 1, "members": len(levels), "clip_limit": 0.0}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, _untraced) -> Layout:
+    """A simple committee, and two tiny runs of one split. Never change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    layout = Layout(folder / "data", folder / "models")
+    write_committee(layout.committee)
+    pack_hands(layout, 160, preprocessing=HOW.describe())
+    with with_tiny_backbone() as backbone:
+        for seed, loss in enumerate(("mae", "distribution")):
+            call(
+                layout,
+                "al_segmentation/step4_regression_multi_gpu",
+                model=backbone,
+                weights="none",
+                run=f"tiny_{seed}",
+                seed=seed,
+                loss=loss,
+                epochs=3,
+                batch_size=8,
+                learning_rate=0.02,
+                validation_fraction=0.4,
+                test_fraction=0.2,
+            )
+    return layout
+
+
+@pytest.fixture(scope="module")
+def hand(tmp_path_factory) -> Path:
+    """A simulated radiograph on black."""
+    path = tmp_path_factory.mktemp("radiographs") / "hand.png"
+    made = phantoms_radiograph.simulate(np.random.default_rng(8), 100, False, 128)
+    radiographs.write(path, made.radiograph)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ensemble(trained) -> Ensemble:
+    return Ensemble(trained, BOTH, 2)
+
+
+def predict(layout, *paths, **options):
+    module = script("predict")
+    return module.main(
+        module.Options(
+            data=layout.data, models=layout.models, radiographs=paths, **options
+        )
+    )
+
+
+def to_ship(layout, names, out, **more):
+    """Options of ship.py for runs of these names or folders."""
+    facts = {"training_data": "noise", "terms": "none"} | more
+    options = script("ship").Options
+    return options(layout.data, layout.models, runs=tuple(names), out=out, **facts)
+
+
+def exit_code(*arguments) -> int:
+    module = script("predict")
+    with pytest.raises(SystemExit) as caught:
+        cli.run(module.main, module.Options, [str(a) for a in arguments])
+    return caught.value.code
+
+
+def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
+    dicom = write_dicom(tmp_path / "other.dcm", radiographs.read(hand), PatientSex="M")
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,sex\n{hand},F\nother.dcm,unknown\nmissing.png,M\n")
+    out = tmp_path / "out"
+    predict(
+        trained,
+        hand,
+        dicom,
+        table,
+        sex="female",
+        runs=BOTH,
+        views=2,
+        csv=out / "a.csv",
+        json=out / "a.json",
+        report=out / "pages",
+    )
+    said = capsys.readouterr().out
+    assert f"models in {trained.models}" in said
+    assert f"{hand}: " in said
+    assert "90 % interval" in said
+    assert f"set aside: {tmp_path / 'missing.png'}: no such file" in said
+    assert "4 radiographs read, 1 set aside\nFor research, not for diagnosis." in said
+
+    with (out / "a.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == COLUMNS
+    missing = rows.pop()
+    assert missing[:5] == [str(tmp_path / "missing.png"), "", "", "", ""]
+    assert missing[5].startswith("not read: ")
+    assert [row[0] for row in rows[1:]] == [str(hand), str(dicom)] * 2
+    assert [row[4] for row in rows[1:]] == ["female", "female", "female", "unknown"]
+    for row in rows[1:]:
+        assert float(row[2]) <= float(row[1]) <= float(row[3])
+        assert row[5].endswith(STATEMENT)
+    assert "the DICOM file says male" in rows[2][5]
+    assert "sex unknown" in rows[4][5]
+    assert "read as unknown, but the DICOM file says male" in rows[4][5]
+    # asked as female, the same radiograph gets the same answer from PNG and CSV
+    assert rows[1][1:] == rows[3][1:]
+
+    content = json.loads((out / "a.json").read_text())
+    assert content["statement"] == STATEMENT
+    assert [run["run"] for run in content["runs"]] == ["tiny_0", "tiny_1"]
+    assert {"backbone", "test_mae_months", "git_commit"} <= set(content["runs"][0])
+    first = content["radiographs"][0]
+    assert first["bone_age_months"] == pytest.approx(
+        np.mean(list(first["runs_months"].values())), abs=0.1
+    )
+    assert content["set_aside"][0]["file"] == str(tmp_path / "missing.png")
+
+    pages = sorted(path.name for path in (out / "pages").iterdir())
+    assert pages == [
+        *("hand_2_bone_age.png", "hand_bone_age.png"),
+        *("other_2_bone_age.png", "other_bone_age.png"),
+    ]
+    page = radiographs.read(out / "pages" / "hand_bone_age.png")
+    assert page.shape == (1753, 1240)
+
+
+def test_report_as_pdf(ensemble, trained, hand, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "Ensemble", lambda *_: ensemble)
+    predict(trained, hand, sex="male", report=tmp_path, report_format="pdf")
+    assert (tmp_path / "hand_bone_age.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("shape", [(900, 400), (400, 900)], ids=["tall", "wide"])
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_nothing_on_the_page_overlaps(ensemble, hand, count, shape):
+    reading = ensemble.read(Asked(hand, "female"))
+    evidence = next(iter(reading.evidence.values()))
+    names = [f"inception_resnet_v2_al{number}" for number in range(count)]
+    figure = report_page.draw(
+        replace(
+            reading,
+            radiograph=np.zeros(shape, np.uint8),
+            mask=np.zeros(shape, np.uint8),
+            warnings=("the mask is implausible (no fingers)",) * 3,
+            runs_months=dict.fromkeys(names, 100.0) | reading.runs_months,
+            evidence=dict.fromkeys(names, evidence),
+        ),
+        ensemble,
+    )
+    figure.canvas.draw()
+    drawn = [text.get_window_extent() for text in figure.texts]
+    drawn += [axes.get_tightbbox() for axes in figure.axes]
+    assert len(figure.axes) == 2 + count + 1
+    for box in drawn:
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1
+    for one, other in combinations(drawn, 2):
+        assert not one.padded(-1).overlaps(other.padded(-1))
+
+
+def test_unknown_sex_covers_both(ensemble, hand):
+    one, other, both = (
+        ensemble.read(Asked(hand, sex)) for sex in ("female", "male", "unknown")
+    )
+    assert both.bone_age_months == pytest.approx(
+        (one.bone_age_months + other.bone_age_months) / 2, abs=1e-3
+    )
+    assert both.lower_months == min(one.lower_months, other.lower_months)
+    assert both.upper_months == max(one.upper_months, other.upper_months)
+    assert any("sex unknown" in warning for warning in both.warnings)
+    assert not any("sex unknown" in warning for warning in one.warnings)
+
+
+def test_interval_is_that_of_the_validation_hands(ensemble, trained, hand):
+    reading = ensemble.read(Asked(hand, "male"))
+    tables = [
+        Run(trained.regression / f"tiny_{seed}").read_predictions("validation")
+        for seed in (0, 1)
+    ]
+    average = (tables[0].predicted_months + tables[1].predicted_months) / 2
+    errors = np.abs(average - tables[0].bone_age_months)
+    is_boy, edges = tables[0].is_male, (60, 120, 180)
+    is_alike = is_boy & (
+        np.searchsorted(edges, average)
+        == np.searchsorted(edges, reading.bone_age_months)
+    )
+
+    def half(chosen):
+        ordered = np.sort(errors[chosen])
+        return ordered[int(np.ceil(0.9 * (len(ordered) + 1))) - 1]
+
+    # fewer than 50: whichever is wider, theirs or that of all boys
+    assert 9 <= is_alike.sum() < 50
+    widest = max(half(is_alike), half(is_boy))
+    assert reading.upper_months - reading.bone_age_months == pytest.approx(widest)
+    assert "boys" in reading.compared_with
+
+
+def test_answer_is_the_mean_of_runs_and_views(trained, hand):
+    one_view = Ensemble(trained, ["tiny_0"], 1).read(Asked(hand, "male"))
+    network = Run(trained.regression / "tiny_0").load_model()
+    seen = one_view.evidence["tiny_0"].hand
+    small = radiographs.resize(seen, 32)
+    fed = {"is_male": np.ones((1, 1), np.float32)}
+    images = [small, small[:, ::-1]]
+    said = [
+        network.predict_on_batch(fed | {"image": i[None, ..., None].astype("float32")})
+        for i in images
+    ]
+    assert one_view.bone_age_months == pytest.approx(float(said[0][0, 0]), abs=0.01)
+    two_views = Ensemble(trained, ["tiny_0"], 2).read(Asked(hand, "male"))
+    assert two_views.bone_age_months == pytest.approx(float(np.mean(said)), abs=0.01)
+
+
+def test_hand_is_cut_out_as_each_run_was_trained(ensemble, hand):
+    reading = ensemble.read(Asked(hand, "male"))
+    seen = reading.evidence["tiny_0"].hand > 0
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    # the runs say "filled": both ways from margin to margin, whatever the hand's form
+    for extent in (rows, columns):
+        assert extent[0] < 22
+        assert extent[-1] > 490
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (np.zeros((60, 50), np.uint8), "no hand found in it"),
+        (b"no image", "expected a radiograph, found no readable image"),
+    ],
+)
+def test_nothing_readable_is_exit_code_2(
+    trained, tmp_path, monkeypatch, capsys, image, why
+):
+    path = tmp_path / "x.png"
+    if isinstance(image, bytes):
+        path.write_bytes(image)
+    else:
+        radiographs.write(path, image)
+        monkeypatch.setattr(
+            Ensemble, "_mask", lambda _, radiograph: (radiograph * 0, 0.0)
+        )
+    table = tmp_path / "ages.csv"
+    table.write_text("kept")
+    code = exit_code(path, "--sex", "male", "--models", trained.models, "--csv", table)
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.startswith(
+        f"error: nothing could be read; set aside: {path}: {why}"
+    )
+    assert captured.err.count("\n") == 1
+    # no table of nothing takes the place of what was there
+    assert table.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"views": 0}, "--views 0: expected 1 to 10"),
+        ({"coverage": 1.0}, "--coverage 1.0: between 0 and 1"),
+        ({"runs": ("tiny_7",)}, "--runs tiny_7: no finished run; .*tiny_0, tiny_1"),
+        ({"serve": True}, "or give --serve"),
+        ({"host": "0.0.0.0"}, "--auth NAME:PASSWORD is needed"),
+        ({"csv": Path()}, "--csv .: a folder"),
+        ({"models": Path("modles")}, "--models modles: no such folder"),
+    ],
+)
+def test_wrong_options(trained, hand, options, why):
+    more = dict(options)
+    asked = replace(trained, models=more.pop("models", trained.models))
+    with pytest.raises(InputError, match=why):
+        predict(asked, hand, sex="male", **more)
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["hand.png", "--csv", "hand.png"], "--csv .*hand.png: is read"),
+        (["list.csv", "--json", "list.csv"], "--json .*list.csv: is read"),
+        (["list.csv", "--csv", "more/../hand.png"], "--csv .*hand.png: is read"),
+        ([".", "--report", "."], "--report .*: radiographs are read there"),
+        (["hand.png", "--report", "."], "--report .*: radiographs are read there"),
+        (["hand.png", "--csv", "a", "--json", "./a"], "--json a: is the --csv, too"),
+    ],
+)
+def test_nothing_that_is_read_is_written_over(
+    trained, hand, tmp_path, monkeypatch, capsys, flags, why
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(hand, "hand.png")
+    Path("more").mkdir()
+    Path("list.csv").write_text("file\nhand.png\n")
+    assert exit_code(*flags, "--sex", "male", "--models", trained.models) == 2
+    assert re.search(why, capsys.readouterr().err)
+    assert Path("hand.png").read_bytes() == hand.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["cost_$5_$6", "hand" * 60, "\N{HIRAGANA LETTER A}" * 80]
+)
+def test_names_that_pages_stumble_over(
+    ensemble, trained, hand, tmp_path, monkeypatch, name
+):
+    monkeypatch.setattr(predictor, "Ensemble", lambda *_: ensemble)
+    path = shutil.copy(hand, tmp_path / f"{name}.png")
+    pages = tmp_path / "pages"
+    predict(trained, path, path, sex="male", report=pages)
+    names = [page.name for page in pages.iterdir()]
+    assert len(names) == 2
+    assert all(page.endswith("bone_age.png") for page in names)
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--serve", "--csv", "a.csv"], "--csv: of no use with --serve"),
+        (["--serve", "--sex", "male"], "--sex: of no use with --serve"),
+        (["hand.png", "--no-open-page"], "--open-page: only with --serve"),
+    ],
+)
+def test_flags_that_do_nothing_are_refused(trained, monkeypatch, capsys, flags, why):
+    monkeypatch.setattr("sys.argv", ["predict.py", *flags])
+    assert exit_code(*flags, "--models", trained.models) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_what_was_read_before_an_interruption_is_written(
+    ensemble, trained, hand, tmp_path, monkeypatch
+):
+    class Interrupted:
+        models, notes, model_selection, candidates = ensemble.models, [], {}, []
+        coverage, view_count, asked = 0.9, 2, 0
+
+        def load(self):
+            pass
+
+        def read(self, asked):
+            self.asked += 1
+            if self.asked == 3:
+                raise KeyboardInterrupt
+            return ensemble.read(asked)
+
+    monkeypatch.setattr(predictor, "Ensemble", lambda *_: Interrupted())
+    table, facts = tmp_path / "ages.csv", tmp_path / "ages.json"
+    with pytest.raises(KeyboardInterrupt):
+        predict(trained, hand, hand, hand, sex="male", csv=table, json=facts)
+    assert len(table.read_text().splitlines()) == 3
+    assert len(json.loads(facts.read_text())["radiographs"]) == 2
+
+
+def test_own_committee_is_asked_where_runs_are_named_by_folder(trained, layout):
+    shutil.copytree(trained.committee, layout.committee)
+    folder = str(trained.regression / "tiny_0")
+    assert model_selection.find_models(layout, [folder]).models == layout.models
+    assert model_selection.find_models(layout, ["tiny_0"]).models != layout.models
+
+
+def test_runs_of_one_name_are_told_apart(trained, layout, tmp_path):
+    copy_runs(trained, layout)
+    other = Layout(tmp_path / "data", tmp_path / "elsewhere")
+    shutil.copytree(trained.models, other.models)
+    both = [str(place.regression / "tiny_0") for place in (layout, other)]
+    found, _ = model_selection.find_readers(layout, both, 1)
+    assert [each.name for each in found["male"].candidates] == both
+    ship = script("ship")
+    options = to_ship(
+        Layout(trained.data, layout.models), tuple(both), tmp_path / "out"
+    )
+    with pytest.raises(InputError, match="two of one name, tiny_0, tiny_0"):
+        ship.main(options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_shipping_that_is_interrupted_leaves_no_predictions_of_another_network(
+    trained, layout, tmp_path, tiny_backbone, monkeypatch
+):
+    ship = script("ship")
+    options = to_ship(trained, ("tiny_0",), layout.models, views=1)
+    ship.main(options)
+    monkeypatch.setattr(run_folder, "predict", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ship.main(options)
+    shipped = Run(layout.regression / "tiny_0")
+    assert shipped.model.exists()
+    assert not shipped.predictions.exists()
+
+
+def test_without_models_those_shipped_are_asked(layout, tmp_path, monkeypatch, trained):
+    monkeypatch.setattr(model_selection, "REPOSITORY", tmp_path)
+    layout.models.mkdir()
+    with pytest.raises(InputError, match="no committee with a finished run, and none"):
+        model_selection.find_models(layout)
+    shutil.copytree(trained.models, tmp_path / "models" / "pretrained")
+    found = model_selection.find_models(layout)
+    assert found.models == tmp_path / "models" / "pretrained"
+    assert model_selection.find_models(trained).models == trained.models
+
+
+def copy_runs(trained, layout, **changed) -> Layout:
+    """The trained runs with other facts in tiny_1's config."""
+    shutil.copytree(trained.models, layout.models)
+    run = Run(layout.regression / "tiny_1")
+    run.config.write_text(json.dumps(run.read_config() | changed))
+    return layout
+
+
+def test_runs_of_different_splits_are_not_averaged(trained, layout):
+    copy_runs(trained, layout, split_hash="another")
+    with pytest.raises(InputError, match="trained on another split than tiny_0"):
+        Ensemble(layout, BOTH)
+    found, _ = model_selection.find_readers(layout, (), 1)
+    assert len(found["male"].candidates) == 1
+
+
+def test_runs_of_one_sex_are_asked_about_that_sex(trained, layout, hand):
+    copy_runs(trained, layout, sex="male")
+    found, _ = model_selection.find_readers(layout, BOTH, 1)
+    asked = {s: [c.name for c in each.candidates] for s, each in found.items()}
+    assert asked == {"female": ["tiny_0"], "male": ["tiny_0", "tiny_1"]}
+    boys = Ensemble(layout, ["tiny_1"], 1)
+    with pytest.raises(InputError, match=r"none of the runs .* trained on female"):
+        boys.read(Asked(hand, "female"))
+
+
+def test_run_whose_hands_were_made_by_others_is_not_asked(trained, layout):
+    copy_runs(trained, layout, preprocessing="some other way")
+    with pytest.raises(InputError, match="hands made as 'some other way'"):
+        Ensemble(layout, ["tiny_1"])
+    found, notes = model_selection.find_readers(layout, (), 1)
+    assert [c.name for c in found["male"].candidates] == ["tiny_0"]
+    assert notes[0].startswith("not asked: hands made as")
+
+
+def test_far_worse_and_broken_runs_are_not_asked_by_default(trained, layout):
+    copy_runs(trained, layout)
+    run = Run(layout.regression / "tiny_1")
+    table = run.read_predictions()
+    run.write_predictions(table.assign(predicted_months=0.0))
+    found, _ = model_selection.find_readers(layout, (), 1)
+    assert [c.name for c in found["male"].candidates] == ["tiny_0"]
+    run.write_predictions(table.assign(predicted_months=np.nan))
+    _, notes = model_selection.find_readers(layout, (), 1)
+    assert "predictions that are no numbers" in notes[0]
+    with pytest.raises(InputError, match="predictions that are no numbers"):
+        model_selection.find_readers(layout, ["tiny_1"], 1)
+
+
+def test_too_few_validation_hands_give_no_interval(trained, layout, hand):
+    copy_runs(trained, layout)
+    run = Run(layout.regression / "tiny_0")
+    table = run.read_predictions()
+    few = table.groupby("is_male").head(8)
+    others = table.drop(few.index).assign(split="test")
+    run.write_predictions(pd.concat([few.assign(split="validation"), others]))
+    asked = Ensemble(layout, ["tiny_0"], 1)
+    reading = asked.read(Asked(hand, "male"))
+    assert np.isnan([reading.lower_months, reading.upper_months]).all()
+    assert any("8 validation hands of boys are too few" in w for w in reading.warnings)
+    said = formats.how_good(asked)
+    assert all("too few validation hands for 90 % intervals" in line for line in said)
+
+
+def test_doubts_about_ages():
+    seen = (10.0, 220.0)
+    assert reliability.of_ages(100, seen, np.array([95.0, 105]), 12) == []
+    (beyond,) = reliability.of_ages(5, seen, np.array([5.0, 5]), 12)
+    assert beyond == "beyond the 10 to 220 months of the training hands"
+    (apart,) = reliability.of_ages(100, seen, np.array([80.0, 120]), 12)
+    assert apart.startswith("the runs disagree by 40 months")
+
+
+def test_doubts_about_masks():
+    left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
+    assert reliability.of_mask(left, 0.02) == []
+    assert "a right hand" in reliability.of_mask(left[:, ::-1].copy(), 0.02)[0]
+    assert "unsure of the mask (0.15)" in reliability.of_mask(left, 0.15)[0]
+    assert "likely not a hand" in reliability.of_mask(left, 0.5)[0]
+    disk = np.zeros((200, 200), np.uint8)
+    disk[60:140, 60:140] = 255
+    assert reliability.of_mask(disk, 0.02) == ["the mask is implausible (no fingers)"]
+    assert "likely not a hand" in reliability.of_mask(disk, 0.15)[0]
+
+
+def test_views_keep_what_they_show():
+    image = np.zeros((64, 64), np.uint8)
+    image[20:40, 10:30] = 200
+    seen = test_time_augmentation.views_of(image, len(test_time_augmentation.VIEWS))
+    np.testing.assert_array_equal(seen[0], image)
+    np.testing.assert_array_equal(seen[1], image[:, ::-1])
+    sums = seen.sum(axis=(1, 2), dtype=float) / image.sum()
+    scales = np.array([view.scale for view in test_time_augmentation.VIEWS])
+    np.testing.assert_allclose(sums, scales**2, rtol=0.02)
+
+
+def test_views_of_a_network_that_knows_no_mirrored_hands():
+    image = np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8)
+    seen = test_time_augmentation.views_of(image, 6, mirrored=False)
+    upright = [
+        view for view in range(6) if not test_time_augmentation.VIEWS[view].mirrored
+    ]
+    np.testing.assert_array_equal(
+        seen, test_time_augmentation.views_of(image, 6)[upright]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "learned"),
+    [
+        ({"augmentation": 1.0, "mirrored_share": 0.5}, True),
+        ({"augmentation": 1.0, "mirrored_share": 0.0}, False),
+        ({"augmentation": 0.0, "mirrored_share": 0.5}, False),
+        # of a run made before there was a choice
+        ({"augmentation": 1.0}, True),
+    ],
+)
+def test_training_says_whether_it_mirrored(settings, learned):
+    assert (
+        test_time_augmentation.learned_from_mirrored({"settings": settings}) is learned
+    )
+
+
+def test_python_use(trained, hand):
+    assert "keras" not in boneage.__dict__
+    reading = boneage.predict_bone_age(hand, "female", models=trained.models, views=1)
+    assert reading.lower_months < reading.bone_age_months < reading.upper_months
+    assert STATEMENT in repr(reading)
+    several = boneage.predict_bone_age(
+        [hand, hand], "female", models=trained.models, views=1
+    )
+    assert [each.bone_age_months for each in several] == [reading.bone_age_months] * 2
+    with pytest.raises(InputError, match="the sex is not known"):
+        boneage.predict_bone_age(hand, models=trained.models)
+
+
+def test_importing_it_is_instant():
+    code = (
+        "import sys; from boneage import predict_bone_age; "
+        "slow = {'keras', 'tensorflow', 'matplotlib', 'gradio'}; "
+        "sys.exit(bool(slow & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
+    assert done.returncode == 0
+
+
+def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbone):
+    ship = script("ship")
+    ship.main(to_ship(trained, BOTH, layout.models, views=3))
+    said = capsys.readouterr().out
+    assert f"wrote {layout.models}" in said
+    for seed in (0, 1):
+        before, after = (
+            Run(place.regression / f"tiny_{seed}") for place in (trained, layout)
+        )
+        old, new = before.read_predictions(), after.read_predictions()
+        assert np.abs(old.predicted_months - new.predicted_months).max() < 0.5
+        assert "predicted_3_views_months" in new
+        assert after.read_config()["training_data"] == "noise"
+    read = Ensemble(layout, BOTH, 3).read(Asked(hand, "male"))
+    before = Ensemble(trained, BOTH, 3).read(Asked(hand, "male"))
+    assert abs(read.bone_age_months - before.bone_age_months) < 0.5
+    card = (layout.models / "README.md").read_text()
+    assert "For research, not for diagnosis." in card
+    assert "Trained on: noise. Terms: none" in card
+    # asked in as many views, its intervals are those of as many
+    for count, measured in ((3, 3), (2, 1), (1, 1)):
+        found, _ = model_selection.find_readers(layout, BOTH, count)
+        assert {each.measured_views for each in found.values()} == {measured}
+
+
+def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
+    trained, layout, tmp_path, tiny_backbone
+):
+    again = Layout(trained.data, tmp_path / "no_mirrored")
+    shutil.copytree(trained.models, again.models)
+    run = Run(again.regression / "tiny_0")
+    config = run.read_config()
+    assert config["settings"]["mirrored_share"] == 0.5
+    config["weights"] = str(tmp_path / "weights.keras")
+    config["settings"] |= {"weights": config["weights"], "mirrored_share": 0.0}
+    write_json(run.config, config)
+    ship = script("ship")
+    ship.main(to_ship(again, ("tiny_0",), layout.models, views=3))
+    shipped = Run(layout.regression / "tiny_0")
+    assert str(tmp_path) not in shipped.config.read_text()
+    assert shipped.read_config()["weights"] == "weights.keras"
+    table = shipped.read_predictions().set_index("id")
+    # its three views are the hand as it is and turned, each of them once
+    packed = hdf5.read(again.hands_h5, "pack_hands")
+    first = int(table.index[0])
+    image = radiographs.resize(packed.images[packed.rows_of([first])[0]], 32)
+    seen = test_time_augmentation.views_of(image, 3, mirrored=False)
+    assert len(seen) == 2
+    is_male = np.array([table.is_male[first]] * 2)
+    said = run_folder.predict_images(shipped.load_model(), seen, is_male, 2)
+    kept = table.predicted_3_views_months[first]
+    assert kept == pytest.approx(said.mean(), abs=0.01)
+
+
+def test_weights_take_half_the_room_and_no_optimizer_is_kept(tmp_path):
+    import keras
+
+    network = keras.Sequential([keras.Input((300,)), keras.layers.Dense(300)])
+    network.compile("adam", "mse")
+    network.fit(np.ones((2, 300)), np.ones((2, 300)), verbose=0)
+    network.save(tmp_path / "before.keras")
+    export.halve(network, tmp_path / "after.keras")
+    before, after = (
+        (tmp_path / f"{name}.keras").stat().st_size for name in ("before", "after")
+    )
+    # Adam keeps two more numbers for every weight
+    assert after < before / 5
+    loaded = keras.saving.load_model(tmp_path / "after.keras", safe_mode=True)
+    np.testing.assert_allclose(
+        loaded.get_weights()[0], network.get_weights()[0], rtol=1e-3, atol=1e-7
+    )
+
+
+def test_weights_beyond_16_bits_keep_their_32(tmp_path):
+    import keras
+
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    network.layers[0].set_weights([np.array([[1e6, 1], [2, 3]]), np.array([0.1, 0.2])])
+    export.halve(network, tmp_path / "a.keras")
+    loaded = keras.saving.load_model(tmp_path / "a.keras", safe_mode=True)
+    kernel, bias = loaded.get_weights()
+    assert kernel.dtype == bias.dtype == np.float32
+    assert kernel.tolist() == [[1e6, 1], [2, 3]]
+    assert bias.tolist() == np.array([0.1, 0.2], np.float16).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"runs": ()}, "--runs: needed"),
+        ({"terms": ""}, "--terms: needed"),
+        ({"runs": ("no",)}, "--runs no: no finished run"),
+    ],
+)
+def test_what_ship_needs(trained, layout, options, why):
+    ship = script("ship")
+    given = {"runs": ("tiny_0",), "training_data": "noise", "terms": "none"}
+    with pytest.raises(InputError, match=why):
+        ship.main(
+            ship.Options(
+                trained.data, trained.models, out=layout.models, **(given | options)
+            )
+        )
+    assert not layout.models.exists()
+
+
+def test_models_are_not_shipped_over_themselves(trained):
+    ship = script("ship")
+    with pytest.raises(InputError, match="holds the models that are to be packed"):
+        ship.main(to_ship(trained, ("tiny_0",), trained.models))
+
+
+def test_a_run_is_not_shipped_over_itself(trained, layout):
+    copy_runs(trained, layout)
+    ship = script("ship")
+    options = to_ship(trained, (str(layout.regression / "tiny_0"),), layout.models)
+    with pytest.raises(InputError, match="holds the models that are to be packed"):
+        ship.main(options)
+    assert Run(layout.regression / "tiny_0").predictions.exists()
+
+
+def upload(address, path: Path) -> str:
+    """Send a file; its place on the server."""
+    boundary = "x7x7x7"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; '
+        f'filename="{path.name}"\r\nContent-Type: image/png\r\n\r\n'
+    ).encode()
+    body += path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+    kind = f"multipart/form-data; boundary={boundary}"
+    status, answer = fetch(
+        f"{address}/gradio_api/upload", body, **{"Content-Type": kind}
+    )
+    assert status == 200, answer
+    return json.loads(answer)[0]
+
+
+def ask(address, place: str, sex: str) -> tuple[str, list]:
+    """Call the endpoint as the README says; the last event and its data."""
+    file = {"path": place, "meta": {"_type": "gradio.FileData"}}
+    status, answer = fetch(
+        f"{address}/gradio_api/call/predict",
+        json.dumps({"data": [file, sex]}).encode(),
+        **{"Content-Type": "application/json"},
+    )
+    if status != 200:
+        return "refused", []
+    event = json.loads(answer)["event_id"]
+    text = fetch(f"{address}/gradio_api/call/predict/{event}")[1].decode()
+    *_, name, data = [line for line in text.splitlines() if line]
+    return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@pytest.fixture(scope="module")
+def served(ensemble):
+    from boneage.prediction import web_app
+
+    with web_app.serving(ensemble, PageSettings(open_page=False)) as address:
+        yield address.rstrip("/")
+
+
+def test_page_answers_over_http(served, ensemble, hand):
+    assert served.startswith("http://127.0.0.1:")
+    event, (words, report, record) = ask(served, upload(served, hand), "female")
+    assert event == "complete"
+    expected = ensemble.read(Asked(hand, "female"))
+    assert record["bone_age_months"] == round(expected.bone_age_months, 1)
+    assert record["file"] == "hand.png"
+    assert record["statement"] == STATEMENT
+    assert "For research, not for diagnosis." in words
+    status, png = fetch(report["url"])
+    assert status == 200
+    assert png.startswith(b"\x89PNG")
+
+
+def test_page_offers_to_send_nothing_to_a_website(served):
+    parts = json.loads(fetch(f"{served}/config")[1])["components"]
+    offered = [part["props"].get("buttons") or [] for part in parts]
+    assert ["fullscreen", "download"] in offered
+    assert not any("share" in buttons for buttons in offered)
+
+
+def test_page_says_what_is_wrong(served, hand, tmp_path):
+    event, why = ask(served, upload(served, hand), "as the DICOM file says")
+    assert event == "error"
+    assert "the sex is not known" in str(why)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    event, why = ask(served, upload(served, broken), "male")
+    assert event == "error"
+    assert "broken.png: expected a radiograph" in str(why)
+    assert "/" not in str(why).replace("image", "")
+
+
+def test_page_gives_out_and_reads_no_other_file(served, hand, tmp_path):
+    for path in (hand, REPOSITORY / "README.md", "README.md", "../README.md"):
+        assert fetch(f"{served}/gradio_api/file={path}")[0] >= 400
+        event, why = ask(served, str(path), "male")
+        assert event in ("error", "refused"), why
+    # a list of files is no radiograph, whatever it names
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,sex\n{hand},F\n")
+    assert ask(served, upload(served, table), "male")[0] == "error"
+
+
+def test_upload_is_bounded(served, ensemble, tmp_path, monkeypatch):
+    from boneage.prediction import web_app
+
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(300_000))
+    monkeypatch.setattr(web_app, "LARGEST_UPLOAD", "100kb")
+    with (
+        web_app.serving(ensemble, PageSettings(open_page=False)) as address,
+        pytest.raises(AssertionError),
+    ):
+        upload(address.rstrip("/"), large)
+
+
+def test_password_is_asked_for(ensemble):
+    from boneage.prediction import web_app
+
+    settings = PageSettings(auth="ann:secret", open_page=False)
+    with web_app.serving(ensemble, settings) as address:
+        assert fetch(f"{address.rstrip('/')}/config")[0] == 401
+        forged = json.dumps({"data": [None, "male"]}).encode()
+        status, _ = fetch(
+            f"{address.rstrip('/')}/gradio_api/call/predict",
+            forged,
+            **{"Content-Type": "application/json"},
+        )
+        assert status == 401
+    with (
+        pytest.raises(InputError, match="--auth NAME:PASSWORD is needed"),
+        web_app.serving(ensemble, PageSettings(host="0.0.0.0")),
+    ):
+        pass

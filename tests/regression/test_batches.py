@@ -1,0 +1,176 @@
+"""Batches of hands: full, repeatable, and never the whole file in memory."""
+
+import numpy as np
+import pytest
+
+from boneage.cohort import table as cohorts
+from boneage.io import hdf5
+from boneage.io.files import InputError
+from boneage.io.hdf5 import Packed
+from boneage.regression.batches import TrainingBatches, draw_change
+from boneage.regression.dataset import Hands, Parts
+from boneage.regression.settings import TrainingSettings
+from tests.conftest import pack_hands
+
+
+def feed(images, is_male):
+    return {"image": images[..., np.newaxis].astype(np.float32), "is_male": is_male}
+
+
+@pytest.fixture
+def hands(layout):
+    """Ten hands of 8 px whose grey is their bone age, rows in another order."""
+    pack_hands(layout, 10)
+    cohort = cohorts.read(layout.train_csv)
+    grey = cohort.bone_age_months[::-1].astype(np.uint8)
+    images = np.tile(grey[:, None, None], (1, 8, 8))
+    packed = Packed(images, None, cohort.ids[::-1], 8, "none")
+    return Hands(packed, packed.rows_of(cohort.ids), cohort)
+
+
+def batches(hands, **more) -> TrainingBatches:
+    settings = {"size": 8, "batch_size": 4, "augmentation": 0.0, "seed": 0} | more
+    return TrainingBatches(hands, feed, **settings)
+
+
+def test_each_hand_comes_with_its_own_age_and_sex(hands):
+    inputs, months = batches(hands)[0]
+    np.testing.assert_array_equal(inputs["image"][:, 0, 0, 0], months[:, 0])
+    cohort = hands.cohort
+    for age, male in zip(months[:, 0], inputs["is_male"], strict=True):
+        assert male in cohort.is_male[cohort.bone_age_months == age]
+
+
+def test_shapes_and_types_are_what_keras_wants(hands):
+    inputs, months = batches(hands)[0]
+    assert inputs["image"].shape == (4, 8, 8, 1)
+    assert (months.shape, months.dtype) == ((4, 1), np.float32)
+
+
+def test_only_full_batches(hands):
+    data = batches(hands)
+    assert len(data) == 2
+    assert [len(data[i][1]) for i in range(2)] == [4, 4]
+
+
+def test_no_hand_twice_in_an_epoch(hands):
+    data = batches(hands)
+    assert len(set(data.order[:8].tolist())) == 8
+
+
+def test_what_fills_no_batch_has_its_turn_in_another_epoch(hands):
+    data, seen = batches(hands), set()
+    for epoch in range(8):
+        data.start_epoch(epoch)
+        seen |= set(data.order[:8].tolist())
+    assert seen == set(range(10))
+
+
+def test_fewer_hands_than_a_batch_are_one_batch(hands):
+    data = batches(hands, batch_size=64)
+    assert len(data) == 1
+    assert len(data[0][1]) == 10
+
+
+def all_of(data, order):
+    return {i: data[i][0]["image"].tobytes() for i in order}
+
+
+def test_batches_do_not_depend_on_which_worker_asks_first(hands):
+    data = batches(hands, augmentation=1.0)
+    assert all_of(data, [0, 1]) == all_of(data, [1, 0])
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"epoch": 1}, {}])
+def test_seed_and_epoch_decide_the_batches(hands, change):
+    first, second = batches(hands), batches(hands, seed=change.get("seed", 0))
+    second.start_epoch(change.get("epoch", 0))
+    same = all_of(first, [0, 1]) == all_of(second, [0, 1])
+    assert same == (not change)
+
+
+def augment(image, strength, rng):
+    return draw_change(len(image), strength, rng, 0.5).of(image)
+
+
+def test_every_epoch_augments_anew(hands):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    rngs = [np.random.default_rng([0, epoch, 0]) for epoch in (0, 0, 1)]
+    seen = [augment(image, 1.0, rng) for rng in rngs]
+    np.testing.assert_array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[0], seen[2])
+
+
+def test_without_strength_the_hand_stays():
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    np.testing.assert_array_equal(augment(image, 0, np.random.default_rng(0)), image)
+
+
+@pytest.mark.parametrize(("share", "mirrored"), [(0.0, 0), (0.5, 46), (1.0, 100)])
+def test_share_of_hands_is_mirrored(share, mirrored):
+    draws = [
+        draw_change(64, 1.0, np.random.default_rng(seed), share) for seed in range(100)
+    ]
+    assert sum(draw.is_mirrored for draw in draws) == mirrored
+
+
+def test_strength_is_how_far_a_hand_moves():
+    image = np.zeros((64, 64), np.uint8)
+    image[30:34, 30:34] = 255
+
+    def farthest(strength):
+        shifts = []
+        for seed in range(20):
+            moved = augment(image, strength, np.random.default_rng(seed))
+            rows, columns = np.nonzero(moved > 60)
+            shifts += [abs(rows.mean() - 31.5), abs(columns.mean() - 31.5)]
+        return max(shifts)
+
+    assert farthest(0.2) < 2
+    assert 4 < farthest(1.0) < 9
+
+
+def test_hands_are_mapped_and_shrunk_one_by_one(layout):
+    pack_hands(layout, size=32)
+    parts = Parts.read(layout, TrainingSettings())
+    assert isinstance(parts.train.packed.images, np.memmap)
+    assert parts.train.image(0, 16).shape == (16, 16)
+    assert parts.train.packed.images is parts.test.packed.images
+
+
+def test_parts_share_no_hand_and_hold_all(layout):
+    cohort = pack_hands(layout)
+    parts = Parts.read(layout, TrainingSettings())
+    three = (parts.train, parts.validation, parts.test)
+    ids = np.concatenate([part.cohort.ids for part in three])
+    assert sorted(ids) == cohort.ids.tolist()
+    for part in three:
+        np.testing.assert_array_equal(part.packed.ids[part.rows], part.cohort.ids)
+
+
+@pytest.mark.parametrize("sex", ["male", "female"])
+def test_one_sex_has_the_same_split(layout, sex):
+    pack_hands(layout)
+    everyone = Parts.read(layout, TrainingSettings())
+    chosen = Parts.read(layout, TrainingSettings(sex=sex))
+    assert (chosen.test.cohort.is_male == (sex == "male")).all()
+    assert set(chosen.test.cohort.ids) <= set(everyone.test.cohort.ids)
+    assert chosen.split_hash == everyone.split_hash
+
+
+def test_part_without_hands_is_named(layout):
+    pack_hands(layout, 3)
+    with pytest.raises(InputError, match=r"split\.csv: no hand of the .* part"):
+        Parts.read(layout, TrainingSettings())
+
+
+def test_hand_that_was_set_aside_is_in_no_part(layout):
+    cohort = pack_hands(layout)
+    packed = hdf5.read(layout.hands_h5, "step3")
+    images = np.array(packed.images)
+    with hdf5.create(layout.hands_h5, 39, 32, "enhanced hand") as writer:
+        for i, image in zip(packed.ids[1:], images[1:], strict=True):
+            writer.add(i, image)
+    parts = Parts.read(layout, TrainingSettings())
+    count = sum(len(part) for part in (parts.train, parts.validation, parts.test))
+    assert count == len(cohort) - 1

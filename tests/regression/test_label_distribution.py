@@ -1,0 +1,80 @@
+"""A distribution over months: its mean, its loss, and who moves the mean."""
+
+import keras
+import numpy as np
+import pytest
+
+from boneage.regression import label_distribution, losses
+from boneage.regression.label_distribution import MONTHS
+
+
+def logits_about(*ages, deviation=4.0):
+    """Of normal distributions about ages, (age, MONTHS) float32."""
+    off = np.arange(MONTHS) - np.array(ages)[:, np.newaxis]
+    return (-0.5 * (off / deviation) ** 2).astype(np.float32)
+
+
+def test_months_are_the_mean_of_the_distribution():
+    said = label_distribution.months(logits_about(30, 100.25, 228))
+    np.testing.assert_allclose(said, [30, 100.25, 227.98], atol=0.02)
+    assert said.dtype == np.float32
+    even = np.full((1, MONTHS), 7.0, np.float32)
+    np.testing.assert_allclose(label_distribution.months(even), [119.5], rtol=1e-6)
+
+
+def test_months_of_one_output_are_that_output():
+    assert label_distribution.months(np.array([[3.5], [-2.0]])).tolist() == [3.5, -2]
+
+
+def test_logits_beyond_what_an_exponential_holds():
+    far = np.full((1, MONTHS), -1e4, np.float32)
+    far[0, 77] = 1e4
+    assert label_distribution.months(far).tolist() == [77]
+
+
+@pytest.mark.parametrize("sharpness", [0.01, 0.1, 1])
+def test_logits_share_the_difference_without_a_rest(sharpness):
+    rng = np.random.default_rng(0)
+    start, end = sharpness * rng.normal(0, 2, (2, 5, MONTHS))
+    end += sharpness * 3 * logits_about(20, 60, 110, 170, 220)
+    shared = (label_distribution.pull(start, end) * (end - start)).sum(axis=1)
+    moved = label_distribution.months(end) - label_distribution.months(start)
+    assert np.abs(moved).max() > 1  # months
+    np.testing.assert_allclose(shared, moved, atol=1e-2)
+
+
+def test_later_months_pull_up_and_earlier_ones_down():
+    at = logits_about(100)
+    pull = label_distribution.pull(at, at)[0]
+    assert pull[104] > 0 > pull[96]
+    # a hair along the gradient
+    nudged = at.copy()
+    nudged[0, 104] += 0.01
+    gain = float(
+        label_distribution.months(nudged)[0] - label_distribution.months(at)[0]
+    )
+    assert gain / 0.01 == pytest.approx(pull[104], rel=0.05)
+
+
+def loss_of(true, logits):
+    """Of single hands, as Keras calls it."""
+    months = np.array(true, np.float32)[:, np.newaxis]
+    return keras.ops.convert_to_numpy(losses.label_distribution(months, logits))
+
+
+def test_loss_is_least_where_the_distribution_is_about_the_age():
+    ages = [40, 90, 100, 110, 160]
+    found = loss_of([100] * 5, logits_about(*ages))
+    assert found.argmin() == 2
+    assert (np.diff(found) < 0).tolist() == [True, True, False, False]
+    # the entropy of a normal distribution, and no error of the mean
+    entropy = 0.5 * np.log(2 * np.pi * np.e * losses.BIN_DEVIATION**2)
+    assert found[2] == pytest.approx(entropy, abs=1e-3)
+
+
+def test_loss_counts_a_tenth_of_the_months_between_age_and_mean():
+    ages, logits = [100], logits_about(101)
+    alone = keras.ops.convert_to_numpy(
+        losses.surprise(np.array([[100.0]], np.float32), logits)
+    )
+    assert loss_of(ages, logits) - alone == pytest.approx(0.1, abs=1e-3)

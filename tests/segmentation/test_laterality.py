@@ -1,0 +1,61 @@
+"""Left or right, on masks of simulated hands."""
+
+import cv2
+import numpy as np
+import pytest
+
+from boneage.phantoms import radiograph
+from boneage.segmentation import laterality
+
+
+@pytest.fixture(scope="module")
+def masks():
+    """Hands of all ages, left ones."""
+    return [
+        radiograph.simulate(np.random.default_rng(i), 10 + 7 * i, bool(i % 2), 240).mask
+        for i in range(30)
+    ]
+
+
+def sides(masks):
+    found = [laterality.side_of(np.ascontiguousarray(mask)) for mask in masks]
+    return {side: found.count(side) for side in ("left", "right", None)}
+
+
+def test_left_hands_are_never_taken_for_right_ones(masks):
+    found = sides(masks)
+    assert found["right"] == 0
+    assert found["left"] >= 12
+
+
+def test_mirrored_they_are_right_hands(masks):
+    found = sides(mask[:, ::-1] for mask in masks)
+    assert found["left"] == 0
+    assert found["right"] >= 12
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_hands_may_lie_at_any_angle(masks, turns):
+    found = sides(np.rot90(mask, turns) for mask in masks)
+    assert found["right"] == 0
+    assert found["left"] >= 12
+
+
+def test_squeezed_hands(masks):
+    found = sides(cv2.resize(mask, (200, 200)) for mask in masks)
+    assert found["right"] == 0
+    assert found["left"] >= 12
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.zeros((40, 30), np.uint8),
+        np.full((40, 30), 255, np.uint8),
+        np.eye(50, dtype=np.uint8) * 255,
+        cv2.circle(np.zeros((300, 300), np.uint8), (150, 150), 90, 255, -1),
+        np.full((1, 1), 255, np.uint8),
+    ],
+)
+def test_what_has_no_fingers_has_no_side(mask):
+    assert laterality.side_of(mask) is None
