@@ -21,11 +21,11 @@ from typing import ClassVar, Literal
 import tyro
 
 from boneage import cli
-from boneage.active_learning.settings import PageSettings
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from boneage.prediction import batch, formats, inputs, predictor
 from boneage.prediction.batch import OutputSettings
 from boneage.prediction.model_selection import find_models
+from boneage.web import WebSettings
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Options(PageSettings, OutputSettings, cli.Paths, Question):
+class Options(WebSettings, OutputSettings, cli.Paths, Question):
     """The question, and what to write; in the order of the help text from the right."""
 
     goes_on: ClassVar[bool] = False
@@ -57,24 +57,26 @@ class Options(PageSettings, OutputSettings, cli.Paths, Question):
 def main(options: Options) -> None:
     """Read what is named, or serve the page."""
     if options.serve:
-        cli.refuse(["sex", *cli.names(OutputSettings)], "of no use with --serve")
+        cli.reject_flags(["sex", *cli.names(OutputSettings)], "of no use with --serve")
     else:
-        cli.refuse(cli.names(PageSettings), "only with --serve")
+        cli.reject_flags(cli.names(WebSettings), "only with --serve")
     options.check_page()
     options.check_output()
     if options.serve == bool(options.radiographs):
         raise InputError("name radiographs, folders or CSV files, or give --serve")
-    asked, set_aside = inputs.gather(options.radiographs, options.sex)
+    asked, set_aside = inputs.collect_inputs(options.radiographs, options.sex)
     read = [*(each.path for each in asked), *(each.item for each in set_aside)]
     options.check_kept(options.radiographs, read)
     models = find_models(options.layout, options.runs)
-    ensemble = predictor.Ensemble(models, options.runs, options.views, options.coverage)
+    ensemble = predictor.Predictor(
+        models, options.runs, options.views, options.coverage
+    )
     if models.models != options.models:
         cli.summary(f"{options.models}: nothing trained there; asked are those shipped")
     cli.summary(
         f"models in {models.models}",
         *ensemble.notes,
-        *formats.how_good(ensemble),
+        *formats.accuracy_lines(ensemble),
     )
     if options.serve or asked:
         ensemble.load()
@@ -83,7 +85,7 @@ def main(options: Options) -> None:
 
         web_app.serve(ensemble, options)
         return
-    batch.write_all(ensemble, asked, set_aside, options)
+    batch.predict_to_files(ensemble, asked, set_aside, options)
 
 
 if __name__ == "__main__":

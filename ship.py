@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from boneage import cli
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from boneage.prediction import predictor, test_time_augmentation
 from boneage.prediction.model_selection import named_runs
 
@@ -37,7 +37,7 @@ class Options(cli.Paths):
     """What they are known to fail on, for the model card."""
     out: Path | None = None
     """Folder to write; default: pretrained in the models' folder."""
-    test_time_augmentation: int = predictor.VIEWS
+    views: int = predictor.VIEWS
     """Of each hand, for predict.py's intervals with as many; 1 for none."""
 
 
@@ -56,7 +56,7 @@ def main(options: Options) -> None:
     from boneage.prediction import export
 
     chosen = named_runs(layout, options.runs)
-    shipped = export.ship(
+    shipped = export.export_models(
         layout,
         chosen,
         out,

@@ -16,7 +16,9 @@ import tyro
 
 from boneage import cli, parallel
 from boneage.cohort import importing
-from boneage.io.files import InputError, alone
+from boneage.errors import InputError
+from boneage.io.locks import exclusive
+from boneage.phantoms import cohort as phantoms_cohort
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,15 @@ FLAGS["folder"] = ("from", "csv", "official_test")
 def main(options: Options) -> None:
     """Write the cohort in the form that all other steps read."""
     other = "folder" if options.source == "phantom" else "phantom"
-    cli.refuse(FLAGS[other], f"only with --source {other}")
-    with alone(options.layout.radiographs):
+    cli.reject_flags(FLAGS[other], f"only with --source {other}")
+    with exclusive(options.layout.radiographs):
         prepare(options)
 
 
 def prepare(options: Options) -> None:
     """Simulate or import, whatever else is not there yet."""
     if options.source == "phantom":
-        cohort, set_aside = importing.simulate_cohort(
+        cohort, set_aside = phantoms_cohort.simulate_cohort(
             options.layout,
             options.count,
             options.annotated,
@@ -80,7 +82,7 @@ def prepare(options: Options) -> None:
         )
     what = "simulated" if options.source == "phantom" else f"from {options.from_}"
     cli.summary(
-        *parallel.report(set_aside),
+        *parallel.skipped_lines(set_aside),
         f"{len(cohort)} radiographs ({cohort.is_male.sum()} male, "
         f"{(~cohort.is_male).sum()} female), {what}; {len(set_aside)} set aside",
         wrote=options.layout.radiographs,

@@ -15,7 +15,7 @@ import cv2
 
 from boneage import cli, parallel
 from boneage.io import radiographs
-from boneage.io.files import alone
+from boneage.io.locks import exclusive
 from boneage.layout import Layout
 from boneage.segmentation import coarse, dice, mask_quality
 
@@ -51,7 +51,7 @@ def main(options: Options) -> None:
     """Segment every radiograph that has no coarse mask yet."""
     # where there is none, nothing is left behind, no lock either
     ids = options.layout.ids_on_disk()
-    with alone(options.layout.coarse):
+    with exclusive(options.layout.coarse):
         segment_all(options, ids)
 
 
@@ -68,16 +68,16 @@ def segment_all(options: Options, ids: list[int]) -> None:
     ]
     set_aside = []
     work = functools.partial(segment, layout, method)
-    for _, outcome in parallel.stream(work, todo, options.workers, "coarse masks"):
-        if isinstance(outcome, parallel.SetAside):
+    for _, outcome in parallel.imap(work, todo, options.workers, "coarse masks"):
+        if isinstance(outcome, parallel.Skipped):
             set_aside.append(outcome)
         else:
             table.add(outcome)
     table.close()
-    lines = parallel.report(set_aside)
+    lines = parallel.skipped_lines(set_aside)
     if known is not None:
         masks = {i: layout.coarse_mask(i) for i in ids}
-        lines += dice.against_truth(masks, known)
+        lines += dice.dice_report(masks, known)
     cli.summary(
         *lines,
         f"{len(table.rows)} of {len(ids)} coarse masks, {len(set_aside)} set aside",

@@ -32,7 +32,7 @@ def main(options: Options) -> None:
     """Pack one pool."""
     layout = options.layout
     if options.pool == "new":
-        taken = dataset.take_in_new(layout)
+        taken = dataset.append_new_pairs(layout)
         written = layout.annotated_h5
     elif options.pool == "annotated":
         taken = dataset.pack_annotated(
@@ -46,7 +46,7 @@ def main(options: Options) -> None:
         written = layout.unannotated_h5
     waiting = f"waiting for a mask: {cli.list_some(taken.waiting)}"
     cli.summary(
-        *parallel.report(taken.set_aside),
+        *parallel.skipped_lines(taken.set_aside),
         *([waiting] if taken.waiting else []),
         *excluded.report(layout),
         f"{len(taken.added)} packed, {len(taken.set_aside)} set aside",

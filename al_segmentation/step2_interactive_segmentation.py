@@ -21,12 +21,14 @@ from typing import Literal
 from boneage import cli
 from boneage.active_learning import dataset, initial_batch
 from boneage.active_learning.oracle import FolderOracle, Oracle, SimulatedOracle
-from boneage.active_learning.settings import CommitteeSettings, PageSettings
-from boneage.io.files import InputError, alone
+from boneage.active_learning.settings import CommitteeSettings
+from boneage.errors import InputError
+from boneage.io.locks import exclusive
+from boneage.web import WebSettings
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths, CommitteeSettings, PageSettings):
+class Options(cli.Paths, CommitteeSettings, WebSettings):
     """How the committee is trained, and who answers."""
 
     oracle: Literal["folder", "browser", "simulated"] = "folder"
@@ -49,7 +51,7 @@ def main(options: Options) -> None:
         lines = server.annotate_waiting(layout, options)
         cli.summary(*lines, wrote=layout.new)
         return
-    with alone(layout.committee), contextlib.ExitStack() as served:
+    with exclusive(layout.committee), contextlib.ExitStack() as served:
         oracle, askable = answering(options, served)
         if not initial_batch.is_needed(layout) or initial_batch.ask(
             layout, oracle, options.first, options.seed, askable

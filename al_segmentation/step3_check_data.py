@@ -15,7 +15,7 @@ from pathlib import Path
 
 from boneage import cli
 from boneage.cohort import checks, table
-from boneage.io.files import replacing
+from boneage.io.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def main(options: Options) -> int:
         print(f"{stage.name}: {len(stage.problems)} ids: ", end="")
         print(f"{cli.list_some(list(stage.problems), 20)} (first: {first})")
     if options.report is not None:
-        with replacing(options.report) as path, path.open("w", newline="") as file:
+        with atomic_write(options.report) as path, path.open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["id", "stage", "problem"])
             for stage in incomplete:
                 rows.writerows((i, stage.name, p) for i, p in stage.problems.items())
-    notes, is_leaking = checks.find_twins(layout, stages[0])
+    notes, is_leaking = checks.find_duplicate_radiographs(layout, stages[0])
     verdict = "incomplete" if incomplete else "complete as far as begun"
     cli.summary(*notes, f"{len(ids)} radiographs, {verdict}", wrote=options.report)
     return 1 if incomplete or is_leaking else 0

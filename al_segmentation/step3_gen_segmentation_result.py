@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage import cli, parallel
-from boneage.io.files import alone, at_least
+from boneage.errors import check_minimum
+from boneage.io.locks import exclusive
 from boneage.segmentation import dice, mask_quality
 
 
@@ -33,17 +34,16 @@ def main(options: Options) -> None:
     """Segment every radiograph that has no mask yet."""
     # where there is none, nothing is left behind, no lock either
     ids = options.layout.ids_on_disk()
-    with alone(options.layout.segmentation):
+    with exclusive(options.layout.segmentation):
         segment_all(options, ids)
 
 
 def segment_all(options: Options, ids: list[int]) -> None:
     """Write masks and the table of their quality."""
     layout = options.layout
-    at_least(1, batch_size=options.batch_size)
+    check_minimum(1, batch_size=options.batch_size)
     known = dice.known_masks(options.truth) if options.truth else None
 
-    from boneage.active_learning import dataset
     from boneage.segmentation import inference
 
     table = mask_quality.QualityTable(
@@ -56,12 +56,10 @@ def segment_all(options: Options, ids: list[int]) -> None:
         layout, todo, table, options.batch_size, options.workers
     )
     table.close()
-    lines = parallel.report(set_aside)
+    lines = parallel.skipped_lines(set_aside)
     if known is not None:
-        unseen = {
-            i: layout.mask(i) for i in ids if dataset.mask_of_person(layout, i) is None
-        }
-        lines += dice.against_truth(unseen, known)
+        unseen = {i: layout.mask(i) for i in ids if layout.annotation_path(i) is None}
+        lines += dice.dice_report(unseen, known)
     cli.summary(
         *lines,
         f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside",

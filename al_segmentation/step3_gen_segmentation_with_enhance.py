@@ -14,8 +14,10 @@ import functools
 from dataclasses import dataclass
 
 from boneage import cli, parallel
+from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.io.files import InputError, alone, up_to_date
+from boneage.io.files import up_to_date
+from boneage.io.locks import exclusive
 from boneage.segmentation import hand_images
 
 
@@ -29,7 +31,7 @@ class Options(cli.ImagePaths, hand_images.Enhancement):
 
 def main(options: Options) -> None:
     """Enhance every radiograph that has no final hand yet, and pack them all."""
-    with alone(options.layout.hands):
+    with exclusive(options.layout.hands):
         enhance_all(options)
 
 
@@ -43,7 +45,7 @@ def enhance_all(options: Options) -> None:
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
     options.check()
-    hand_images.begin(layout, options.describe(), options.overwrite)
+    hand_images.claim_preprocessing(layout, options.describe(), options.overwrite)
     todo = [
         i
         for i in ids
@@ -52,15 +54,17 @@ def enhance_all(options: Options) -> None:
     ]
     how = cli.part_of(options, hand_images.Enhancement)
     work = functools.partial(hand_images.enhance_file, layout, how)
-    _, set_aside = parallel.map_images(work, todo, options.workers, "enhancing")
+    _, set_aside = parallel.map_all(work, todo, options.workers, "enhancing")
     for refused in set_aside:
         # it would stand for a mask that is no longer there
         layout.hand(refused.item).unlink(missing_ok=True)
     if todo or not hand_images.is_packed(layout, ids):
-        set_aside += hand_images.pack(layout, ids, options.describe(), options.workers)
+        set_aside += hand_images.pack_hands(
+            layout, ids, options.describe(), options.workers
+        )
     packed = len(hdf5.read(layout.hands_h5, "this step").ids)
     cli.summary(
-        *parallel.report(set_aside),
+        *parallel.skipped_lines(set_aside),
         f"{packed} of {len(ids)} hands packed, {len(set_aside)} set aside",
         wrote=layout.hands_h5,
     )

@@ -30,10 +30,12 @@ def main(options: Options) -> None:
     settings = TrainingSettings(**only(TrainingSettings, options))
     if options.like:
         flags = cli.flags_given()
-        settings = training_runs.like(options.layout, settings, options.like, flags)
+        settings = training_runs.settings_of_run(
+            options.layout, settings, options.like, flags
+        )
     run = training_runs.train_run(options.layout, settings)
     wrote = run.folder if settings.index == 0 else None
-    cli.summary(*training_runs.closing(run, settings), wrote=wrote)
+    cli.summary(*training_runs.closing_lines(run, settings), wrote=wrote)
 
 
 if __name__ == "__main__":

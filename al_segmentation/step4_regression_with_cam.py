@@ -10,7 +10,7 @@ Writes  the same, and models/regression/<run>/cam_history.h5: the maps of a fixe
 from dataclasses import dataclass, replace
 
 from boneage import cli
-from boneage.io.files import at_least
+from boneage.errors import check_minimum
 from boneage.regression import training_runs
 from boneage.regression.settings import TrainingSettings, only
 
@@ -27,7 +27,7 @@ class Options(cli.Paths, TrainingSettings):
 
 def main(options: Options) -> None:
     """Train one run, unless it is finished; keep the panel's maps."""
-    at_least(1, panel=options.panel)
+    check_minimum(1, panel=options.panel)
 
     def record(run, hands):  # called when training begins, with Keras imported
         from boneage.explanation.panel import PanelRecorder
@@ -37,13 +37,15 @@ def main(options: Options) -> None:
     settings = TrainingSettings(**only(TrainingSettings, options))
     if options.like:
         flags = cli.flags_given()
-        settings = training_runs.like(options.layout, settings, options.like, flags)
+        settings = training_runs.settings_of_run(
+            options.layout, settings, options.like, flags
+        )
     else:
         # a run of its own: the other script's has no panel
         settings = replace(settings, run=options.run or f"{settings.run_name}_cam")
     run = training_runs.train_run(options.layout, settings, record)
     wrote = run.folder if settings.index == 0 else None
-    cli.summary(*training_runs.closing(run, settings), wrote=wrote)
+    cli.summary(*training_runs.closing_lines(run, settings), wrote=wrote)
 
 
 if __name__ == "__main__":

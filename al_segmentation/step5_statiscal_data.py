@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from boneage import cli, parallel
 from boneage.evaluation import comparison
-from boneage.io.files import alone, replacing
+from boneage.io.files import atomic_write
+from boneage.io.locks import exclusive
 from boneage.regression import run_folder
 from boneage.regression.settings import BootstrapSettings
 
@@ -25,16 +26,16 @@ class Options(BootstrapSettings, cli.Paths):
 
 def main(options: Options) -> None:
     """Write the table and the figures, and show the main table."""
-    with alone(options.layout.statistics):
+    with exclusive(options.layout.statistics):
         compare(options)
 
 
 def compare(options: Options) -> None:
     """Write tables and figures."""
     options.check()
-    finished = run_folder.finished(options.layout.regression)
+    finished = run_folder.finished_runs(options.layout.regression)
     answers, set_aside = comparison.read_all(finished)
-    notes = parallel.report(set_aside)
+    notes = parallel.skipped_lines(set_aside)
     notes += [flag for one in answers for flag in one.flags()]
     average, averaged = comparison.average(answers)
     if average:
@@ -61,9 +62,9 @@ def compare(options: Options) -> None:
         if run not in broken and run.history.is_file():
             figures.write_training(folder, run)
     table = pd.concat(tables)
-    with replacing(folder / "table.csv") as temporary:
+    with atomic_write(folder / "table.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
-    with replacing(folder / "table.md") as temporary:
+    with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(comparison.markdown(table, notes))
     cli.summary(*comparison.on_screen(table), *notes, wrote=folder)
 

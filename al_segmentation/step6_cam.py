@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from boneage import cli, parallel
+from boneage.errors import InputError, check_minimum
 from boneage.io import hdf5
-from boneage.io.files import InputError, at_least
 from boneage.regression import run_folder
 from boneage.regression.dataset import HANDS_BY
 
@@ -38,8 +38,8 @@ class Options(cli.ImagePaths):
 
 def main(options: Options) -> None:
     """Write the gallery of each run."""
-    at_least(1, batch_size=options.batch_size, limit=options.limit)
-    found = run_folder.finished(options.layout.regression)
+    check_minimum(1, batch_size=options.batch_size, limit=options.limit)
+    found = run_folder.finished_runs(options.layout.regression)
     wanted = [run for run in found if options.run in (None, run.name)]
     if not wanted:
         raise InputError(
@@ -56,7 +56,7 @@ def main(options: Options) -> None:
         notes = gallery.write_run(run, hands, ids, options.batch_size, options.workers)
         cli.summary(f"{run.name}: {len(ids)} hands", *notes, wrote=run.cam)
 
-    cli.summary(*parallel.report(parallel.one_by_one(explain, wanted)))
+    cli.summary(*parallel.skipped_lines(parallel.for_each(explain, wanted)))
 
 
 def choose(run: run_folder.Run, options: Options) -> np.ndarray:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import tyro
 
 from benchmarks.timing import HEADER, Size
-from boneage.io.files import InputError
+from boneage.errors import InputError
 
 MODULES = (
     *("coarse", "images", "committee_speed", "batches", "training_speed"),

@@ -23,7 +23,7 @@ def one(backbone: str, size: Size) -> Row:
     with noise_hands.hands(count, count) as hands:
         model = network.build(backbone, side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
-        feed = functools.partial(network.inputs, model)
+        feed = functools.partial(network.feed_dict, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)
         batch = batches[0]
         ours_and_floor = [

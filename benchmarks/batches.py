@@ -23,7 +23,7 @@ def compare(size: Size) -> list[Row]:
     with noise_hands.hands(64) as hands:
         model = network.build("inception_v3", side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
-        feed = functools.partial(network.inputs, model)
+        feed = functools.partial(network.feed_dict, model)
         batches = TrainingBatches(hands, feed, side, BATCH, augmentation=1.0, seed=0)
         batch = batches[0]
         ours_s, rival_s, step_s = medians(

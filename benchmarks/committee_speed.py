@@ -36,7 +36,9 @@ def compare(size: Size) -> list[Row]:
             lambda: list(committee.train_epoch(images, masks, rows, [0], plan)),
             by_fit,
             bare,
-            lambda: list(committee.scores(images, rows, "vote_entropy", BATCH)),
+            lambda: list(
+                acquisition.pool_scores(committee, images, rows, "vote_entropy", BATCH)
+            ),
             lambda: [m.predict(whole, BATCH, verbose=0) for m in committee.members],
             lambda: [
                 member.predict_on_batch(x)

@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 import tyro
 
-from boneage.cohort import importing
 from boneage.layout import REPOSITORY, Layout
+from boneage.phantoms import cohort as phantoms_cohort
 
 SHIPPED = Layout(models=REPOSITORY / "models" / "pretrained")
 STEPS = (
@@ -78,7 +78,7 @@ def make(options: Options, folder: Path, count: int) -> Layout:
     if options.committee:
         shutil.copytree(SHIPPED.committee, layout.committee)
     if options.cohort is None:
-        importing.simulate_cohort(layout, count, size_px=options.size_px)
+        phantoms_cohort.simulate_cohort(layout, count, size_px=options.size_px)
         return layout
     whole = Layout(options.cohort.absolute(), folder / "models")
     layout.radiographs.mkdir(parents=True)

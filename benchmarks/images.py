@@ -8,10 +8,9 @@ import numpy as np
 from skimage import exposure, transform
 
 from benchmarks.timing import MOST, Goal, Row, Size, medians
-from boneage.active_learning import dataset
 from boneage.io import hdf5, radiographs
 from boneage.layout import Layout
-from boneage.segmentation import coarse, hand_images
+from boneage.segmentation import coarse, hand_images, preprocessing
 
 
 def by_scikit_image(radiograph: np.ndarray, size: int) -> np.ndarray:
@@ -32,7 +31,7 @@ def compare(size: Size) -> list[Row]:
         how = hand_images.Enhancement()
         hand_images.enhance_file(layout, how, 1)
         final = radiographs.read(layout.hand(1))
-        small = dataset.prepare(radiograph, 256, 0.03)
+        small = preprocessing.prepare(radiograph, 256, 0.03)
         path, packed = layout.radiograph(1), Path(name) / "pool.h5"
 
         def pack(image: np.ndarray) -> None:
@@ -46,7 +45,7 @@ def compare(size: Size) -> list[Row]:
         cv2.setNumThreads(1)
         times = medians(
             [
-                lambda: pack(dataset.prepare(radiographs.read(path), 256, 0.03)),
+                lambda: pack(preprocessing.prepare(radiographs.read(path), 256, 0.03)),
                 lambda: pack(by_scikit_image(radiographs.read(path), 256)),
                 lambda: [radiographs.read(path), pack(small)],
                 lambda: hand_images.enhance_file(layout, how, 1),

@@ -51,7 +51,7 @@ def measure(kind: str, count: int, side: int, steps: int) -> float:
     model = network.build("inception_v3", side, "none", sex_input=True)
     model.compile(optimizer="adam", loss="mae")
     with noise_hands.hands(count) as hands:
-        feed = functools.partial(network.inputs, model)
+        feed = functools.partial(network.feed_dict, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)
         if kind == "loading":
             share = max(count // 10, 1)

@@ -54,7 +54,7 @@ def compare(name: str, size: int, count: int) -> Iterator[str]:
             network.build, name, size, "none", sex_input=True, **of_ages
         )
         model = build()
-        feed = functools.partial(network.inputs, model)
+        feed = functools.partial(network.feed_dict, model)
         batch = TrainingBatches(hands, feed, size, count, 1.0, 0, workers=1)[0]
     expected = gradients(model)(*batch, 1.0)
     for numbers, scales in (("bfloat16", SCALES[:1]), ("float16", SCALES)):

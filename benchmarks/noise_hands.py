@@ -10,11 +10,11 @@ import numpy as np
 
 from boneage.cohort.table import Cohort
 from boneage.io import hdf5
-from boneage.regression.dataset import Hands
+from boneage.regression.dataset import HandDataset
 
 
 @contextlib.contextmanager
-def hands(count: int, distinct: int = 64) -> Iterator[Hands]:
+def hands(count: int, distinct: int = 64) -> Iterator[HandDataset]:
     """Packed hands of 512 px, with ages; `distinct` of noise, the others all black.
 
     Black ones are holes in the file: thousands of them need no space.
@@ -34,4 +34,4 @@ def hands(count: int, distinct: int = 64) -> Iterator[Hands]:
         packed = hdf5.read(path, "this benchmark")
         ages = rng.uniform(1, 228, count)
         cohort = Cohort(packed.ids, ages, rng.random(count) < 0.5)
-        yield Hands(packed, np.arange(count), cohort)
+        yield HandDataset(packed, np.arange(count), cohort)

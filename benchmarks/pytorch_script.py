@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from boneage.io import hdf5, radiographs
-from boneage.regression.dataset import Hands
+from boneage.regression.dataset import HandDataset
 
 NAMES = {"xception": "legacy_xception"}
 """Of timm, where they differ from the backbones'."""
@@ -30,7 +30,7 @@ def is_installed() -> bool:
 
 @contextlib.contextmanager
 def epochs(
-    hands: Hands, backbone: str, side: int, batch: int
+    hands: HandDataset, backbone: str, side: int, batch: int
 ) -> Iterator[Callable[[], None]]:
     """What trains one epoch on the hands, each time that it is called."""
     with tempfile.TemporaryDirectory() as name:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
 from boneage.phantoms import radiograph
 
 ORIGINAL_HEIGHT_PX = 2044

@@ -15,13 +15,13 @@ from boneage.explanation import activation_maps
 from boneage.io import hdf5, radiographs
 from boneage.regression import network
 from boneage.regression.batches import TrainingBatches
-from boneage.regression.dataset import Hands
+from boneage.regression.dataset import HandDataset
 
 BATCH = 16
 
 
 @contextlib.contextmanager
-def plain_script(hands: Hands, side: int, takes_sex: bool) -> Iterator[object]:
+def plain_script(hands: HandDataset, side: int, takes_sex: bool) -> Iterator[object]:
     """Hands as PNG in a folder, through image_dataset_from_directory, map, prefetch."""
     import tensorflow as tf
 
@@ -80,7 +80,7 @@ def compare(size: Size) -> list[Row]:
     with noise_hands.hands(count, count) as hands:
         model = network.build("inception_v3", side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
-        feed = functools.partial(network.inputs, model)
+        feed = functools.partial(network.feed_dict, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)
         batch = batches[0]
         explainer = activation_maps.Explainer(model)

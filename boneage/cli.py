@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 import tyro
 
 from boneage import parallel
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from boneage.layout import Layout
 
 
@@ -78,7 +78,7 @@ def run(
         status = _call(main, options, arguments)
     except (InputError, OSError, KeyboardInterrupt) as error:
         # options of a benchmark are no Paths
-        status = complain(error, getattr(options, "goes_on", True))
+        status = exit_status_for(error, getattr(options, "goes_on", True))
     sys.exit(status)
 
 
@@ -102,7 +102,7 @@ def _call(
         sys.stdout.flush()
 
 
-def complain(error: BaseException, goes_on: bool = True) -> int | None:
+def exit_status_for(error: BaseException, goes_on: bool = True) -> int | None:
     """Say in one line what ended a script; its exit status, None for a defect."""
     again = "the same command goes on from here" if goes_on else "start it again"
     if isinstance(error, InputError):
@@ -129,7 +129,7 @@ def flags_given() -> set[str]:
     return given | {name.removeprefix("no_") for name in given}
 
 
-def refuse(flags: Collection[str], why: str) -> None:
+def reject_flags(flags: Collection[str], why: str) -> None:
     """Raise InputError where one of these is on the command line."""
     for flag in sorted(flags_given() & set(flags)):
         raise InputError(f"--{flag.replace('_', '-')}: {why}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from boneage.io.files import InputError
+from boneage.errors import InputError
 
 LARGEST_ID = (1 << 63) - 1
 """What HDF5 files and tables can hold."""
@@ -197,3 +197,14 @@ class Layout:
                 "al_segmentation/step0_prepare_cohort.py --source folder first"
             )
         return sorted(ids)
+
+    def annotation_path(self, radiograph_id: int) -> Path | None:
+        """The mask that a person drew, or None; the one the committee trains on.
+
+        If there are two, the one in gt/new: it was drawn again.
+        """
+        for folder in (self.new, self.annotated):
+            path = folder / f"{radiograph_id}_bin.png"
+            if path.exists():
+                return path
+        return None

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from boneage.io.files import InputError
+from boneage.errors import InputError
 
 AHEAD = 128
 """Results that may wait in memory for whoever takes them."""
@@ -28,7 +28,7 @@ ADDRESS = re.compile(r"(tcp|tls|ws|wss)://.+:\d+")
 
 
 @dataclass(frozen=True)
-class SetAside:
+class Skipped:
     """An item that could not be processed, and why."""
 
     item: Any
@@ -57,7 +57,7 @@ def _guarded(function: Callable[[Any], Any], item: Any) -> Any:
     try:
         return function(item)
     except InputError as error:
-        return SetAside(item, str(error))
+        return Skipped(item, str(error))
 
 
 def _in_worker(function: Callable[[Any], Any], item: Any) -> Any:
@@ -174,7 +174,7 @@ def _first(waiting: deque, client: Any) -> tuple[Any, Any]:
             ) from None
 
 
-def stream(
+def imap(
     function: Callable[[Any], Any],
     items: Collection[Any],
     workers: Workers = ALL_CORES,
@@ -203,21 +203,21 @@ def stream(
     yield from tqdm(outcomes, description, total=count, disable=None)
 
 
-def map_images(
+def map_all(
     function: Callable[[Any], Any],
     items: Sequence[Any],
     workers: Workers = ALL_CORES,
     description: str = "",
-) -> tuple[list[Any], list[SetAside]]:
+) -> tuple[list[Any], list[Skipped]]:
     """The whole `stream` at once: the results in order, and the items set aside."""
     results, set_aside = [], []
-    for _, outcome in stream(function, items, workers, description):
-        chosen = set_aside if isinstance(outcome, SetAside) else results
+    for _, outcome in imap(function, items, workers, description):
+        chosen = set_aside if isinstance(outcome, Skipped) else results
         chosen.append(outcome)
     return results, set_aside
 
 
-def one_by_one(work: Callable[[Any], None], items: Sequence[Any]) -> list[SetAside]:
+def for_each(work: Callable[[Any], None], items: Sequence[Any]) -> list[Skipped]:
     """Work on one item after the other; those that it refuses, by their `name`.
 
     Raises:
@@ -228,13 +228,13 @@ def one_by_one(work: Callable[[Any], None], items: Sequence[Any]) -> list[SetAsi
         try:
             work(item)
         except InputError as error:
-            set_aside.append(SetAside(item, f"{item.name}: {error}"))
+            set_aside.append(Skipped(item, f"{item.name}: {error}"))
     if set_aside and len(set_aside) == len(items):
         raise InputError(set_aside[0].reason)
     return set_aside
 
 
-def report(set_aside: Sequence[SetAside], limit: int = 10) -> list[str]:
+def skipped_lines(set_aside: Sequence[Skipped], limit: int = 10) -> list[str]:
     """One line for every item set aside, the first `limit` of them."""
     lines = [f"set aside: {entry.reason}" for entry in set_aside[:limit]]
     if len(set_aside) > limit:

@@ -18,13 +18,13 @@ from boneage import cli
 from boneage.active_learning import query_folder
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
-from boneage.active_learning.settings import PageSettings
 from boneage.annotator import server
 from boneage.annotator.queue import AnnotationQueue
-from boneage.annotator.round import FINISH, GO_ON, LEAVE, Desk
+from boneage.annotator.round import FINISH, GO_ON, LEAVE, AnnotationRound
 from boneage.io import radiographs
 from boneage.layout import REPOSITORY, Layout
 from boneage.phantoms import radiograph
+from boneage.web import WebSettings
 
 AGES_MONTHS = (30, 72, 108, 156, 190, 216)
 ALREADY_SAVED = 3
@@ -55,9 +55,9 @@ def main(options: Options) -> None:
         layout = Layout(Path(folder), Path(folder))
         for number, age_months in enumerate(AGES_MONTHS):
             lay_out(layout, 1470 + 21 * number, age_months, number < ALREADY_SAVED)
-        desk = Desk(layout, (GO_ON, FINISH, LEAVE))
+        desk = AnnotationRound(layout, (GO_ON, FINISH, LEAVE))
         desk.lay(AnnotationQueue(layout, query_folder.waiting_queries(layout)))
-        with server.serving(desk, PageSettings(open_page=False)) as address:
+        with server.serving(desk, WebSettings(open_page=False)) as address:
             take(options, address)
     cli.summary(wrote=options.out)
 

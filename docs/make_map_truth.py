@@ -42,7 +42,7 @@ class Options(cli.Paths):
 
 def main(options: Options) -> None:
     """Draw a few hands, and the curves of the whole test part."""
-    hands, _ = dataset.of_cohort(options.layout, "test")
+    hands, _ = dataset.select_hands(options.layout, "test")
     explainer = Explainer(Run(options.layout.regression / options.run).load_model())
     maps = explain_hands(explainer, hands, description=options.run).maps
     attention = map_faithfulness.attention_of(explainer, maps)

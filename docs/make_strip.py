@@ -16,9 +16,9 @@ from boneage import cli
 from boneage.cohort import table
 from boneage.explanation import activation_maps, overlays
 from boneage.explanation.activation_maps import Explainer, explain_hands
-from boneage.io import hdf5, radiographs
+from boneage.io import hdf5, radiographs, transforms
 from boneage.layout import REPOSITORY
-from boneage.regression.dataset import Hands
+from boneage.regression.dataset import HandDataset
 from boneage.regression.run_folder import Run
 
 TITLES = ("radiograph", "coarse mask", "committee's mask", "hand", "activation map")
@@ -48,10 +48,10 @@ def main(options: Options) -> None:
     order = np.argsort(shown.bone_age_months)
     packed = hdf5.read(layout.hands_h5, "make demo")
     explainer = Explainer(Run(layout.regression / options.run).load_model())
-    hands = Hands(packed, packed.rows_of(shown.ids), shown)
+    hands = HandDataset(packed, packed.rows_of(shown.ids), shown)
     explanation = explain_hands(explainer, hands, batch_size=len(shown))
-    deviations = activation_maps.deviations(explanation.maps)
-    limit_months = overlays.limit_of(deviations)
+    deviations = activation_maps.centred_maps(explanation.maps)
+    limit_months = overlays.colour_limit(deviations)
 
     figure = Figure(figsize=(10, 2.25 * len(order)), layout="constrained")
     grid = figure.subplots(len(order), len(TITLES), squeeze=False)
@@ -70,7 +70,7 @@ def main(options: Options) -> None:
         for axes, picture in zip(row, pictures, strict=True):
             square = picture
             if picture.ndim == 2:
-                square = radiographs.pad_to_square(picture)
+                square = transforms.pad_to_square(picture)
             axes.imshow(square, cmap="gray", vmin=0, vmax=255)
             axes.set_axis_off()
     for axes, title in zip(grid[0], TITLES, strict=True):

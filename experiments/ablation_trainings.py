@@ -5,9 +5,9 @@ import numpy as np
 from keras import layers, ops
 
 from boneage.regression import network
-from boneage.regression.dataset import Hands
+from boneage.regression.dataset import HandDataset
 from boneage.regression.label_distribution import MONTHS
-from boneage.regression.losses import MEAN_WEIGHT, surprise
+from boneage.regression.losses import MEAN_WEIGHT, label_cross_entropy
 from boneage.regression.trainer import Training
 
 __all__ = ["Averaged", "Beside", "OfUnitGain", "Training"]
@@ -87,7 +87,7 @@ class Beside(Training):
         model.compile(optimizer=model.optimizer, loss=of_both)
         return model
 
-    def outputs(self, model: keras.Model, hands: Hands) -> np.ndarray:
+    def outputs(self, model: keras.Model, hands: HandDataset) -> np.ndarray:
         """Months of the linear unit, (hand, 1) float32."""
         return super().outputs(model, hands)[:, :1]
 
@@ -96,4 +96,4 @@ class Beside(Training):
 def of_both(true: keras.KerasTensor, both: keras.KerasTensor) -> object:
     """Cross-entropy of the months plus a tenth of the linear unit's MAE, (N,)."""
     off = ops.abs(both[:, 0] - true[:, 0])
-    return surprise(true, both[:, 1:]) + MEAN_WEIGHT * off
+    return label_cross_entropy(true, both[:, 1:]) + MEAN_WEIGHT * off

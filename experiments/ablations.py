@@ -21,11 +21,12 @@ import numpy as np
 import pandas as pd
 
 from boneage import cli
-from boneage.io.files import InputError, alone
+from boneage.errors import InputError
+from boneage.io.locks import exclusive
 from boneage.layout import Layout
 from boneage.regression import run_folder, training_runs
 from boneage.regression.backbones import BackboneName
-from boneage.regression.dataset import Hands, Parts
+from boneage.regression.dataset import DataSplits, HandDataset
 from boneage.regression.settings import BootstrapSettings, TrainingSettings
 from boneage.transfer import comparison
 
@@ -164,7 +165,7 @@ def train(name: str, seed: int, options: Run) -> None:
         if lever.is_balanced:
             parts, settings = balanced(parts, settings)
         run = run_folder.Run(options.out / f"{name}.{seed}.{sex}")
-        with alone(run.folder):
+        with exclusive(run.folder):
             training_runs.check_unchanged(
                 run, settings, parts, training_runs.NOTHING_BEFORE
             )
@@ -173,12 +174,12 @@ def train(name: str, seed: int, options: Run) -> None:
                 kind(run, settings, parts).train()
 
 
-def chosen(layout: Layout, settings: TrainingSettings, choosing: int) -> Parts:
+def chosen(layout: Layout, settings: TrainingSettings, choosing: int) -> DataSplits:
     """Parts whose test part is the cohort's validation part.
 
     The epoch is chosen on hands of the cohort's training part, drawn by the seed.
     """
-    parts = Parts.read(layout, settings)
+    parts = DataSplits.read(layout, settings)
     rng = np.random.default_rng([settings.seed, 0])
     order = rng.permutation(len(parts.train))
     if choosing >= len(order):
@@ -192,10 +193,10 @@ def chosen(layout: Layout, settings: TrainingSettings, choosing: int) -> Parts:
 
 
 def balanced(
-    parts: Parts, settings: TrainingSettings
-) -> tuple[Parts, TrainingSettings]:
+    parts: DataSplits, settings: TrainingSettings
+) -> tuple[DataSplits, TrainingSettings]:
     """As many hands as in all epochs, drawn by how rare their age is, as one epoch."""
-    hands: Hands = parts.train
+    hands: HandDataset = parts.train
     years = (hands.cohort.bone_age_months // 12).astype(int)
     share = 1 / np.sqrt(np.bincount(years)[years])
     rng = np.random.default_rng([settings.seed, 1])
@@ -253,10 +254,10 @@ def _row(name: str, errors: OfSeeds, plain: OfSeeds, options: Report) -> str:
         return "| " + " | ".join([*cells, "", ""]) + " |"
     paired = np.array([errors[seed] - plain[seed] for seed in both])
     rng = np.random.default_rng(options.seed)
-    rows = comparison.draw(paired.shape[1], options.resamples, rng)
+    rows = comparison.bootstrap_rows(paired.shape[1], options.resamples, rng)
     values = np.array([paired[:, row].mean(axis=1) for row in rows])
     observed = paired.mean(axis=1)
-    means = comparison.of_any_training(values, observed, rng)
+    means = comparison.add_seed_variance(values, observed, rng)
     lower, upper = np.quantile(means, [0.025, 0.975])
     cells += [f"{observed.mean():+.2f} ({lower:+.2f} to {upper:+.2f})", str(len(both))]
     return "| " + " | ".join(cells) + " |"

@@ -18,7 +18,7 @@ import numpy as np
 from boneage import cli
 from boneage.active_learning import acquisition, selection
 from boneage.io import hdf5
-from boneage.io.files import replacing
+from boneage.io.files import atomic_write
 from boneage.segmentation import dice as segmentation_dice
 from boneage.segmentation.committee import Committee, EpochPlan
 from experiments import learning_curves
@@ -82,7 +82,7 @@ class Run:
     """Of each member at full resolution."""
     first: int = 20
     """Annotations to begin with."""
-    acquisition: int = 10
+    queries: int = 10
     """Radiographs asked about in a round."""
     rounds: int = 8
     """Rounds of asking."""
@@ -112,11 +112,13 @@ def main(options: Run | Report) -> None:
             path = learning_curves.path_of(options.out, name, seed)
             if not path.exists():
                 rows = curve(packed, VARIANTS[name], seed, options)
-                with replacing(path) as temporary:
+                with atomic_write(path) as temporary:
                     learning_curves.write(temporary, rows)
 
 
-def curve(packed: hdf5.Packed, variant: Variant, seed: int, options: Run) -> list[dict]:
+def curve(
+    packed: hdf5.PackedImages, variant: Variant, seed: int, options: Run
+) -> list[dict]:
     """Train and ask to the end; a row a round and test radiograph."""
     rng = np.random.default_rng([seed, 0])
     test, pool = np.split(rng.permutation(len(packed.ids)), [options.test])
@@ -147,7 +149,7 @@ def curve(packed: hdf5.Packed, variant: Variant, seed: int, options: Run) -> lis
 
 
 def _first(
-    packed: hdf5.Packed,
+    packed: hdf5.PackedImages,
     pool: np.ndarray,
     variant: Variant,
     count: int,
@@ -157,13 +159,13 @@ def _first(
     if variant.everything:
         return pool
     if variant.first == "clustered":
-        return pool[selection.representative(packed.images[pool], count, rng)]
+        return pool[selection.cluster_representatives(packed.images[pool], count, rng)]
     return rng.choice(pool, count, replace=False)
 
 
 def _train(
     committee: Committee,
-    packed: hdf5.Packed,
+    packed: hdf5.PackedImages,
     rows: np.ndarray,
     seeds: list[int],
     images: int,
@@ -175,7 +177,7 @@ def _train(
 
 def _ask(
     committee: Committee,
-    packed: hdf5.Packed,
+    packed: hdf5.PackedImages,
     left: np.ndarray,
     variant: Variant,
     count: int,
@@ -186,21 +188,25 @@ def _ask(
         return left, {"asked_dice": np.nan, "pool_disagreement": np.nan}
     images = packed.images[left]
     found = committee.probabilities(images)
-    doubt = acquisition.pairwise_dice(found)
+    doubt = segmentation_dice.pairwise_disagreement(found)
     if variant.measure == acquisition.RANDOM:
         scores = rng.random(len(left))
-    elif variant.measure in acquisition.FEATURE_MEASURES:
-        batches = committee.scores(packed.images, left, variant.measure)
+    elif variant.measure in acquisition.FEATURE_ACQUISITION_FUNCTIONS:
+        batches = acquisition.pool_scores(
+            committee, packed.images, left, variant.measure
+        )
         scores = np.concatenate(list(batches))
     else:
-        scores = acquisition.MEASURES[variant.measure](EDGES[variant.edge](found))
+        scores = acquisition.ACQUISITION_FUNCTIONS[variant.measure](
+            EDGES[variant.edge](found)
+        )
     if variant.per == "image":
         share = found.mean(axis=0).mean(axis=(1, 2))
         scores = scores * np.maximum(share, acquisition.SMALLEST_HAND)
     best = selection.most_uncertain(scores, count * variant.among, rng)
     if variant.among > 1:
         looks = selection.thumbnails(images[best])
-        best = best[selection.diverse(scores[best], looks, count, rng)]
+        best = best[selection.diverse_top_k(scores[best], looks, count, rng)]
     by_chance = round(variant.random_share * count)
     if by_chance:
         best = best[: count - by_chance]

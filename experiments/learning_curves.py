@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from boneage.active_learning import stopping
-from boneage.io.files import InputError, replacing
+from boneage.errors import InputError
+from boneage.io.files import atomic_write
 
 CLOSE = 0.005
 """Dice: as good as all annotations."""
@@ -122,7 +123,7 @@ def report(folder: Path) -> list[str]:
     """Write `curves.csv`, `table.md` and `curves.png` beside the runs; say what."""
     runs = read(folder)
     lines = table(runs)
-    with replacing(folder / "table.md") as temporary:
+    with atomic_write(folder / "table.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n")
     averages = runs.groupby(["variant", "round"]).agg(
         annotations=("annotations", "first"),
@@ -130,9 +131,9 @@ def report(folder: Path) -> list[str]:
         **{f"{c}_mean": (c, "mean") for c in PANELS},
         **{f"{c}_deviation": (c, "std") for c in PANELS},
     )
-    with replacing(folder / "curves.csv") as temporary:
+    with atomic_write(folder / "curves.csv") as temporary:
         averages.reset_index().to_csv(temporary, index=False, float_format="%.5f")
-    with replacing(folder / "curves.png") as temporary:
+    with atomic_write(folder / "curves.png") as temporary:
         figure(runs).savefig(temporary, dpi=120)
     return [*lines, f"wrote {folder / 'table.md'}, curves.csv, curves.png"]
 

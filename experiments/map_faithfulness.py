@@ -19,15 +19,19 @@ from boneage.explanation import faithfulness
 from boneage.explanation.activation_maps import (
     DISPLAY_PX,
     Explainer,
-    deviations,
+    centred_maps,
     explain_hands,
 )
-from boneage.io import radiographs
-from boneage.io.files import read_json, replacing
+from boneage.io import radiographs, transforms
+from boneage.io.files import atomic_write, read_json
 from boneage.layout import Layout
 from boneage.regression import dataset, run_folder
-from boneage.regression.dataset import Hands
-from boneage.segmentation.hand_images import Enhancement, placed, placed_mask
+from boneage.regression.dataset import HandDataset
+from boneage.segmentation.hand_images import (
+    Enhancement,
+    mask_to_hand_coordinates,
+    to_hand_coordinates,
+)
 
 BONE_RADIUS = 1 / 40
 """Of a disc around a growth plate or carpal, as a share of the image's side."""
@@ -53,7 +57,7 @@ class Options(cli.Paths):
 
 def main(options: Options) -> None:
     """Measure every run, and print a column each."""
-    found = run_folder.finished(options.layout.regression)
+    found = run_folder.finished_runs(options.layout.regression)
     chosen = [run for run in found if not options.run or run.name in options.run]
     columns = {run.name: measure(options.layout, run, options) for run in chosen}
     table = pd.DataFrame(columns)
@@ -66,14 +70,14 @@ def main(options: Options) -> None:
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     print("\n".join(lines))
     if options.markdown is not None:
-        with replacing(options.markdown) as temporary:
+        with atomic_write(options.markdown) as temporary:
             temporary.write_text("\n".join(lines) + "\n")
 
 
 def measure(layout: Layout, run: run_folder.Run, options: Options) -> dict[str, float]:
     """All measures of one run, by name."""
     rng = np.random.default_rng(options.seed)
-    hands, _ = dataset.of_cohort(layout, "test", sex=run.read_config()["sex"])
+    hands, _ = dataset.select_hands(layout, "test", sex=run.read_config()["sex"])
     some = rng.permutation(len(hands))[: options.hands]
     hands = hands.select(np.sort(some))
     model = run.load_model()
@@ -92,18 +96,18 @@ def measure(layout: Layout, run: run_folder.Run, options: Options) -> dict[str, 
 
 def attention_of(explainer: Explainer, maps: np.ndarray) -> np.ndarray:
     """Absolute deviation of maps (N, row, column) from their means, DISPLAY_PX wide."""
-    return np.abs([explainer.grid.upsample(one) for one in deviations(maps)])
+    return np.abs([explainer.grid.upsample(one) for one in centred_maps(maps)])
 
 
-def masks(layout: Layout, hands: Hands) -> np.ndarray:
+def masks(layout: Layout, hands: HandDataset) -> np.ndarray:
     """Where the hand is, on whole radiographs too: (N, DISPLAY_PX, DISPLAY_PX) bool."""
     how = Enhancement.described(hands.packed.preprocessing)
     read = (radiographs.read_mask(layout.mask(i)) for i in hands.cohort.ids)
-    inside = (placed_mask(mask, how).astype(np.uint8) for mask in read)
-    return np.stack([radiographs.resize(one, DISPLAY_PX) > 0 for one in inside])
+    inside = (mask_to_hand_coordinates(mask, how).astype(np.uint8) for mask in read)
+    return np.stack([transforms.resize(one, DISPLAY_PX) > 0 for one in inside])
 
 
-def bones(layout: Layout, hands: Hands) -> np.ndarray | None:
+def bones(layout: Layout, hands: HandDataset) -> np.ndarray | None:
     """Growth plates and carpals, (N, DISPLAY_PX, DISPLAY_PX) bool; None if unknown."""
     regions = []
     how = Enhancement.described(hands.packed.preprocessing)
@@ -114,7 +118,7 @@ def bones(layout: Layout, hands: Hands) -> np.ndarray | None:
         known = read_json(facts, "step0_prepare_cohort.py")
         points = [*known["growth_plates"].values(), *known["carpals"].values()]
         mask = radiographs.read_mask(layout.mask(radiograph_id))
-        places = placed(np.array(points), mask, how)
+        places = to_hand_coordinates(np.array(points), mask, how)
         regions.append(faithfulness.discs(places, DISPLAY_PX * BONE_RADIUS, DISPLAY_PX))
     return np.stack(regions)
 
@@ -134,7 +138,7 @@ def _on_bones(
         "attention on growth plates and carpals, share of that on the hand": share,
         "their share of the hand's area": area,
         "pointing game: most attention there": np.mean(
-            faithfulness.points_inside(on_hand, there)
+            faithfulness.pointing_game_hits(on_hand, there)
         ),
     }
 
@@ -145,7 +149,7 @@ def _on_the_hand(attention: np.ndarray, inside: np.ndarray) -> dict[str, float]:
 
 
 def curves(
-    explainer: Explainer, hands: Hands, attention: np.ndarray, shares: np.ndarray
+    explainer: Explainer, hands: HandDataset, attention: np.ndarray, shares: np.ndarray
 ) -> dict[tuple[str, str], np.ndarray]:
     """How far predictions move at each share, mean of the hands in months.
 
@@ -154,7 +158,7 @@ def curves(
     size, is_male = explainer.image_size, hands.cohort.is_male
     images = np.stack([hands.image(i, size) for i in range(len(hands))])
     instead = faithfulness.blurred(images, explainer.grid.step_px / 2)
-    order = np.stack([radiographs.resize(one, size) for one in attention])
+    order = np.stack([transforms.resize(one, size) for one in attention])
     # as coarse as the hand's own attention, and as good as chance
     another = np.roll(order, 1, axis=0)
 
@@ -163,14 +167,16 @@ def curves(
 
     ways = {"deleted": (images, instead), "shown": (instead, images)}
     return {
-        (start, name): faithfulness.deletion(predict, *pair, which, shares).mean(axis=0)
+        (start, name): faithfulness.deletion_curve(predict, *pair, which, shares).mean(
+            axis=0
+        )
         for name, which in (("attention", order), ("another hand's", another))
         for start, pair in ways.items()
     }
 
 
 def _by_deletion(
-    explainer: Explainer, hands: Hands, attention: np.ndarray
+    explainer: Explainer, hands: HandDataset, attention: np.ndarray
 ) -> dict[str, float]:
     moved = curves(explainer, hands, attention, SHARES)
     return {
@@ -180,15 +186,20 @@ def _by_deletion(
 
 
 def _shuffled(
-    model, backbone: str, explainer: Explainer, hands: Hands, maps: np.ndarray, rng
+    model,
+    backbone: str,
+    explainer: Explainer,
+    hands: HandDataset,
+    maps: np.ndarray,
+    rng,
 ) -> dict[str, float]:
     """Rank correlation of the maps with those of ever more shuffled networks."""
     found = {}
-    shuffling = faithfulness.randomised_from_the_top(model, backbone, rng)
+    shuffling = faithfulness.cascading_randomisation(model, backbone, rng)
     for count, _ in enumerate(shuffling, 1):
         if count in SHUFFLED:
             now = explain_hands(explainer, hands, description=f"{count} shuffled").maps
-            rho = np.nanmean(faithfulness.rank_correlation(deviations(maps), now))
+            rho = np.nanmean(faithfulness.rank_correlation(centred_maps(maps), now))
             found[f"rank correlation, {count} layers from the head shuffled"] = rho
         if count == max(SHUFFLED):
             break

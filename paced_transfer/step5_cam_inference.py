@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from boneage import cli, parallel
-from boneage.io.files import InputError, alone, at_least
+from boneage.errors import InputError, check_minimum
+from boneage.io.locks import exclusive
 from boneage.regression import dataset
 from boneage.transfer import runs
-from boneage.transfer.runs import Finished
+from boneage.transfer.runs import FinishedTraining
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Options(cli.ImagePaths):
 
 def main(options: Options) -> None:
     """Write the cam folder of each run."""
-    at_least(1, batch_size=options.batch_size, limit=options.limit)
+    check_minimum(1, batch_size=options.batch_size, limit=options.limit)
     found, notes = runs.find(options.layout)
     wanted = [
         one
@@ -56,18 +57,20 @@ def main(options: Options) -> None:
         raise InputError(f"{what}: not finished; there are {names}")
     cli.summary(*notes)
 
-    def explain_alone(one: Finished) -> None:
-        with alone(one.cam):
+    def explain_alone(one: FinishedTraining) -> None:
+        with exclusive(one.cam):
             explain(one, options)
 
-    cli.summary(*parallel.report(parallel.one_by_one(explain_alone, wanted)))
+    cli.summary(*parallel.skipped_lines(parallel.for_each(explain_alone, wanted)))
 
 
-def explain(one: Finished, options: Options) -> None:
+def explain(one: FinishedTraining, options: Options) -> None:
     """Write the cam folder of one run, and say what is in it."""
     run = one.stage(options.stage)
     sex = run.read_config()["sex"]
-    hands, of_part = dataset.of_cohort(options.layout, options.part, options.ids, sex)
+    hands, of_part = dataset.select_hands(
+        options.layout, options.part, options.ids, sex
+    )
 
     # Keras and Matplotlib: seconds, once everything named is there
     from boneage.transfer import stage_maps
@@ -82,7 +85,7 @@ def explain(one: Finished, options: Options) -> None:
     if len(one.runs) > 1:
         sheet = one.cam / "stages.png"
         stage_maps.write_sheet(sheet, one.name, one.runs, hands, predicted, batch_size)
-    split = dataset.drawn_split(options.layout)
+    split = dataset.split_hash_on_disk(options.layout)
     notes = stage_maps.notes(run, title, hands, of_part, predicted, split)
     cli.summary(*notes, wrote=one.cam)
 

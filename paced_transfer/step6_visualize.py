@@ -12,8 +12,9 @@ Runs that differ by nothing but the seed are taken together.
 import re
 from dataclasses import dataclass
 
-from boneage import cli
-from boneage.io.files import alone, replacing
+from boneage import cli, plotting
+from boneage.io.files import atomic_write
+from boneage.io.locks import exclusive
 from boneage.regression.settings import BootstrapSettings
 from boneage.transfer import runs
 
@@ -26,7 +27,7 @@ class Options(BootstrapSettings, cli.Paths):
 def main(options: Options) -> None:
     """Write figures and tables, and say which differences hold up."""
     options.check()
-    with alone(options.layout.transfer):
+    with exclusive(options.layout.transfer):
         compare(options)
 
 
@@ -38,13 +39,12 @@ def compare(options: Options) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from boneage.evaluation import figures
     from boneage.transfer import comparison
     from boneage.transfer import figures as transfer_figures
     from boneage.transfer import methods as transfer_methods
 
     groups = transfer_methods.groups(transfer_methods.read(finished))
-    notes += transfer_methods.repeated(groups)
+    notes += transfer_methods.duplicate_seeds(groups)
     folder, bootstrap = options.layout.transfer, (options.seed, options.resamples)
     tables, found, drawn = [], {}, {}
     for name, methods in tqdm(groups.items(), "comparing", disable=None):
@@ -59,11 +59,11 @@ def compare(options: Options) -> None:
     for stale in set(folder.glob("loss_*.png")) - {folder / name for name in drawn}:
         stale.unlink()
     for name, figure in drawn.items():
-        figures.save(figure, folder / name)
-    with replacing(folder / "table.csv") as temporary:
+        plotting.save(figure, folder / name)
+    with atomic_write(folder / "table.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
     words = {name: comparison.in_words(groups[name], found[name]) for name in groups}
-    with replacing(folder / "table.md") as temporary:
+    with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(comparison.markdown(table, words, notes))
     lines = [line for name, said in words.items() for line in (f"{name}:", *said)]
     cli.summary(*lines, *notes, wrote=folder)

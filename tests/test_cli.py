@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from boneage import cli
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from tests.conftest import REPOSITORY
 
 SCRIPTS = sorted(

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from boneage import parallel
-from boneage.io.files import InputError
-from boneage.parallel import SetAside, Workers
+from boneage.errors import InputError
+from boneage.parallel import Skipped, Workers
 
 
 def square_of_even(number: int) -> int:
@@ -27,38 +27,40 @@ def test_one_by_one_ends_only_where_all_are_refused():
     def work(run: SimpleNamespace) -> None:
         square_of_even(run.number)
 
-    assert parallel.one_by_one(work, [four, five]) == [SetAside(five, "run 5: 5: odd")]
+    assert parallel.for_each(work, [four, five]) == [Skipped(five, "run 5: 5: odd")]
     with pytest.raises(InputError, match="run 5: 5: odd"):
-        parallel.one_by_one(work, [five, five])
-    assert parallel.one_by_one(work, []) == []
+        parallel.for_each(work, [five, five])
+    assert parallel.for_each(work, []) == []
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_outcomes_come_in_order_with_their_items(jobs):
-    outcomes = list(parallel.stream(square_of_even, [9, 5, 2], Workers(jobs)))
-    assert outcomes == [(9, 81), (5, SetAside(5, "5: odd")), (2, 4)]
+    outcomes = list(parallel.imap(square_of_even, [9, 5, 2], Workers(jobs)))
+    assert outcomes == [(9, 81), (5, Skipped(5, "5: odd")), (2, 4)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_and_what_is_set_aside(jobs):
-    results, set_aside = parallel.map_images(square_of_even, [1, 5, 3], Workers(jobs))
+    results, set_aside = parallel.map_all(square_of_even, [1, 5, 3], Workers(jobs))
     assert results == [1, 9]
-    assert set_aside == [SetAside(5, "5: odd")]
+    assert set_aside == [Skipped(5, "5: odd")]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_any_other_error_ends_the_work(jobs):
     with pytest.raises(ZeroDivisionError):
-        parallel.map_images(divide_into_12, [1, 0, 2], Workers(jobs))
+        parallel.map_all(divide_into_12, [1, 0, 2], Workers(jobs))
 
 
 @pytest.mark.parametrize("jobs", [-1, 1, 2])
 def test_nothing_to_do(jobs):
-    assert parallel.map_images(square_of_even, [], Workers(jobs)) == ([], [])
+    assert parallel.map_all(square_of_even, [], Workers(jobs)) == ([], [])
 
 
 def test_report_names_the_first_and_counts_the_rest():
-    lines = parallel.report([SetAside(i, f"{i}.png: broken") for i in range(5)], 3)
+    lines = parallel.skipped_lines(
+        [Skipped(i, f"{i}.png: broken") for i in range(5)], 3
+    )
     assert lines == [
         *(f"set aside: {i}.png: broken" for i in range(3)),
         "set aside: 2 more",

@@ -6,9 +6,15 @@ measures are summed over the image and divided by the hand's size, so that large
 are not favoured.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from boneage.segmentation.dice import pairwise_disagreement
+
+if TYPE_CHECKING:
+    from boneage.segmentation.committee import Committee
 
 SMALLEST_HAND = 0.01
 """Share of the image below which a predicted hand no longer divides the score."""
@@ -43,19 +49,6 @@ def jensen_shannon(probabilities: np.ndarray) -> np.ndarray:
     return _per_hand(_entropy(probabilities.mean(axis=0)) - own, probabilities)
 
 
-def pairwise_dice(probabilities: np.ndarray) -> np.ndarray:
-    """One minus the mean Dice of all pairs of members' masks; two empty ones agree."""
-    masks = probabilities > 0.5
-    sizes = masks.sum(axis=(2, 3))
-    distances = []
-    for first in range(len(masks)):
-        for second in range(first + 1, len(masks)):
-            overlap = (masks[first] & masks[second]).sum(axis=(1, 2))
-            total = sizes[first] + sizes[second]
-            distances.append(1 - np.where(total, 2 * overlap / np.maximum(total, 1), 1))
-    return np.mean(distances, axis=0)
-
-
 def feature_cosine(features: np.ndarray) -> np.ndarray:
     """One minus the cosine of the members' last feature maps, mean over pairs.
 
@@ -72,16 +65,42 @@ def feature_cosine(features: np.ndarray) -> np.ndarray:
     return 1 - np.mean(cosines, axis=0)
 
 
-MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+ACQUISITION_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "vote_entropy": vote_entropy,
     "consensus_entropy": consensus_entropy,
     "jensen_shannon": jensen_shannon,
-    "pairwise_dice": pairwise_dice,
+    "pairwise_dice": pairwise_disagreement,
 }
-FEATURE_MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+FEATURE_ACQUISITION_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "feature_cosine": feature_cosine,
 }
 RANDOM = "random"
 """Chance in place of a measure: the rival that is hard to beat."""
 
-NAMES = (*MEASURES, *FEATURE_MEASURES, RANDOM)
+NAMES = (*ACQUISITION_FUNCTIONS, *FEATURE_ACQUISITION_FUNCTIONS, RANDOM)
+
+
+def pool_scores(
+    committee: "Committee",
+    images: np.ndarray,
+    rows: np.ndarray,
+    measure: str,
+    batch_size: int = 16,
+) -> Iterator[np.ndarray]:
+    """Yield the disagreement (image,) on one batch of the pool after the other.
+
+    Args:
+        committee: whose members disagree.
+        images: (N, size, size) uint8, may be mapped from disk.
+        rows: (image,) int64, which of them to score.
+        measure: a name in NAMES, but not RANDOM.
+        batch_size: images a forward pass.
+    """
+    for start in range(0, len(rows), batch_size):
+        batch = images[rows[start : start + batch_size]]
+        if measure in FEATURE_ACQUISITION_FUNCTIONS:
+            features = committee.features(batch, batch_size)
+            yield FEATURE_ACQUISITION_FUNCTIONS[measure](features)
+        else:
+            probabilities = committee.probabilities(batch, batch_size)
+            yield ACQUISITION_FUNCTIONS[measure](probabilities)

@@ -9,10 +9,17 @@ import numpy as np
 
 from boneage import parallel
 from boneage.active_learning import excluded
+from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError, alone, only_one
+from boneage.io.locks import exclusive, file_lock
 from boneage.layout import Layout
-from boneage.parallel import ALL_CORES, THIS_PROCESS, SetAside, Workers
+from boneage.parallel import ALL_CORES, THIS_PROCESS, Skipped, Workers
+from boneage.segmentation.preprocessing import (
+    clip_limit_of,
+    describe,
+    prepare,
+    prepare_mask,
+)
 
 PACKED_BY = "al_segmentation/step2_image_2_h5.py"
 SIZE_STEP = 16
@@ -20,45 +27,13 @@ SIZE_STEP = 16
 
 
 @dataclass(frozen=True)
-class TakenIn:
+class PackResult:
     """What packing did: ids now in the file, and pairs left where they are."""
 
     added: list[int]
-    set_aside: list[SetAside]
+    set_aside: list[Skipped]
     waiting: list[int] = field(default_factory=list)
     """Ids whose radiograph lies in gt/new without a mask yet."""
-
-
-def prepare(radiograph: np.ndarray, size: int, clip_limit: float) -> np.ndarray:
-    """What a member of the committee sees: (size, size) uint8.
-
-    Padded to a square, shrunk, then equalised: CLAHE on the small image costs a
-    hundredth of CLAHE on the radiograph and looks the same at this size.
-    """
-    square = radiographs.pad_to_square(radiographs.to_uint8(radiograph))
-    return radiographs.equalise(radiographs.resize(square, size), clip_limit)
-
-
-def prepare_mask(mask: radiographs.Mask, size: int) -> radiographs.Mask:
-    """The mask of `prepare`'s image: (size, size) uint8, 0 or 255."""
-    square = radiographs.resize(radiographs.pad_to_square(mask), size)
-    return np.where(square > 127, 255, 0).astype(np.uint8)
-
-
-def describe(clip_limit: float) -> str:
-    """The attribute `preprocessing`: what was done to the images of a packed file."""
-    return f"square, CLAHE {clip_limit:g}"
-
-
-def clip_limit_of(packed: hdf5.Packed) -> float:
-    """The clip limit that `describe` wrote into a file."""
-    try:
-        return float(packed.preprocessing.rpartition(" ")[2])
-    except ValueError:
-        raise InputError(
-            f"packed images prepared by {packed.preprocessing!r} are not for the "
-            f"committee; pack them again with {PACKED_BY}"
-        ) from None
 
 
 def _check_size(size: int) -> None:
@@ -73,7 +48,7 @@ def _hash(path: Path) -> int:
     """
     if not path.is_file():
         return 0
-    return hdf5.hash_of(path.read_bytes())
+    return hdf5.content_hash(path.read_bytes())
 
 
 def _prepare_pair(
@@ -113,24 +88,12 @@ def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, P
     return pairs
 
 
-def mask_of_person(layout: Layout, radiograph_id: int) -> Path | None:
-    """The mask that a person drew, or None; the one that the committee trains on.
-
-    Of two that in gt/new: it was drawn again.
-    """
-    for folder in (layout.new, layout.annotated):
-        path = folder / f"{radiograph_id}_bin.png"
-        if path.exists():
-            return path
-    return None
-
-
 def pack_annotated(
     layout: Layout,
     size: int = 256,
     clip_limit: float = 0.03,
     workers: Workers = ALL_CORES,
-) -> TakenIn:
+) -> PackResult:
     """Pack gt/annotated anew, and what gt/new holds by now, into annotated.h5.
 
     Raises:
@@ -148,15 +111,15 @@ def pack_annotated(
         )
     work = functools.partial(_prepare_pair, size, clip_limit)
     ids, set_aside = sorted(pairs), []
-    stream = parallel.stream(work, [pairs[i] for i in ids], workers, "annotated")
+    stream = parallel.imap(work, [pairs[i] for i in ids], workers, "annotated")
     with (
-        only_one(layout.annotated_h5),
+        file_lock(layout.annotated_h5),
         hdf5.create(
             layout.annotated_h5, len(ids), size, describe(clip_limit), with_masks=True
         ) as writer,
     ):
         for radiograph_id, (_, outcome) in zip(ids, stream, strict=True):
-            if isinstance(outcome, SetAside):
+            if isinstance(outcome, Skipped):
                 set_aside.append(outcome)
             else:
                 writer.add(radiograph_id, *outcome)
@@ -164,19 +127,19 @@ def pack_annotated(
             reason = set_aside[0].reason
             raise InputError(f"{layout.annotated}: no usable pair ({reason})")
         added = writer.file["id"][: writer.rows].tolist()
-    taken = take_in_new(layout)
+    taken = append_new_pairs(layout)
     ids = sorted({*added, *taken.added})
-    return TakenIn(ids, set_aside + taken.set_aside, taken.waiting)
+    return PackResult(ids, set_aside + taken.set_aside, taken.waiting)
 
 
-def take_in_new(layout: Layout) -> TakenIn:
+def append_new_pairs(layout: Layout) -> PackResult:
     """Append the finished pairs of gt/new to annotated.h5, each exactly once.
 
     Called by step2_image_2_h5.py and by the interactive program before each epoch;
     either may run beside the other. A bad pair stays where it is, and so does one whose
     radiograph is flagged as not usable; packed before it was flagged, it goes.
     """
-    with only_one(layout.annotated_h5):
+    with file_lock(layout.annotated_h5):
         packed = hdf5.read(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
         known = set(packed.ids.tolist())
         pairs = _pairs(layout, layout.new, ".png")
@@ -196,7 +159,7 @@ def take_in_new(layout: Layout) -> TakenIn:
             i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()
         ]
         work = functools.partial(_prepare_pair, packed.size, clip_limit_of(packed))
-        prepared, set_aside = parallel.map_images(
+        prepared, set_aside = parallel.map_all(
             work, [pairs[i] for i in finished], THIS_PROCESS, description="new pairs"
         )
         bad = {entry.item for entry in set_aside}
@@ -209,14 +172,14 @@ def take_in_new(layout: Layout) -> TakenIn:
     set_aside += [entry for entry in ignored if entry is not None]
     # those of a file without hashes were in it before
     new = added if packed.mask_hashes is not None else sorted({*added} - known)
-    return TakenIn(new, set_aside, sorted(waiting))
+    return PackResult(new, set_aside, sorted(waiting))
 
 
-def _flagged(layout: Layout, pair: tuple[Path, Path]) -> SetAside | None:
+def _flagged(layout: Layout, pair: tuple[Path, Path]) -> Skipped | None:
     """Why a mask that was drawn is not used: its radiograph is flagged."""
     if not pair[1].exists():
         return None
-    return SetAside(
+    return Skipped(
         pair,
         f"{pair[1]}: flagged as not usable in {layout.unusable}; save it once more in "
         "the browser, or take its line out there",
@@ -228,7 +191,7 @@ def pack_unannotated(
     size: int = 256,
     clip_limit: float = 0.03,
     workers: Workers = ALL_CORES,
-) -> TakenIn:
+) -> PackResult:
     """Pack every radiograph outside gt/annotated into unannotated.h5, the pool.
 
     Annotated later, a radiograph stays in this file and leaves the pool by being in
@@ -242,26 +205,26 @@ def pack_unannotated(
     ids = [i for i in layout.ids_on_disk() if i not in annotated]
     work = functools.partial(_prepare_path, size, clip_limit)
     added, set_aside = [], []
-    stream = parallel.stream(
+    stream = parallel.imap(
         work, [layout.radiograph(i) for i in ids], workers, "unannotated"
     )
     with (
-        alone(layout.unannotated_h5),
+        exclusive(layout.unannotated_h5),
         hdf5.create(
             layout.unannotated_h5, len(ids), size, describe(clip_limit)
         ) as writer,
     ):
         for radiograph_id, (_, outcome) in zip(ids, stream, strict=True):
-            if isinstance(outcome, SetAside):
+            if isinstance(outcome, Skipped):
                 set_aside.append(outcome)
             else:
                 writer.add(radiograph_id, outcome)
                 added.append(radiograph_id)
-    return TakenIn(added, set_aside)
+    return PackResult(added, set_aside)
 
 
 def rows_for_testing(
-    layout: Layout, annotated: hdf5.Packed, test_ids: Sequence[int]
+    layout: Layout, annotated: hdf5.PackedImages, test_ids: Sequence[int]
 ) -> np.ndarray:
     """Rows of the committee's test part, (pair,): those flagged since are left out.
 
@@ -283,12 +246,12 @@ def rows_for_testing(
     return annotated.rows_of(ids)
 
 
-def read_pool(layout: Layout) -> hdf5.Packed:
+def read_pool(layout: Layout) -> hdf5.PackedImages:
     """Map unannotated.h5 into memory; InputError where it is missing or damaged."""
     return hdf5.read(layout.unannotated_h5, f"{PACKED_BY} --pool unannotated")
 
 
-def read_pools(layout: Layout) -> tuple[hdf5.Packed, hdf5.Packed]:
+def read_pools(layout: Layout) -> tuple[hdf5.PackedImages, hdf5.PackedImages]:
     """Map annotated.h5 and unannotated.h5 into memory.
 
     Raises:

@@ -7,7 +7,9 @@ trained on; taking its line out of the file brings it back.
 import csv
 import datetime
 
-from boneage.io.files import InputError, only_one, replacing
+from boneage.errors import InputError
+from boneage.io.files import atomic_write
+from boneage.io.locks import file_lock
 from boneage.layout import Layout
 
 COLUMNS = ("id", "time")
@@ -45,13 +47,13 @@ def report(layout: Layout) -> list[str]:
 def flag(layout: Layout, radiograph_id: int) -> None:
     """Flag one radiograph; flagged already, it keeps its time."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with only_one(layout.unusable):
+    with file_lock(layout.unusable):
         _write(layout, {radiograph_id: now} | flagged(layout))
 
 
-def take_back(layout: Layout, radiograph_id: int) -> None:
+def unflag(layout: Layout, radiograph_id: int) -> None:
     """Make one radiograph usable again."""
-    with only_one(layout.unusable):
+    with file_lock(layout.unusable):
         there = flagged(layout)
         if there.pop(radiograph_id, None) is not None:
             _write(layout, there)
@@ -59,7 +61,7 @@ def take_back(layout: Layout, radiograph_id: int) -> None:
 
 def _write(layout: Layout, entries: dict[int, str]) -> None:
     with (
-        replacing(layout.unusable) as temporary,
+        atomic_write(layout.unusable) as temporary,
         temporary.open("w", newline="") as file,
     ):
         writer = csv.writer(file)

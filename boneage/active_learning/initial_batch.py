@@ -3,12 +3,13 @@
 import numpy as np
 
 from boneage.active_learning import dataset, excluded, query_folder, selection
-from boneage.active_learning.oracle import FinishAsking, Leave, Oracle, Query
+from boneage.active_learning.oracle import Oracle, Query, StopAsking, StopTraining
 from boneage.active_learning.query_log import QueryLog
+from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.io.files import InputError
 from boneage.layout import Layout
-from boneage.parallel import THIS_PROCESS, report
+from boneage.parallel import THIS_PROCESS, skipped_lines
+from boneage.segmentation import preprocessing
 
 ROUND = 0
 MEASURE = "representative"
@@ -44,7 +45,7 @@ def ask(
     if askable is not None:
         rows = np.flatnonzero(np.isin(pool.ids, list(askable)))
     rng = np.random.default_rng([seed, 1])
-    chosen = rows[selection.representative(pool.images[rows], count, rng)]
+    chosen = rows[selection.cluster_representatives(pool.images[rows], count, rng)]
     flagged = excluded.flagged(layout)
     queries = [
         Query(i, None, ROUND, MEASURE)
@@ -52,20 +53,22 @@ def ask(
         if i not in flagged and not layout.answer(i).exists()
     ]
     if queries:
-        query_folder.lay_out(layout, queries)
+        query_folder.write_queries(layout, queries)
         QueryLog(layout.queries).asked(queries)
         try:
             oracle.annotate(queries)
-        except FinishAsking:
+        except StopAsking:
             print("nothing is trained yet: going on to the first epoch")
-        except Leave:
+        except StopTraining:
             print("left; the same command goes on from here")
             return False
     taken = dataset.pack_annotated(
-        layout, pool.size, dataset.clip_limit_of(pool), THIS_PROCESS
+        layout, pool.size, preprocessing.clip_limit_of(pool), THIS_PROCESS
     )
     print(
-        "\n".join([*report(taken.set_aside), f"{len(taken.added)} first annotations"])
+        "\n".join(
+            [*skipped_lines(taken.set_aside), f"{len(taken.added)} first annotations"]
+        )
     )
     if len(taken.added) < FEWEST:
         raise InputError(

@@ -16,14 +16,21 @@ from boneage.active_learning import (
     selection,
     stopping,
 )
-from boneage.active_learning.oracle import FinishAsking, Leave, Oracle, Query, timed
+from boneage.active_learning.oracle import (
+    Oracle,
+    Query,
+    StopAsking,
+    StopTraining,
+    timed,
+)
 from boneage.active_learning.query_log import QueryLog, now
 from boneage.active_learning.settings import CommitteeSettings
+from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.io.files import InputError
 from boneage.layout import Layout
-from boneage.parallel import SetAside, report
+from boneage.parallel import Skipped, skipped_lines
 from boneage.segmentation import dice as segmentation_dice
+from boneage.segmentation import preprocessing
 from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
 
 LOOP = ("settings", "test_ids", "trained_ids", "queries", "history")
@@ -69,7 +76,7 @@ class ActiveLearning:
             self.annotated.size,
             self.settings.filters,
             self.settings.seed,
-            dataset.clip_limit_of(self.annotated),
+            preprocessing.clip_limit_of(self.annotated),
             self.settings.optimizer,
             self.settings.learning_rate,
         )
@@ -108,14 +115,14 @@ class ActiveLearning:
                 f"{self.layout.annotated_h5}: {self.annotated.size} px, the committee "
                 f"sees {self.committee.size}; pack with that --size"
             )
-        clip_limit = dataset.clip_limit_of(self.annotated)
+        clip_limit = preprocessing.clip_limit_of(self.annotated)
         if self.committee.clip_limit != clip_limit:
             raise InputError(
                 f"{self.layout.annotated_h5}: packed with --clip-limit {clip_limit}, "
                 f"the committee was trained with {self.committee.clip_limit}"
             )
 
-    def run(self, oracle: Oracle, askable: set[int] | None = None) -> list[SetAside]:
+    def run(self, oracle: Oracle, askable: set[int] | None = None) -> list[Skipped]:
         """Train until the epochs are done, the pool is empty, or the oracle leaves.
 
         Args:
@@ -133,7 +140,7 @@ class ActiveLearning:
                 seconds = None
                 try:
                     seconds = self._ask(oracle) if asking else None
-                except FinishAsking:
+                except StopAsking:
                     asking = False
                 set_aside = self._take_in(seconds)
                 if self.state["epoch"] >= self.settings.epochs:
@@ -144,15 +151,15 @@ class ActiveLearning:
                     break
                 last = self.state["epoch"] + 1 == self.settings.epochs
                 self._epoch(pool, ask=asking and not last)
-        except Leave:
+        except StopTraining:
             print("left; the same command goes on from here")
         return set_aside
 
-    def report(self, set_aside: list[SetAside]) -> list[str]:
+    def report(self, set_aside: list[Skipped]) -> list[str]:
         """Summary lines: what was trained on, and how good the committee is now."""
         dice = self.test_dice()
         return [
-            *report(set_aside),
+            *skipped_lines(set_aside),
             f"{self.state['epoch']} epochs, {len(self.state['trained_ids'])} training "
             f"pairs, {len(set_aside)} set aside",
             f"committee Dice on its test part: mean {np.mean(dice):.4f}, lowest "
@@ -166,10 +173,10 @@ class ActiveLearning:
         known = set(self.annotated.ids.tolist()) - set(self.state["test_ids"])
         return known == set(self.state["trained_ids"])
 
-    def _take_in(self, seconds: float | None) -> list[SetAside]:
+    def _take_in(self, seconds: float | None) -> list[Skipped]:
         """Take new pairs in, name the bad ones; `seconds` is what an answer took."""
-        taken = dataset.take_in_new(self.layout)
-        for line in report(taken.set_aside):
+        taken = dataset.append_new_pairs(self.layout)
+        for line in skipped_lines(taken.set_aside):
             print(line)
         if taken.added:
             print(f"took in {len(taken.added)} new pairs")
@@ -272,8 +279,8 @@ class ActiveLearning:
         if settings.measure == acquisition.RANDOM:
             scores = rng.random(len(pool))
         else:
-            batches = self.committee.scores(
-                self.unannotated.images, pool, settings.measure
+            batches = acquisition.pool_scores(
+                self.committee, self.unannotated.images, pool, settings.measure
             )
             progress = tqdm(batches, "scoring the pool", disable=None)
             scores = np.concatenate([np.zeros(0), *progress])
@@ -303,14 +310,14 @@ class ActiveLearning:
             if query.radiograph_id not in flagged
             # packed anew, the pool may be without it
             and query.radiograph_id in self.unannotated.ids
-            and dataset.mask_of_person(self.layout, query.radiograph_id) is None
+            and self.layout.annotation_path(query.radiograph_id) is None
         ]
         if not open_queries:
             return None
         ids = np.array([query.radiograph_id for query in open_queries])
         images = self.unannotated.images[self.unannotated.rows_of(ids)]
         found = self.committee.probabilities(images)
-        query_folder.lay_out(self.layout, open_queries, found)
+        query_folder.write_queries(self.layout, open_queries, found)
         self.log.asked(open_queries)
         if advice := stopping.advice(self.layout):
             print(advice)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError, read_json
+from boneage.io.files import read_json
 from boneage.layout import Layout
 from boneage.segmentation import dice
 
@@ -27,11 +28,11 @@ class Query:
     measure: str | None = None
 
 
-class FinishAsking(Exception):
+class StopAsking(Exception):
     """The oracle wants the remaining epochs trained without being asked again."""
 
 
-class Leave(Exception):
+class StopTraining(Exception):
     """The oracle wants to stop here and go on another day."""
 
 
@@ -69,11 +70,11 @@ class FolderOracle:
                 answer = self.ask(self.PROMPT).strip().lower()
             except EOFError:
                 print("nobody at the prompt; leaving", file=sys.stderr)
-                raise Leave from None
+                raise StopTraining from None
             if answer == "q":
-                raise Leave
+                raise StopTraining
             if answer == "f":
-                raise FinishAsking
+                raise StopAsking
             if answer == "s":
                 print(_save_copy(self.layout.committee))
             elif answer == "":

@@ -10,7 +10,7 @@ from boneage.layout import Layout
 from boneage.segmentation import hand_images
 
 
-def lay_out(
+def write_queries(
     layout: Layout, asked: list[Query], probabilities: np.ndarray | None = None
 ) -> None:
     """Write each query's radiograph, and what the committee makes of it.

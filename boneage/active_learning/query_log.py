@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from boneage.active_learning.oracle import Query
-from boneage.io.files import naming, only_one
+from boneage.io.files import name_oserror
+from boneage.io.locks import file_lock
 
 ANSWERS = ("annotated", "accepted", "flagged")
 """Actions after which nobody is waited for."""
@@ -115,8 +116,8 @@ class QueryLog:
             text = "".join(json.dumps(line) + "\n" for line in lines)
             # unbuffered: a disk that is full says so here, and once
             with (
-                only_one(self.path),
-                naming(self.path),
+                file_lock(self.path),
+                name_oserror(self.path),
                 self.path.open("a+b", buffering=0) as log,
             ):
                 # half a line may be left of a process killed while it wrote

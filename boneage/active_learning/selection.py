@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from scipy.cluster import vq
 
-from boneage.io import radiographs
+from boneage.io import transforms
 
 THUMBNAIL_PX = 16
 
@@ -27,7 +27,7 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 
     images: (image, size, size) uint8.
     """
-    small = [radiographs.resize(image, THUMBNAIL_PX).ravel() for image in images]
+    small = [transforms.resize(image, THUMBNAIL_PX).ravel() for image in images]
     flat = np.array(small, np.float32).reshape(len(images), -1)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
@@ -44,7 +44,7 @@ def _clusters(
     return labels, np.linalg.norm(looks - centres[labels], axis=1)
 
 
-def representative(
+def cluster_representatives(
     images: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Indices of `count` images that stand for the rest: one a cluster of thumbnails.
@@ -61,7 +61,7 @@ def representative(
     return np.concatenate([chosen, more])
 
 
-def diverse(
+def diverse_top_k(
     scores: np.ndarray, looks: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Indices of the highest score in each of `count` clusters, highest first.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from boneage.io.files import InputError, at_least
+from boneage.errors import InputError, check_minimum
 
 Measure = Literal[
     "vote_entropy",
@@ -13,8 +13,6 @@ Measure = Literal[
     "feature_cosine",
     "random",
 ]
-
-OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -56,43 +54,16 @@ class CommitteeSettings:
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
-        at_least(2, members=self.members, first=self.first)
-        at_least(
+        check_minimum(2, members=self.members, first=self.first)
+        check_minimum(
             1,
             filters=self.filters,
             epochs=self.epochs,
             batch_size=self.batch_size,
             queries=self.queries,
         )
-        at_least(
+        check_minimum(
             0, images_per_epoch=self.images_per_epoch, score_at_most=self.score_at_most
         )
         if not 0 < self.test_fraction < 1:
             raise InputError(f"--test-fraction {self.test_fraction}: between 0 and 1")
-
-
-@dataclass(frozen=True)
-class PageSettings:
-    """Where the page for annotating in the browser is served, and to whom."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; any but this machine's own demands --auth."""
-    port: int | None = None
-    """Port of the page; by default the first free one from 7860 on."""
-    auth: str = ""
-    """NAME:PASSWORD that the page asks for."""
-    open_page: bool = True
-    """Open the page in this machine's browser, if there is a screen."""
-
-    def check_page(self) -> None:
-        """Raise InputError where the page would be open to others, or cannot be."""
-        name, _, password = self.auth.partition(":")
-        if self.auth and not (name and password):
-            raise InputError("--auth: expected NAME:PASSWORD")
-        if self.host not in OWN_ADDRESSES and not self.auth:
-            raise InputError(
-                f"--host {self.host}: others could see the radiographs; --auth "
-                "NAME:PASSWORD is needed"
-            )
-        if self.port is not None and not 1 <= self.port <= 65535:
-            raise InputError(f"--port {self.port}: expected 1 to 65535")

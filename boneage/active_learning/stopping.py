@@ -13,8 +13,9 @@ import numpy as np
 
 from boneage.active_learning import excluded
 from boneage.active_learning.query_log import QueryLog
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError, read_json
+from boneage.io.files import read_json
 from boneage.layout import Layout
 from boneage.segmentation import dice as segmentation_dice
 

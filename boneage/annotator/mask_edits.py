@@ -38,7 +38,7 @@ def stretched(radiograph: np.ndarray) -> np.ndarray:
     return scaled.clip(0, 255).astype(np.uint8)
 
 
-def with_map(grey: np.ndarray, disagreement: np.ndarray) -> np.ndarray:
+def overlay_disagreement(grey: np.ndarray, disagreement: np.ndarray) -> np.ndarray:
     """Lay the disagreement over a radiograph: (row, column, 3) uint8, RGB.
 
     grey, disagreement: (row, column) uint8; 0 leaves the radiograph as it is.

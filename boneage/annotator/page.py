@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 
 from boneage.annotator import mask_edits
-from boneage.annotator.round import Desk, caption
-from boneage.annotator.session import TOOLS, Sheet
+from boneage.annotator.round import AnnotationRound, caption
+from boneage.annotator.session import TOOLS, EditSession
 from boneage.io.radiographs import Mask
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -66,7 +66,7 @@ class Wires:
     outputs: list[gr.blocks.Block]
 
 
-def build(desk: Desk) -> gr.Blocks:
+def build(desk: AnnotationRound) -> gr.Blocks:
     """The page of a desk; every browser tab that opens it has a sheet of its own."""
     with gr.Blocks(
         title="Annotate hands",
@@ -75,13 +75,13 @@ def build(desk: Desk) -> gr.Blocks:
         # what was shown an hour ago is in the browser, or no longer wanted
         delete_cache=(600, 3600),
     ) as page:
-        sheet, serial = gr.State(Sheet()), gr.State(0)
+        sheet, serial = gr.State(EditSession()), gr.State(0)
         name = gr.Textbox(visible=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=7, min_width=500):
 
                 @gr.render(inputs=[sheet], triggers=[serial.change])
-                def draw(mine: Sheet) -> None:
+                def draw(mine: EditSession) -> None:
                     # another kind of frame each time: the canvas takes another size,
                     # and forgets the strokes before, only where it is built anew
                     with FRAMES[mine.frame % len(FRAMES)]():
@@ -112,7 +112,7 @@ def build(desk: Desk) -> gr.Blocks:
         wires = Wires(sheet, buttons, finished, outputs)
 
         def begin(page_name: str, request: gr.Request) -> list:
-            mine = Sheet()
+            mine = EditSession()
             desk.arrived(page_name, request.session_hash)
             mine.begin(desk.queue, page_name)
             return _seen(desk, mine)
@@ -124,7 +124,7 @@ def build(desk: Desk) -> gr.Blocks:
         page.unload(leave)
         for decision in desk.decisions:
 
-            def decide(mine: Sheet, what: str = decision.name) -> list:
+            def decide(mine: EditSession, what: str = decision.name) -> list:
                 if mine.may_decide(what):
                     desk.decide(what, mine.queue)
                     mine.begin(desk.queue, mine.page)
@@ -134,7 +134,7 @@ def build(desk: Desk) -> gr.Blocks:
     return page
 
 
-def head(desk: Desk) -> str:
+def head(desk: AnnotationRound) -> str:
     """What the page's head holds: the script that gives every button its key."""
     keys = {key: what for key, what, _ in (*MOVES, *CORRECTIONS, *IN_CANVAS)}
     keys |= {decision.key: decision.name for decision in desk.decisions if decision.key}
@@ -168,7 +168,7 @@ def _rows(tools: tuple, length: int) -> list[tuple]:
     return [tools[start : start + length] for start in range(0, len(tools), length)]
 
 
-def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
+def _canvas(desk: AnnotationRound, mine: EditSession, wires: Wires) -> None:
     """The radiograph with the mask as its one layer, and what the buttons do to it."""
     opened, serial = mine.opened, mine.serial
     height, width = opened.radiograph.shape
@@ -202,8 +202,10 @@ def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
         elem_classes=f"of-{opened.radiograph_id} brush-{brush_px}",
     )
 
-    def act(call: Callable[[Sheet, Mask], None]) -> Callable[[Sheet, dict], list]:
-        def handle(now: Sheet, value: dict) -> list:
+    def act(
+        call: Callable[[EditSession, Mask], None],
+    ) -> Callable[[EditSession, dict], list]:
+        def handle(now: EditSession, value: dict) -> list:
             # a second press may come from a canvas that is already gone
             if now.serial == serial:
                 layers = (value or {}).get("layers") or []
@@ -217,10 +219,14 @@ def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
         return handle
 
     calls = {
-        **{what: functools.partial(Sheet.use, tool=what) for what in TOOLS},
-        **{"save": Sheet.save, "skip": Sheet.skip, "flag": Sheet.flag},
-        **{"back": Sheet.back, "map": Sheet.switch_map},
-        **{"take_back": Sheet.undo, "do_again": Sheet.redo},
+        **{what: functools.partial(EditSession.use, tool=what) for what in TOOLS},
+        **{
+            "save": EditSession.save,
+            "skip": EditSession.skip,
+            "flag": EditSession.flag,
+        },
+        **{"back": EditSession.back, "map": EditSession.switch_map},
+        **{"take_back": EditSession.undo, "do_again": EditSession.redo},
     }
     for what, call in calls.items():
         wires.buttons[what].click(
@@ -230,14 +236,14 @@ def _canvas(desk: Desk, mine: Sheet, wires: Wires) -> None:
             **QUIET,
         )
 
-    def pick(now: Sheet, value: dict, picked: gr.SelectData) -> list:
+    def pick(now: EditSession, value: dict, picked: gr.SelectData) -> list:
         chosen = now.shown[picked.index][0]
         return act(lambda now, drawn: now.pick(chosen, drawn))(now, value)
 
     wires.finished.select(pick, [wires.sheet, editor], wires.outputs, **QUIET)
 
 
-def _nothing_in_hand(desk: Desk, mine: Sheet, wires: Wires) -> None:
+def _nothing_in_hand(desk: AnnotationRound, mine: EditSession, wires: Wires) -> None:
     """What to read while nothing waits, and the ways back."""
     serial = mine.serial
     with gr.Column(elem_id="empty"):
@@ -245,23 +251,23 @@ def _nothing_in_hand(desk: Desk, mine: Sheet, wires: Wires) -> None:
         if mine.queue is not None and mine.queue.count("skipped"):
             again = gr.Button("Go through the skipped ones", size="sm")
 
-            def skipped_ones(now: Sheet) -> list:
+            def skipped_ones(now: EditSession) -> list:
                 now.offer_skipped()
                 return _seen(desk, now)
 
             again.click(skipped_ones, [wires.sheet], wires.outputs, **QUIET)
 
-    def look(now: Sheet) -> list:
+    def look(now: EditSession) -> list:
         if now.serial == serial and desk.has_news(now.queue, now.page):
             now.begin(desk.queue, now.page)
         return _seen(desk, now)
 
-    def back(now: Sheet) -> list:
+    def back(now: EditSession) -> list:
         if now.serial == serial:
             now.back(None)
         return _seen(desk, now)
 
-    def pick(now: Sheet, picked: gr.SelectData) -> list:
+    def pick(now: EditSession, picked: gr.SelectData) -> list:
         if now.serial == serial:
             now.pick(now.shown[picked.index][0], None)
         return _seen(desk, now)
@@ -271,7 +277,7 @@ def _nothing_in_hand(desk: Desk, mine: Sheet, wires: Wires) -> None:
     wires.finished.select(pick, [wires.sheet], wires.outputs, **QUIET)
 
 
-def _seen(desk: Desk, mine: Sheet) -> list:
+def _seen(desk: AnnotationRound, mine: EditSession) -> list:
     """What the page shows of a sheet, in the order of its outputs."""
     if mine.serial != mine.seen:
         mine.seen, mine.frame = mine.serial, mine.frame + 1

@@ -17,8 +17,9 @@ import numpy as np
 from boneage.active_learning import excluded, stopping
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
-from boneage.io import radiographs
-from boneage.io.files import InputError, only_one
+from boneage.errors import InputError
+from boneage.io import radiographs, transforms
+from boneage.io.locks import file_lock
 from boneage.io.radiographs import Mask
 from boneage.layout import Layout
 from boneage.segmentation import coarse
@@ -45,7 +46,7 @@ class Conflict(Exception):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenImage:
     """One radiograph in hand: all a page shows of it.
 
     radiograph: (row, column) uint8 or uint16. start: the mask to begin with: saved
@@ -129,7 +130,7 @@ class AnnotationQueue:
             kept = {i: c for i, c in self._claims.items() if c[0] != page}
             self._claims = kept
 
-    def open(self, radiograph_id: int, page: str) -> Opened:
+    def open(self, radiograph_id: int, page: str) -> OpenImage:
         """Take a radiograph in hand.
 
         Raises:
@@ -161,7 +162,7 @@ class AnnotationQueue:
         with self._lock:
             if not self._claimed_by_another(radiograph_id, page):
                 self._claims[radiograph_id] = (page, self.clock())
-        return Opened(
+        return OpenImage(
             self.queries[radiograph_id],
             radiograph,
             _two_valued(start),
@@ -190,7 +191,7 @@ class AnnotationQueue:
         facts = path.stat()
         return (is_flagged, facts.st_mtime_ns, facts.st_size, facts.st_ino)
 
-    def _check_unchanged(self, opened: Opened) -> None:
+    def _check_unchanged(self, opened: OpenImage) -> None:
         now = self.stamp(opened.radiograph_id)
         if now == opened.stamp:
             return
@@ -202,7 +203,7 @@ class AnnotationQueue:
             "it. The same key again puts yours in its place; Back and Skip leave it."
         )
 
-    def save(self, opened: Opened, mask: Mask, overwrite: bool = False) -> str:
+    def save(self, opened: OpenImage, mask: Mask, overwrite: bool = False) -> str:
         """Write the mask, log it, and return the action: `annotated` or `accepted`.
 
         mask: (row, column) uint8, 0 or 255, of the radiograph's size.
@@ -218,11 +219,11 @@ class AnnotationQueue:
         if mask.all():
             raise Refused("The mask covers everything: erase what is not hand.")
         radiograph_id = opened.radiograph_id
-        with only_one(self.layout.new):
+        with file_lock(self.layout.new):
             if not overwrite:
                 self._check_unchanged(opened)
             radiographs.write(self.layout.answer(radiograph_id), mask)
-            excluded.take_back(self.layout, radiograph_id)
+            excluded.unflag(self.layout, radiograph_id)
         self.skipped.discard(radiograph_id)
         proposal, dice, action = opened.proposal, None, "annotated"
         if proposal is not None:
@@ -231,12 +232,12 @@ class AnnotationQueue:
         self._act(opened, action, dice)
         return action
 
-    def skip(self, opened: Opened) -> None:
+    def skip(self, opened: OpenImage) -> None:
         """Leave it for later; it stays as it is on disk."""
         self.skipped.add(opened.radiograph_id)
         self._act(opened, "skipped")
 
-    def flag(self, opened: Opened, overwrite: bool = False) -> None:
+    def flag(self, opened: OpenImage, overwrite: bool = False) -> None:
         """Flag it as not usable: out of the pool, and out of the training.
 
         A mask saved before stays on disk; saving one later makes it usable again.
@@ -244,7 +245,7 @@ class AnnotationQueue:
         Raises:
             Conflict: somebody saved it meanwhile; `overwrite` flags nevertheless.
         """
-        with only_one(self.layout.new):
+        with file_lock(self.layout.new):
             if not overwrite:
                 self._check_unchanged(opened)
             excluded.flag(self.layout, opened.radiograph_id)
@@ -255,7 +256,7 @@ class AnnotationQueue:
         """Let the skipped ones wait once more."""
         self.skipped.clear()
 
-    def _act(self, opened: Opened, action: str, dice: float | None = None) -> None:
+    def _act(self, opened: OpenImage, action: str, dice: float | None = None) -> None:
         self.log.acted(
             opened.query,
             action,
@@ -303,4 +304,4 @@ def _read_alike(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     image = radiographs.read(path)
     if image.shape != shape:
         raise InputError(f"{path}: expected {shape}, found {image.shape}; not used")
-    return radiographs.to_uint8(image)
+    return transforms.to_uint8(image)

@@ -9,8 +9,8 @@ import numpy as np
 
 from boneage.annotator import mask_edits
 from boneage.annotator.queue import AnnotationQueue, Status
-from boneage.io import radiographs
-from boneage.io.files import InputError
+from boneage.errors import InputError
+from boneage.io import radiographs, transforms
 from boneage.layout import Layout
 
 THUMBNAIL_PX = 144
@@ -32,7 +32,7 @@ LEAVE = Decision("", "leave", "Stop for today")
 CLOSE = Decision("g", "close", "Finish and close")
 
 
-class Desk:
+class AnnotationRound:
     """Holds the queue that is being worked on, and the person's decision about it."""
 
     def __init__(self, layout: Layout, decisions: tuple[Decision, ...]) -> None:
@@ -149,7 +149,7 @@ def _thumbnail(layout: Layout, radiograph_id: int, status: Status) -> np.ndarray
 def _read_small(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Shrink an image to a thumbnail's size, or to `shape`; black where unreadable."""
     try:
-        image = radiographs.to_uint8(radiographs.read(path))
+        image = transforms.to_uint8(radiographs.read(path))
     except InputError:  # the page names it where it is opened
         return np.zeros(shape or (THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     if shape is not None:

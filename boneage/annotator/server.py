@@ -5,20 +5,17 @@ and it gives out the pictures that it shows and no other file.
 """
 
 import contextlib
-import os
-import sys
 import time
-import webbrowser
 from collections.abc import Iterator
-from typing import Any
 
 from boneage.active_learning import query_folder
-from boneage.active_learning.oracle import FinishAsking, Leave, Query
-from boneage.active_learning.settings import PageSettings
+from boneage.active_learning.oracle import Query, StopAsking, StopTraining
 from boneage.annotator.queue import AnnotationQueue
-from boneage.annotator.round import CLOSE, FINISH, GO_ON, LEAVE, Desk
-from boneage.io.files import InputError, clear_scratch, scratch
+from boneage.annotator.round import CLOSE, FINISH, GO_ON, LEAVE, AnnotationRound
+from boneage.errors import InputError
+from boneage.io.files import clear_temporary_folders
 from boneage.layout import Layout
+from boneage.web import WebSettings, launched, own_files
 
 FAREWELL_S = 1.5
 """How long the page is still served after the last decision, to say so."""
@@ -31,7 +28,7 @@ LARGEST_UPLOAD_BYTES = 64 << 20
 
 
 @contextlib.contextmanager
-def serving(desk: Desk, settings: PageSettings) -> Iterator[str]:
+def serving(desk: AnnotationRound, settings: WebSettings) -> Iterator[str]:
     """Serve a desk's page while the block runs; yields its address.
 
     Raises:
@@ -56,94 +53,15 @@ def serving(desk: Desk, settings: PageSettings) -> Iterator[str]:
             time.sleep(FAREWELL_S)
 
 
-ENVIRONMENT = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_TEMP_DIR": "",
-    # set by other programs, these would open to all what we keep to ourselves
-    "GRADIO_ALLOWED_PATHS": "",
-    "GRADIO_SHARE": "False",
-    "GRADIO_ROOT_PATH": "",
-}
-
-
-@contextlib.contextmanager
-def own_files(name: str) -> Iterator[None]:
-    """Let Gradio work in a folder of this program's own while the block runs."""
-    before = {variable: os.environ.get(variable) for variable in ENVIRONMENT}
-    with scratch(name) as folder:
-        # by default all of a machine's Gradio programs, of all its users, share one
-        # folder, and each gives out what it finds there; this one is ours alone
-        os.environ |= ENVIRONMENT | {"GRADIO_TEMP_DIR": str(folder)}
-        try:
-            yield
-        finally:
-            for variable, value in before.items():
-                os.environ.pop(variable, None)
-                if value is not None:
-                    os.environ[variable] = value
-
-
-@contextlib.contextmanager
-def launched(
-    page: Any, settings: PageSettings, greeting: str, **more: Any
-) -> Iterator[str]:
-    """Serve a Gradio page, and no other file, while the block runs.
-
-    Args:
-        page: built within `own_files`.
-        settings: where to, and to whom.
-        greeting: for the screen, with a place for the {address}, which is yielded.
-        more: of Gradio's `launch`.
-    """
-    import gradio
-
-    quiet = {
-        "share": False,
-        "quiet": True,
-        "inbrowser": False,
-        "prevent_thread_lock": True,
-        "allowed_paths": [],
-        "show_error": True,
-        "footer_links": [],
-        # the themes' own fonts would be fetched from the web
-        "theme": gradio.themes.Default(
-            font=["system-ui", "sans-serif"], font_mono=["monospace"]
-        ),
-        "ssr_mode": False,
-        "enable_monitoring": False,
-        "mcp_server": False,
-    }
-    _, address, _ = page.launch(
-        server_name=settings.host,
-        server_port=settings.port,
-        auth=tuple(settings.auth.split(":", 1)) if settings.auth else None,
-        **(quiet | more),
-    )
-    try:
-        print(greeting.format(address=address))
-        if settings.open_page and _has_screen():
-            webbrowser.open(address)
-        yield address
-    finally:
-        page.close(verbose=False)
-
-
-def _has_screen() -> bool:
-    """Whether a browser can open here; a text browser would take the terminal."""
-    if sys.platform.startswith("linux"):
-        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return True
-
-
 class BrowserOracle:
     """A person who draws on a page, and says there when the training is to go on."""
 
-    def __init__(self, layout: Layout, settings: PageSettings, measure: str) -> None:
+    def __init__(self, layout: Layout, settings: WebSettings, measure: str) -> None:
         """Serve nothing yet; `measure` chose the queries."""
         self.layout = layout
         self.settings = settings
         self.measure = measure
-        self.desk = Desk(layout, (GO_ON, FINISH, LEAVE))
+        self.desk = AnnotationRound(layout, (GO_ON, FINISH, LEAVE))
         self._served = contextlib.ExitStack()
         self.address = ""
 
@@ -172,14 +90,14 @@ class BrowserOracle:
         decision = self.desk.wait()
         print(queue.describe())
         if decision == LEAVE.name:
-            raise Leave
+            raise StopTraining
         if decision == FINISH.name:
-            raise FinishAsking
+            raise StopAsking
         now = queue.statuses()
         return sum(now[query.radiograph_id] == "saved" for query in queries)
 
 
-def annotate_waiting(layout: Layout, settings: PageSettings) -> list[str]:
+def annotate_waiting(layout: Layout, settings: WebSettings) -> list[str]:
     """Serve whatever waits in gt/new until the person is done; summary lines.
 
     Raises:
@@ -191,11 +109,11 @@ def annotate_waiting(layout: Layout, settings: PageSettings) -> list[str]:
             "step2_interactive_segmentation.py lays there what it asks about"
         )
     # of one that was killed; here nothing may be served
-    clear_scratch(SCRATCH)
+    clear_temporary_folders(SCRATCH)
     queries = query_folder.waiting_queries(layout)
     if not queries:
         return ["nothing is waiting for a mask"]
-    desk = Desk(layout, (CLOSE,))
+    desk = AnnotationRound(layout, (CLOSE,))
     queue = AnnotationQueue(layout, queries)
     queue.log_saved()
     desk.lay(queue)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from boneage.annotator import mask_edits
-from boneage.annotator.queue import AnnotationQueue, Conflict, Opened, Refused
-from boneage.io.files import InputError
+from boneage.annotator.queue import AnnotationQueue, Conflict, OpenImage, Refused
+from boneage.errors import InputError
 from boneage.io.radiographs import Mask
 
 STEPS = 20
@@ -19,7 +19,7 @@ STEPS = 20
 
 
 @dataclass
-class Sheet:
+class EditSession:
     """One page's state, from one radiograph to the next.
 
     page: names the page, the same after a reload. serial: goes up whenever the canvas
@@ -30,7 +30,7 @@ class Sheet:
     page: str = ""
     queue: AnnotationQueue | None = None
     serial: int = 0
-    opened: Opened | None = None
+    opened: OpenImage | None = None
     mask: Mask | None = None
     show_map: bool = False
     message: str = ""
@@ -72,7 +72,7 @@ class Sheet:
         """The radiograph in hand as it is shown: (row, column, 3) uint8, RGB."""
         grey = mask_edits.stretched(self.opened.radiograph)
         if self.show_map and self.opened.disagreement is not None:
-            return mask_edits.with_map(grey, self.opened.disagreement)
+            return mask_edits.overlay_disagreement(grey, self.opened.disagreement)
         return np.repeat(grey[..., None], 3, axis=2)
 
     def begin(self, queue: AnnotationQueue | None, page: str) -> None:
@@ -272,7 +272,7 @@ class Sheet:
         self._next()
 
 
-TOOLS: dict[str, Callable[[Sheet, Mask], Mask | None]] = {
+TOOLS: dict[str, Callable[[EditSession, Mask], Mask | None]] = {
     "refine": lambda sheet, mask: mask_edits.refine_edge(sheet.opened.radiograph, mask),
     "fill": lambda sheet, mask: mask_edits.fill_holes(mask),
     "largest": lambda sheet, mask: mask_edits.keep_largest(mask),

@@ -11,10 +11,10 @@ from boneage import parallel
 from boneage.cli import list_some
 from boneage.cohort import duplicates
 from boneage.cohort import table as cohorts
-from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError
+from boneage.errors import InputError
+from boneage.io import hdf5, radiographs, transforms
 from boneage.layout import Layout
-from boneage.parallel import ALL_CORES, SetAside, Workers
+from boneage.parallel import ALL_CORES, Skipped, Workers
 
 SMALLEST_PX = 64
 """A radiograph with a shorter side shows no bones."""
@@ -75,8 +75,8 @@ def _check(
     if not begun:
         stage.problems = dict.fromkeys(ids, "missing")
         return stage
-    for radiograph_id, outcome in parallel.stream(check, ids, workers, name):
-        if isinstance(outcome, SetAside):
+    for radiograph_id, outcome in parallel.imap(check, ids, workers, name):
+        if isinstance(outcome, Skipped):
             stage.problems[radiograph_id] = outcome.reason
         elif outcome is not None:
             stage.pictures[radiograph_id] = outcome
@@ -84,7 +84,7 @@ def _check(
 
 
 def _plausible(path: Path) -> np.ndarray:
-    image = radiographs.to_uint8(radiographs.read(path))
+    image = transforms.to_uint8(radiographs.read(path))
     if min(image.shape) < SMALLEST_PX:
         raise InputError(f"{path}: {image.shape} px, too small")
     if int(image.max()) - int(image.min()) < LEAST_CONTRAST:
@@ -96,7 +96,9 @@ def _check_radiograph(layout: Layout, radiograph_id: int) -> np.ndarray:
     return duplicates.small_picture(_plausible(layout.radiograph(radiograph_id)))
 
 
-def find_twins(layout: Layout, radiograph_stage: Stage) -> tuple[list[str], bool]:
+def find_duplicate_radiographs(
+    layout: Layout, radiograph_stage: Stage
+) -> tuple[list[str], bool]:
     """Lines about radiographs that are there under two ids.
 
     Returns:
@@ -105,7 +107,7 @@ def find_twins(layout: Layout, radiograph_stage: Stage) -> tuple[list[str], bool
     """
     pictures = radiograph_stage.pictures
     pairs = (
-        duplicates.find(list(pictures), np.stack(list(pictures.values())))
+        duplicates.find_duplicates(list(pictures), np.stack(list(pictures.values())))
         if pictures
         else []
     )

@@ -29,7 +29,7 @@ LEAST_CORRELATION = 0.98
 ROWS_AT_ONCE = 250
 
 
-class Pair(NamedTuple):
+class DuplicatePair(NamedTuple):
     """Two ids that show one radiograph; mirrored: one is the other seen from behind."""
 
     first: int
@@ -64,12 +64,12 @@ def hashes(pictures: np.ndarray, mirrored: bool = False) -> np.ndarray:
     return bits
 
 
-def find(
+def find_duplicates(
     ids: Sequence[int],
     pictures: np.ndarray,
     most_bits: int = MOST_BITS,
     least_correlation: float = LEAST_CORRELATION,
-) -> list[Pair]:
+) -> list[DuplicatePair]:
     """Pairs that show one radiograph, brighter or darker, scaled, compressed, mirrored.
 
     Args:
@@ -98,7 +98,7 @@ def find(
                 correlation = float(_products(both[:1], both[1:])[0])
                 if correlation >= least_correlation:
                     low, high = sorted((int(ids[one]), int(ids[other])))
-                    pairs.append(Pair(low, high, correlation, mirrored))
+                    pairs.append(DuplicatePair(low, high, correlation, mirrored))
     return sorted(pairs)
 
 

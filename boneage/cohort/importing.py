@@ -1,7 +1,6 @@
 """Bring a cohort into the form that all steps read: simulated, or imported."""
 
 import functools
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,116 +9,13 @@ from boneage import parallel
 from boneage.cli import list_some
 from boneage.cohort import table as cohorts
 from boneage.cohort.table import Cohort
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError, read_json, replacing, write_json
 from boneage.layout import Layout
-from boneage.parallel import ALL_CORES, SetAside, Workers
-from boneage.phantoms import radiograph
+from boneage.parallel import ALL_CORES, Skipped, Workers
 
-OLDEST_PHANTOM_MONTHS = 228
-SMALLEST_PHANTOM_PX = 64
 OLDEST_IN_YEARS = 25
 """No cohort in months ends below."""
-
-
-def simulate_cohort(
-    layout: Layout,
-    count: int,
-    annotated: int = 0,
-    size_px: int = 512,
-    seed: int = 0,
-    workers: Workers = ALL_CORES,
-    overwrite: bool = False,
-) -> tuple[Cohort, list[SetAside]]:
-    """Write `count` phantoms with ages uniform in 1 to 228 months, ids from 1 on.
-
-    The first `annotated` exact masks are laid into gt/annotated, all of them into
-    truth/. Every phantom depends on `seed` and its id alone.
-
-    Raises:
-        InputError: impossible numbers, or somebody else's radiographs lie there.
-    """
-    if count < 1 or not 0 <= annotated <= count:
-        raise InputError(f"{count} phantoms, {annotated} annotated: not possible")
-    if size_px < SMALLEST_PHANTOM_PX:
-        raise InputError(f"{size_px} px: expected at least {SMALLEST_PHANTOM_PX}")
-    ids = np.arange(1, count + 1)
-    drawn = [_draw(seed, i) for i in ids]
-    cohort = Cohort(
-        ids,
-        np.array([age for age, _ in drawn], float),
-        np.array([male for _, male in drawn]),
-    )
-    for i in ids:
-        if layout.radiograph(i).exists() and not _facts(layout, i).exists():
-            raise InputError(
-                f"{layout.radiograph(i)}: was not simulated here; choose another "
-                "--data DIR for phantoms"
-            )
-    _claim(layout.train_csv, cohort, overwrite)
-    there = [
-        int(i)
-        for i in ids
-        if layout.radiograph(i).exists() and _facts(layout, i).exists()
-    ]
-    for i in [] if overwrite else there:
-        before = read_json(_facts(layout, i), "this step").get("size_px", size_px)
-        if before != size_px:
-            raise InputError(
-                f"{layout.radiograph(i)}: simulated with --size-px {before}, now "
-                f"{size_px}; give the same, or --overwrite"
-            )
-    cohorts.write(layout.train_csv, cohort)
-    todo = [int(i) for i in ids if overwrite or i not in there]
-    simulate = functools.partial(_simulate_one, layout, size_px, seed)
-    _, set_aside = parallel.map_images(simulate, todo, workers, "simulating")
-    for i in ids[:annotated]:
-        mask = layout.annotated / f"{i}_bin.png"
-        if overwrite or not mask.exists():
-            layout.annotated.mkdir(parents=True, exist_ok=True)
-            _copy(layout.radiograph(i), layout.annotated / f"{i}_ori.png")
-            _copy(layout.truth / mask.name, mask)
-    return cohort, set_aside
-
-
-def _copy(source: Path, target: Path) -> None:
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def _draw(seed: int, radiograph_id: int) -> tuple[int, bool]:
-    rng = np.random.default_rng([seed, radiograph_id])
-    return int(rng.integers(1, OLDEST_PHANTOM_MONTHS + 1)), bool(rng.random() < 0.5)
-
-
-def _facts(layout: Layout, radiograph_id: int) -> Path:
-    return layout.truth / f"{radiograph_id}.json"
-
-
-def _simulate_one(layout: Layout, size_px: int, seed: int, radiograph_id: int) -> None:
-    age, male = _draw(seed, radiograph_id)
-    rng = np.random.default_rng([seed, radiograph_id, 1])
-    simulated = radiograph.simulate(rng, age, male, size_px)
-    radiographs.write(layout.truth / f"{radiograph_id}_bin.png", simulated.mask)
-    write_json(
-        _facts(layout, radiograph_id),
-        {
-            "bone_age_months": age,
-            "is_male": male,
-            "size_px": size_px,
-            "growth_plates": _rounded(simulated.growth_plates),
-            "carpals": _rounded(simulated.carpals),
-        },
-    )
-    # last: a radiograph without facts is then never a phantom, and never replaced
-    radiographs.write(layout.radiograph(radiograph_id), simulated.radiograph)
-
-
-def _rounded(positions: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
-    return {
-        name: [round(float(row), 1), round(float(column), 1)]
-        for name, (row, column) in positions.items()
-    }
 
 
 def import_folder(
@@ -129,7 +25,7 @@ def import_folder(
     official_test: bool = False,
     workers: Workers = ALL_CORES,
     overwrite: bool = False,
-) -> tuple[Cohort, list[SetAside]]:
+) -> tuple[Cohort, list[Skipped]]:
     """Copy the radiographs named in a CSV as PNG, and the CSV in the RSNA form.
 
     Files of the folder are found by their stem, the id. Radiographs that are missing
@@ -164,7 +60,7 @@ def import_folder(
             f"there; expected files such as {wanted.ids[0]}.png"
         )
     set_aside = [
-        SetAside(i, f"{folder}: no radiograph of id {i}") for i in wanted.ids[~present]
+        Skipped(i, f"{folder}: no radiograph of id {i}") for i in wanted.ids[~present]
     ]
     extra = [found[i].name for i in sorted(set(found) - set(wanted.ids.tolist()))]
     for names, why in ((extra, "no row in the CSV"), (unnamed, "no integer id")):
@@ -191,7 +87,7 @@ def import_folder(
         if overwrite or not layout.radiograph(i).exists()
     ]
     convert = functools.partial(_convert_one, layout)
-    _, unreadable = parallel.map_images(convert, todo, workers, "importing")
+    _, unreadable = parallel.map_all(convert, todo, workers, "importing")
     bad = [int(entry.item.stem) for entry in unreadable]
     cohort = wanted.select(present & ~np.isin(wanted.ids, bad))
     if not len(cohort):

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.io.files import InputError, only_one, replacing
+from boneage.errors import InputError
+from boneage.io.files import atomic_write
+from boneage.io.locks import file_lock
 from boneage.layout import LARGEST_ID, Layout
 
 OLDEST_MONTHS = 300
@@ -156,7 +158,7 @@ def _checked(path: Path, values: dict[int, tuple[float, bool]]) -> Cohort:
 
 def write(path: Path, cohort: Cohort) -> None:
     """Write `id,boneage,male` in the RSNA file's form."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "boneage", "male"])
         for radiograph_id, age, male in zip(
@@ -226,7 +228,7 @@ def split(
         raise InputError(f"{layout.train_csv}: no bone ages; training needs them")
     cohort, official_test = cohort.select(known), official_test[known]
     # where it is drawn already, the folder may be read-only
-    lock = contextlib.nullcontext if layout.split_csv.exists() else only_one
+    lock = contextlib.nullcontext if layout.split_csv.exists() else file_lock
     with lock(layout.split_csv):
         if not layout.split_csv.exists():
             rng = np.random.default_rng(seed)
@@ -277,7 +279,7 @@ def read_all(layout: Layout) -> tuple[Cohort, np.ndarray]:
 
 
 def _write_split(path: Path, ids: np.ndarray, parts: np.ndarray) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         lines = [f"{i},{part}\n" for i, part in zip(ids, parts, strict=True)]
         temporary.write_text("id,split\n" + "".join(lines))
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.evaluation import metrics
-from boneage.io.files import InputError
-from boneage.parallel import SetAside
+from boneage.errors import InputError
+from boneage.evaluation import bootstrap, comparison, metrics
+from boneage.evaluation.bootstrap import with_interval
+from boneage.parallel import Skipped
 from boneage.regression.run_folder import Run
 from boneage.regression.settings import AVERAGE
 
@@ -41,12 +42,12 @@ HEADINGS = {
     "upper_limit_of_agreement": "upper limit",
 }
 """Metric -> the head of its column, in the order of the columns."""
-SHARES = ("explained_variance", "r2", "concordance_correlation")
+UNITLESS = ("explained_variance", "r2", "concordance_correlation")
 """Metrics without unit: three decimals instead of one."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class TestPredictions:
     """What a run, or an average of runs, said about the test part.
 
     predictions: `id,is_male,bone_age_months,predicted_months`, ascending by id.
@@ -71,11 +72,11 @@ class Answers:
     def flags(self) -> list[str]:
         """What is wrong with the predictions whatever the truth, by name."""
         predicted = self.arrays[1]
-        faults = metrics.flags(predicted, self.age_range_months)
+        faults = comparison.flags(predicted, self.age_range_months)
         return [f"{self.name}: {fault}" for fault in faults]
 
 
-def read(run: Run) -> Answers:
+def read(run: Run) -> TestPredictions:
     """Read the test rows of a finished run.
 
     Raises:
@@ -91,10 +92,10 @@ def read(run: Run) -> Answers:
     predictions = run.read_predictions("test").sort_values("id", ignore_index=True)
     if predictions.empty:
         raise InputError(f"{run.predictions}: no rows of the test part")
-    return Answers(run.name, predictions, *(config[key] for key in wanted))
+    return TestPredictions(run.name, predictions, *(config[key] for key in wanted))
 
 
-def read_all(runs: list[Run]) -> tuple[list[Answers], list[SetAside]]:
+def read_all(runs: list[Run]) -> tuple[list[TestPredictions], list[Skipped]]:
     """Read the runs that can be read; the others are set aside with their reasons.
 
     Raises:
@@ -105,19 +106,19 @@ def read_all(runs: list[Run]) -> tuple[list[Answers], list[SetAside]]:
         try:
             answers.append(read(run))
         except InputError as error:
-            set_aside.append(SetAside(run, str(error)))
+            set_aside.append(Skipped(run, str(error)))
     if not answers:
         raise InputError(set_aside[0].reason)
     return answers, set_aside
 
 
-def average(answers: list[Answers]) -> tuple[Answers | None, list[str]]:
+def average(answers: list[TestPredictions]) -> tuple[TestPredictions | None, list[str]]:
     """The mean of the runs that share split and test radiographs, and their names.
 
     Of several such sets the largest; None when no two runs share theirs. A run that
     predicts something else than numbers has no say.
     """
-    sets: dict[tuple, list[Answers]] = {}
+    sets: dict[tuple, list[TestPredictions]] = {}
     for one in answers:
         if not np.isfinite(one.arrays[1]).all():
             continue
@@ -128,7 +129,7 @@ def average(answers: list[Answers]) -> tuple[Answers | None, list[str]]:
         return None, []
     said = np.mean([one.arrays[1] for one in alike], axis=0)
     ranges = np.array([one.age_range_months for one in alike])
-    mean = Answers(
+    mean = TestPredictions(
         AVERAGE,
         alike[0].predictions.assign(predicted_months=said),
         float(np.mean([one.age_mean_months for one in alike])),
@@ -138,7 +139,9 @@ def average(answers: list[Answers]) -> tuple[Answers | None, list[str]]:
     return mean, [one.name for one in alike]
 
 
-def tabulate(answers: Answers, seed: int = 0, resamples: int = 2000) -> pd.DataFrame:
+def tabulate(
+    answers: TestPredictions, seed: int = 0, resamples: int = 2000
+) -> pd.DataFrame:
     """All metrics in all groups that have radiographs.
 
     Args:
@@ -161,7 +164,7 @@ def tabulate(answers: Answers, seed: int = 0, resamples: int = 2000) -> pd.DataF
         mean = np.full(chosen.sum(), answers.age_mean_months)
         for metric_name, metric in metrics.METRICS.items():
             rng = np.random.default_rng(seed)
-            values = metrics.with_interval(
+            values = bootstrap.with_interval(
                 metric, true[chosen], predicted[chosen], rng, resamples
             )
             without_network = float(metric(true[chosen], mean))
@@ -204,7 +207,9 @@ def markdown(table: pd.DataFrame, notes: list[str]) -> str:
             count = of_run.radiographs.iloc[0]
             cells = [with_interval(name, of_run.loc[name]) for name in HEADINGS]
             text.append(f"| {run} | {count} | " + " | ".join(cells) + " |")
-            alone = [number(name, of_run.mean_predictor[name]) for name in HEADINGS]
+            alone = [
+                format_metric(name, of_run.mean_predictor[name]) for name in HEADINGS
+            ]
             means[(count, *alone)] = None
         for count, *cells in means:
             text.append(f"| training mean | {count} | " + " | ".join(cells) + " |")
@@ -222,9 +227,9 @@ def on_screen(table: pd.DataFrame, group: str = "all") -> list[str]:
                 run,
                 str(mae.radiographs),
                 with_interval("mae", mae),
-                number("mae", mae.mean_predictor),
+                format_metric("mae", mae.mean_predictor),
                 f"{mae.value / mae.mean_predictor:.2f}",
-                number("mae", chosen.value["median_absolute_error"]),
+                format_metric("mae", chosen.value["median_absolute_error"]),
                 with_interval(
                     "concordance_correlation", chosen.loc["concordance_correlation"]
                 ),
@@ -240,18 +245,42 @@ def on_screen(table: pd.DataFrame, group: str = "all") -> list[str]:
     ]
 
 
-def with_interval(metric: str, row: pd.Series) -> str:
+def format_with_interval(metric: str, row: pd.Series) -> str:
     """Write `7.5 (7.2 to 7.8)`; the value alone where there is no interval."""
-    value = number(metric, row.value)
+    value = format_metric(metric, row.value)
     if np.isnan(row.lower):
         return value
-    return f"{value} ({number(metric, row.lower)} to {number(metric, row.upper)})"
+    return f"{value} ({format_metric(metric, row.lower)} to {format_metric(metric, row.upper)})"
 
 
-def number(metric: str, value: float) -> str:
+def format_metric(metric: str, value: float) -> str:
     """Write a metric with the decimals that it deserves; a dash for undefined."""
     if np.isnan(value):
         return "-"
-    decimals = 3 if metric in SHARES else 1
+    decimals = 3 if metric in UNITLESS else 1
     # adding 0.0 turns -0.0 into 0.0
     return f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def flags(predicted_months: np.ndarray, age_range_months: list[float]) -> list[str]:
+    """What is wrong with predictions whatever the truth: one line for each fault.
+
+    Args:
+        predicted_months: (N,).
+        age_range_months: least and greatest bone age of the training part.
+    """
+    found = []
+    count = len(predicted_months)
+    known = predicted_months[~np.isnan(predicted_months)]
+    if len(known) < count:
+        found.append(f"{count - len(known)} of {count} predictions are NaN")
+    if len(known) > 1 and np.ptp(known) < 0.01:
+        found.append(f"constant: every prediction is {known[0]:.1f} months")
+    least, greatest = age_range_months
+    beyond = ((known < least) | (known > greatest)).sum()
+    if beyond:
+        found.append(
+            f"{beyond} of {count} predictions beyond the {least:g} to {greatest:g} "
+            f"months of training ({known.min():.1f} to {known.max():.1f})"
+        )
+    return found

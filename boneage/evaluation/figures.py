@@ -10,45 +10,17 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
-from boneage.evaluation import metrics
-from boneage.evaluation.comparison import Answers
-from boneage.io.files import replacing
+from boneage.evaluation import bootstrap, metrics
+from boneage.evaluation.comparison import TestPredictions
+from boneage.plotting import FAINT, INK, SEXES, STYLE, save
 from boneage.regression.run_folder import Run
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by all common kinds of colour vision
-SEXES = {
-    "male": {"color": "#0072B2", "marker": "o"},
-    "female": {"color": "#D55E00", "marker": "^"},
-}
-INK, FAINT = "#222222", "#8a8a8a"
-STYLE = {
-    "font.size": 9,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "figure.dpi": 150,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.08,
-    "figure.constrained_layout.h_pad": 0.08,
-}
-"""Matplotlib settings of all figures."""
 
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, atomically."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
-
-
-def write_agreement(folder: Path, answers: Answers) -> None:
+def write_agreement(folder: Path, answers: TestPredictions) -> None:
     """Write the three figures of a run's test part into `folder`."""
     true, predicted, is_male = answers.arrays
     mean = answers.age_mean_months
@@ -168,7 +140,7 @@ def error_by_age(
             for number, left in enumerate(edges[:-1]):
                 within = chosen & (years >= left) & (years < left + bin_years)
                 counts[sex, number] = within.sum()
-                value, low, high = metrics.with_interval(
+                value, low, high = bootstrap.with_interval(
                     metrics.mae,
                     true_months[within],
                     predicted_months[within],

@@ -13,20 +13,19 @@ offset are the prediction there, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from boneage.explanation.head_attribution import Head
-from boneage.io.files import InputError, replacing
+from boneage.errors import InputError
+from boneage.explanation.head_attribution import HeadAttribution
 
 if TYPE_CHECKING:
     import keras
 
-    from boneage.regression.dataset import Hands
+    from boneage.regression.dataset import HandDataset
 
 DISPLAY_PX = 512
 """Side of the enhanced hands, over which maps are shown."""
@@ -44,7 +43,7 @@ class Explanation(NamedTuple):
     predicted_months: np.ndarray
 
 
-def deviations(maps: np.ndarray) -> np.ndarray:
+def centred_maps(maps: np.ndarray) -> np.ndarray:
     """Maps less their own mean: where a hand looks older (+) or younger (-).
 
     Every cell of map + offset is the age that this region alone would give a linear
@@ -105,12 +104,12 @@ class Explainer:
 
         from boneage.regression import network
 
-        self._head = Head(model)
+        self._head = HeadAttribution(model)
         self._features = keras.Model(
             model.inputs,
             [model.get_layer(network.FEATURES).output, self._head.units],
         )
-        self._inputs = network.inputs
+        self._inputs = network.feed_dict
         self.image_size: int = model.inputs[0].shape[1]
         backbone = next(x for x in model.layers if isinstance(x, keras.Model))
         self.grid = find_grid(backbone, self.image_size)
@@ -135,7 +134,10 @@ class Explainer:
 
 
 def explain_hands(
-    explainer: Explainer, hands: Hands, batch_size: int = 16, description: str = ""
+    explainer: Explainer,
+    hands: HandDataset,
+    batch_size: int = 16,
+    description: str = "",
 ) -> Explanation:
     """Explain at least one hand of segment_all.h5, a batch in memory at a time.
 
@@ -199,79 +201,3 @@ def _trunk(backbone: keras.Model) -> list:
 def _side(layer: object, attribute: str) -> int | None:
     value = getattr(layer, attribute, None)
     return value[0] if isinstance(value, (list, tuple)) else value
-
-
-class Panel(NamedTuple):
-    """What cam_history.h5 holds, in the datasets epoch, id, map, predicted_months.
-
-    epochs: (epoch,) int64, ascending. ids: (hand,) int64. maps: (epoch, hand, row,
-    column) float32, months. predicted_months: (epoch, hand) float32.
-    """
-
-    epochs: np.ndarray
-    ids: np.ndarray
-    maps: np.ndarray
-    predicted_months: np.ndarray
-
-
-def append_panel(
-    path: Path,
-    epoch: int,
-    ids: np.ndarray,
-    maps: np.ndarray,
-    predicted_months: np.ndarray,
-) -> None:
-    """Add an epoch to the panel's file, which is replaced as a whole.
-
-    Stored epochs from `epoch` on are dropped: a run resumed from an older checkpoint
-    lives through them again.
-
-    Args:
-        path: cam_history.h5; made by the first call.
-        epoch: its number.
-        ids: (hand,), the same at every call.
-        maps: (hand, row, column), months.
-        predicted_months: (hand,).
-
-    Raises:
-        InputError: the file holds other hands, or maps of another size.
-    """
-    import h5py
-
-    before = read_panel(path) if path.is_file() else None
-    epochs, history, predictions = np.array([epoch]), maps[None], predicted_months[None]
-    if before is not None:
-        if not np.array_equal(before.ids, ids) or before.maps.shape[1:] != maps.shape:
-            raise InputError(
-                f"{path}: of another panel of hands, or of maps of another size; "
-                "remove it, or train under another run name"
-            )
-        kept = before.epochs < epoch
-        epochs = np.append(before.epochs[kept], epoch)
-        history = np.concatenate([before.maps[kept], history])
-        predictions = np.concatenate([before.predicted_months[kept], predictions])
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        file.create_dataset("epoch", data=epochs, dtype=np.int64)
-        file.create_dataset("id", data=ids, dtype=np.int64)
-        file.create_dataset("map", data=history, dtype=np.float32)
-        file.create_dataset("predicted_months", data=predictions, dtype=np.float32)
-
-
-def read_panel(path: Path) -> Panel:
-    """Read cam_history.h5.
-
-    Raises:
-        InputError: missing, not HDF5, or without the datasets.
-    """
-    import h5py
-
-    if not path.is_file():
-        raise InputError(
-            f"{path}: not found; run al_segmentation/step4_regression_with_cam.py first"
-        )
-    try:
-        with h5py.File(path) as file:
-            names = ("epoch", "id", "map", "predicted_months")
-            return Panel(*(file[name][:] for name in names))
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it") from error

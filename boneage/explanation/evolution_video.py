@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from boneage.errors import InputError
 from boneage.explanation import activation_maps, captions, overlays
-from boneage.explanation.activation_maps import Grid, Panel
+from boneage.explanation.activation_maps import Grid
 from boneage.explanation.captions import TILE_PX, years_and_months
-from boneage.io.files import InputError, replacing
-from boneage.regression.dataset import Hands
+from boneage.explanation.panel import Panel
+from boneage.io.files import atomic_write
+from boneage.regression.dataset import HandDataset
 
 CONTROLS_PX = 56
 """Free space under a video, where browsers lay their buttons."""
@@ -26,7 +28,7 @@ CODECS = {".webm": "VP80", ".mp4": "mp4v"}
 def write_evolution(
     folder: Path,
     title: str,
-    hands: Hands,
+    hands: HandDataset,
     panel: Panel,
     grid: Grid,
     frames_per_second: int = 4,
@@ -53,9 +55,9 @@ def write_evolution(
     whole = np.isfinite(panel.maps).all(axis=(1, 2, 3))
     if not whole.any():
         raise InputError(f"{folder}: no epoch of the panel has a map without NaN")
-    epochs, maps = panel.epochs[whole], activation_maps.deviations(panel.maps[whole])
+    epochs, maps = panel.epochs[whole], activation_maps.centred_maps(panel.maps[whole])
     predicted = panel.predicted_months[whole]
-    limit_months = overlays.limit_of(maps[-1])
+    limit_months = overlays.colour_limit(maps[-1])
     cohort = hands.cohort
     images = [hands.image(index, TILE_PX) for index in range(len(hands))]
 
@@ -78,7 +80,7 @@ def write_evolution(
     path = folder / f"evolution{suffix}"
     last = len(epochs) - 1
     numbers = [*range(last + 1), *[last] * (2 * frames_per_second)]
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         size = frame(0).shape[1::-1]
         video = _open_video(temporary, codec, frames_per_second, size)
         for number in tqdm(numbers, "filming", disable=None):

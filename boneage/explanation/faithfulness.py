@@ -27,7 +27,7 @@ def share_inside(attention: np.ndarray, region: np.ndarray) -> np.ndarray:
     return np.divide(inside, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def points_inside(attention: np.ndarray, region: np.ndarray) -> np.ndarray:
+def pointing_game_hits(attention: np.ndarray, region: np.ndarray) -> np.ndarray:
     """Whether the place of most attention lies in the region, (N,) bool.
 
     The pointing game: Zhang et al., Top-down neural attention by excitation backprop,
@@ -49,7 +49,7 @@ def discs(points: np.ndarray, radius_px: float, size: int) -> np.ndarray:
     return inside
 
 
-def randomised_from_the_top(
+def cascading_randomisation(
     model: keras.Model, backbone: str, rng: np.random.Generator
 ) -> Iterator[str]:
     """Shuffle the weights of one layer after the other, the head first, in place.
@@ -93,7 +93,7 @@ def blurred(images: np.ndarray, sigma_px: float) -> np.ndarray:
     return np.stack([cv2.GaussianBlur(image, (0, 0), sigma_px) for image in images])
 
 
-def deletion(
+def deletion_curve(
     predict: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
     instead: np.ndarray,

@@ -14,6 +14,7 @@ import numpy as np
 from boneage import parallel
 from boneage.cli import list_some
 from boneage.cohort.table import Cohort
+from boneage.errors import InputError
 from boneage.evaluation import metrics
 from boneage.explanation import (
     activation_maps,
@@ -22,13 +23,14 @@ from boneage.explanation import (
     gallery_page,
     overlays,
 )
+from boneage.explanation import panel as explanation_panel
 from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid
 from boneage.explanation.captions import signed, years_and_months
 from boneage.io import radiographs
-from boneage.io.files import InputError, alone
-from boneage.io.hdf5 import Packed
+from boneage.io.hdf5 import PackedImages
+from boneage.io.locks import exclusive
 from boneage.parallel import THIS_PROCESS, Workers
-from boneage.regression.dataset import Hands
+from boneage.regression.dataset import HandDataset
 from boneage.regression.run_folder import Run
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Gallery:
     maps' cells lie.
     """
 
-    hands: Hands
+    hands: HandDataset
     explanation: Explanation
     grid: Grid
 
@@ -60,7 +62,7 @@ class Gallery:
 
 def write_run(
     run: Run,
-    packed: Packed,
+    packed: PackedImages,
     ids: np.ndarray,
     batch_size: int,
     workers: Workers = THIS_PROCESS,
@@ -82,12 +84,12 @@ def write_run(
         InputError: a hand or its prediction is missing, the network is broken, or
             another process is at work on the folder.
     """
-    with alone(run.cam):
+    with exclusive(run.cam):
         return _write_run(run, packed, ids, batch_size, workers)
 
 
 def _write_run(
-    run: Run, packed: Packed, ids: np.ndarray, batch_size: int, workers: Workers
+    run: Run, packed: PackedImages, ids: np.ndarray, batch_size: int, workers: Workers
 ) -> list[str]:
     predictions = run.read_predictions().set_index("id")
     hands = _hands_of(run, predictions, packed, ids)
@@ -95,7 +97,7 @@ def _write_run(
     explanation = activation_maps.explain_hands(explainer, hands, batch_size, run.name)
     film = None
     if run.cam_history.is_file():
-        panel = activation_maps.read_panel(run.cam_history)
+        panel = explanation_panel.read_panel(run.cam_history)
         shown = _hands_of(run, predictions, packed, panel.ids)
         film = evolution_video.write_evolution(
             run.cam, run.name, shown, panel, explainer.grid
@@ -122,8 +124,8 @@ def _write_run(
 
 
 def _hands_of(
-    run: Run, predictions: pd.DataFrame, packed: Packed, ids: np.ndarray
-) -> Hands:
+    run: Run, predictions: pd.DataFrame, packed: PackedImages, ids: np.ndarray
+) -> HandDataset:
     absent = np.setdiff1d(ids, predictions.index)
     if len(absent):
         raise InputError(
@@ -139,7 +141,9 @@ def _hands_of(
         )
     rows = predictions.loc[ids]
     ages, is_male = rows.bone_age_months.to_numpy(), rows.is_male.to_numpy(bool)
-    return Hands(packed, packed.rows_of(ids), Cohort(np.asarray(ids), ages, is_male))
+    return HandDataset(
+        packed, packed.rows_of(ids), Cohort(np.asarray(ids), ages, is_male)
+    )
 
 
 OVERLAY = re.compile(r"(error_\d+\.\d_|error_unknown_)?\d+\.png")
@@ -172,13 +176,13 @@ def write(
     for found in folder.glob("*.png"):
         if OVERLAY.fullmatch(found.name) and found.name not in named:
             found.unlink()
-    deviations = activation_maps.deviations(gallery.explanation.maps)
-    limit_months = overlays.limit_of(deviations)
+    deviations = activation_maps.centred_maps(gallery.explanation.maps)
+    limit_months = overlays.colour_limit(deviations)
     on_sheet = set(metrics.spanning(gallery.errors_months, MOST_TILES).tolist())
     by_age = np.argsort(gallery.hands.cohort.bone_age_months)
     overlays_to_draw = _ToDraw(gallery, by_age, named, deviations)
     draw = functools.partial(_draw, folder, gallery.grid, limit_months)
-    stream = parallel.stream(draw, overlays_to_draw, workers, "drawing")
+    stream = parallel.imap(draw, overlays_to_draw, workers, "drawing")
     drawn = zip(by_age, stream, strict=True)
     tiles = [tile for number, (_, tile) in drawn if number in on_sheet]
     count = len(gallery.hands)

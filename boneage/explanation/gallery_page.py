@@ -8,7 +8,7 @@ from string import Template
 
 from boneage.explanation import overlays
 from boneage.explanation.captions import signed_limit
-from boneage.io.files import replacing
+from boneage.io.files import atomic_write
 
 
 def write(
@@ -45,7 +45,7 @@ def write(
         evolution=Template(FILM).substitute(source=evolution.name) if evolution else "",
         cards="".join(Template(CARD).substitute(hand) for hand in hands),
     )
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 
-class Shares(NamedTuple):
+class ChannelWeights(NamedTuple):
     """`(weights * pooled).sum(axis=1) + offsets == predicted_months`.
 
     weights: (N, channel), months that a channel adds for each unit of its mean.
@@ -24,7 +24,7 @@ class Shares(NamedTuple):
     predicted_months: np.ndarray
 
 
-class Head:
+class HeadAttribution:
     """The linear unit of one network, or the logits of its distribution."""
 
     def __init__(self, model: keras.Model):
@@ -42,7 +42,7 @@ class Head:
         if not network.has_distribution(model):
             self._months = model.get_layer("bone_age_months")
 
-    def __call__(self, units: np.ndarray, is_male: np.ndarray) -> Shares:
+    def __call__(self, units: np.ndarray, is_male: np.ndarray) -> ChannelWeights:
         """Share out what the head says.
 
         units: (N, unit), what the layer `units` put out. is_male: (N,) bool.
@@ -58,18 +58,18 @@ class Head:
             kernel, by_sex = kernel[:channels], kernel[channels:-1]
         pull, offsets, months = self._in_months(at_rest, units)
         weights = pull @ kernel.T + sex * (pull @ by_sex.T)
-        return Shares(weights, offsets, months)
+        return ChannelWeights(weights, offsets, months)
 
     def _in_months(
         self, at_rest: np.ndarray, units: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Months a unit adds, (N, unit), and months at rest and as they are, (N,)."""
         if self._months is None:
-            pull = label_distribution.pull(at_rest, units)
+            pull = label_distribution.logit_attribution(at_rest, units)
             return (
                 pull,
-                label_distribution.months(at_rest),
-                label_distribution.months(units),
+                label_distribution.expected_months(at_rest),
+                label_distribution.expected_months(units),
             )
         scale, offset = float(self._months.scale), float(self._months.offset)
         said = (offset + scale * outputs[:, 0] for outputs in (at_rest, units))

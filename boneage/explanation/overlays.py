@@ -33,7 +33,7 @@ def overlay(hand: np.ndarray, deviation: np.ndarray, limit_months: float) -> np.
     return np.round(mixed).astype(np.uint8)
 
 
-def limit_of(deviations: np.ndarray) -> float:
+def colour_limit(deviations: np.ndarray) -> float:
     """A round number of months, at least 0.1, that 98 % of the cells stay below.
 
     deviations: (N, row, column), months.

@@ -1,18 +1,29 @@
 """Keeps the activation maps of a few hands while a network trains."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
 import keras
 import numpy as np
 
-from boneage.explanation.activation_maps import Explainer, append_panel, read_panel
-from boneage.io.files import InputError
-from boneage.regression.dataset import Hands
+from boneage.errors import InputError
+from boneage.explanation.activation_maps import (
+    Explainer,
+)
+from boneage.io.files import atomic_write
+from boneage.regression.dataset import HandDataset
 from boneage.regression.run_folder import Run
+
+if TYPE_CHECKING:
+    import keras
+
+    from boneage.regression.dataset import HandDataset
 
 
 class PanelRecorder:
     """Called after each epoch: explains the same hands, and appends their maps."""
 
-    def __init__(self, run: Run, hands: Hands, count: int) -> None:
+    def __init__(self, run: Run, hands: HandDataset, count: int) -> None:
         """Choose `count` of `hands`, spread evenly over their ages."""
         self.path = run.cam_history
         by_age = np.argsort(hands.cohort.bone_age_months, kind="stable")
@@ -38,3 +49,79 @@ class PanelRecorder:
         cohort = self.hands.cohort
         shown = self.explainer(images, cohort.is_male, batch_size=len(images))
         append_panel(self.path, epoch, cohort.ids, shown.maps, shown.predicted_months)
+
+
+class Panel(NamedTuple):
+    """What cam_history.h5 holds, in the datasets epoch, id, map, predicted_months.
+
+    epochs: (epoch,) int64, ascending. ids: (hand,) int64. maps: (epoch, hand, row,
+    column) float32, months. predicted_months: (epoch, hand) float32.
+    """
+
+    epochs: np.ndarray
+    ids: np.ndarray
+    maps: np.ndarray
+    predicted_months: np.ndarray
+
+
+def append_panel(
+    path: Path,
+    epoch: int,
+    ids: np.ndarray,
+    maps: np.ndarray,
+    predicted_months: np.ndarray,
+) -> None:
+    """Add an epoch to the panel's file, which is replaced as a whole.
+
+    Stored epochs from `epoch` on are dropped: a run resumed from an older checkpoint
+    lives through them again.
+
+    Args:
+        path: cam_history.h5; made by the first call.
+        epoch: its number.
+        ids: (hand,), the same at every call.
+        maps: (hand, row, column), months.
+        predicted_months: (hand,).
+
+    Raises:
+        InputError: the file holds other hands, or maps of another size.
+    """
+    import h5py
+
+    before = read_panel(path) if path.is_file() else None
+    epochs, history, predictions = np.array([epoch]), maps[None], predicted_months[None]
+    if before is not None:
+        if not np.array_equal(before.ids, ids) or before.maps.shape[1:] != maps.shape:
+            raise InputError(
+                f"{path}: of another panel of hands, or of maps of another size; "
+                "remove it, or train under another run name"
+            )
+        kept = before.epochs < epoch
+        epochs = np.append(before.epochs[kept], epoch)
+        history = np.concatenate([before.maps[kept], history])
+        predictions = np.concatenate([before.predicted_months[kept], predictions])
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("epoch", data=epochs, dtype=np.int64)
+        file.create_dataset("id", data=ids, dtype=np.int64)
+        file.create_dataset("map", data=history, dtype=np.float32)
+        file.create_dataset("predicted_months", data=predictions, dtype=np.float32)
+
+
+def read_panel(path: Path) -> Panel:
+    """Read cam_history.h5.
+
+    Raises:
+        InputError: missing, not HDF5, or without the datasets.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise InputError(
+            f"{path}: not found; run al_segmentation/step4_regression_with_cam.py first"
+        )
+    try:
+        with h5py.File(path) as file:
+            names = ("epoch", "id", "map", "predicted_months")
+            return Panel(*(file[name][:] for name in names))
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({error}); remove it") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.io.files import InputError
+from boneage.errors import InputError
 
 if TYPE_CHECKING:
     import pydicom

@@ -13,17 +13,11 @@ from pathlib import Path
 
 import filelock
 
-
-class InputError(Exception):
-    """What the user gave cannot be used; one line names it and says what to do."""
-
-    def __init__(self, message: str) -> None:
-        """What a library says inside `message` may have several lines."""
-        super().__init__(re.sub(r"\s*\n\s*", " ", message))
+from boneage.errors import InputError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends.
 
     The temporary name depends on nothing but `path`: a process killed half-way
@@ -33,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the disk is full, the folder is read-only; it names `path`.
     """
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    with naming(path):
+    with name_oserror(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -45,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def name_oserror(path: Path) -> Iterator[None]:
     """Let errors of writing `path` name it: a full disk names no file by itself."""
     try:
         yield
@@ -61,7 +55,7 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
-def reserve(path: Path, byte_count: int) -> None:
+def preallocate(path: Path, byte_count: int) -> None:
     """Let `path` have room for so many bytes, those that it has included.
 
     For writers that do not stand a disk that fills up: the HDF5 library crashes.
@@ -69,7 +63,7 @@ def reserve(path: Path, byte_count: int) -> None:
     Raises:
         OSError: there is no such room, or the quota is used up.
     """
-    with naming(path):
+    with name_oserror(path):
         if hasattr(os, "posix_fallocate"):
             with path.open("ab") as file:
                 os.posix_fallocate(file.fileno(), 0, byte_count)
@@ -79,7 +73,7 @@ def reserve(path: Path, byte_count: int) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Write `content` as readable JSON, atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -104,13 +98,6 @@ def read_json(path: Path, made_by: str, keys: Collection[str] = ()) -> dict:
     return content
 
 
-def at_least(least: float, **numbers: float) -> None:
-    """Raise InputError for a number below `least`, named as the user's flag."""
-    for name, number in numbers.items():
-        if number < least:
-            raise InputError(f"--{name.replace('_', '-')} {number}: at least {least}")
-
-
 def up_to_date(product: Path, *sources: Path | None) -> bool:
     """Whether `product` exists and none of the `sources` that exist is newer."""
     if not product.exists():
@@ -120,41 +107,12 @@ def up_to_date(product: Path, *sources: Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Work on a folder that no other process works on.
-
-    Raises:
-        InputError: one does; the lock vanishes with the process that holds it.
-    """
-    path = folder.with_name(f".{folder.name}.lock")
-    lock = filelock.FileLock(path, timeout=0)
-    made = [place for place in path.parents if not place.exists()]
-    with naming(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise InputError(f"{folder}: another process is at work on it") from None
-    try:
-        yield
-    finally:
-        if made and list(path.parent.iterdir()) == [path]:
-            # nothing came of it: wrong options leave no folder behind
-            path.unlink()
-            # another process may have begun there meanwhile
-            with contextlib.suppress(OSError):
-                for place in made:
-                    place.rmdir()
-        lock.release()
-
-
-@contextlib.contextmanager
-def scratch(name: str) -> Iterator[Path]:
+def temporary_folder(name: str) -> Iterator[Path]:
     """Yield an empty folder for files that are nobody's once the block ends.
 
     What processes that were killed left under that name goes first.
     """
-    clear_scratch(name)
+    clear_temporary_folders(name)
     # locked before there is a folder: one whose lock is free is nobody's
     unique = f"{name}-{os.getpid()}-{time.time_ns()}"
     path = Path(tempfile.gettempdir(), f"{unique}.lock")
@@ -168,7 +126,7 @@ def scratch(name: str) -> Iterator[Path]:
             path.unlink()
 
 
-def clear_scratch(name: str) -> None:
+def clear_temporary_folders(name: str) -> None:
     """Remove the scratch folders of that name whose processes were killed."""
     for path in Path(tempfile.gettempdir()).glob(f"{name}-*.lock"):
         # Timeout: in use. OSError: another user's.
@@ -179,16 +137,3 @@ def clear_scratch(name: str) -> None:
             if path.with_suffix("").exists():
                 shutil.rmtree(path.with_suffix(""))
             path.unlink()
-
-
-@contextlib.contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`; it vanishes with the process that holds it."""
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
-    with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

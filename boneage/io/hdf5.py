@@ -15,7 +15,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from boneage.io.files import InputError, replacing, reserve
+from boneage.errors import InputError
+from boneage.io.files import atomic_write, preallocate
 
 VERSION = 1
 
@@ -27,7 +28,7 @@ HAND_PX = 512
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedImages:
     """An open file: arrays mapped into memory, read-only.
 
     images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
@@ -66,7 +67,7 @@ class Writer:
         """Write the next row; image and mask: (size, size) uint8."""
         self.file["id"][self.rows] = radiograph_id
         self.file["image"][self.rows] = image
-        self.file["image_hash"][self.rows] = hash_of(np.ascontiguousarray(image))
+        self.file["image_hash"][self.rows] = content_hash(np.ascontiguousarray(image))
         if mask is not None:
             self.file["mask"][self.rows] = mask
             self.file["mask_hash"][self.rows] = mask_hash
@@ -95,9 +96,9 @@ def create(
 ) -> Iterator[Writer]:
     """Yield a writer of at most `count` rows; the file appears when it is complete."""
     layers = 2 if with_masks else 1
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         # once without HDF5, which does not live through a disk that is full
-        reserve(temporary, count * layers * (size**2 + 16) + OVERHEAD_BYTES)
+        preallocate(temporary, count * layers * (size**2 + 16) + OVERHEAD_BYTES)
         with h5py.File(temporary, "w") as file:
             file.attrs.update(size=size, preprocessing=preprocessing, version=VERSION)
             _add(file, "image", (count, size, size), np.uint8)
@@ -126,11 +127,11 @@ def _add(
     dataset = h5py.Dataset(made)
     file.flush()
     if dataset.nbytes:
-        reserve(Path(file.filename), made.get_offset() + dataset.nbytes)
+        preallocate(Path(file.filename), made.get_offset() + dataset.nbytes)
     return dataset
 
 
-def read(path: Path, made_by: str) -> Packed:
+def read(path: Path, made_by: str) -> PackedImages:
     """Map a packed file into memory.
 
     Raises:
@@ -164,7 +165,7 @@ def read(path: Path, made_by: str) -> Packed:
             masks = _map(path, file["mask"], shape) if "mask" in file else None
             how = str(file.attrs["preprocessing"])
             hashes = [_hashes(path, file, name) for name in ("image", "mask")]
-            return Packed(images, masks, ids, size, how, *hashes)
+            return PackedImages(images, masks, ids, size, how, *hashes)
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: damaged or not of this pipeline ({error}); remove it and run "
@@ -172,7 +173,7 @@ def read(path: Path, made_by: str) -> Packed:
         ) from error
 
 
-def hash_of(content: bytes | np.ndarray) -> int:
+def content_hash(content: bytes | np.ndarray) -> int:
     """Of the content, in the 64 bits of an integer."""
     digest = hashlib.blake2b(content, digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

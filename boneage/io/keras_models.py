@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boneage.io.files import InputError
+from boneage.errors import InputError
 
 if TYPE_CHECKING:
     import keras

@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from boneage.errors import InputError
 from boneage.io import dicom, image_headers, png_encoder
-from boneage.io.files import InputError, replacing
+from boneage.io.files import atomic_write
 
 Mask = np.ndarray
 """(row, column) uint8, 0 outside and 255 inside."""
@@ -126,13 +127,6 @@ def read_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:
     return inside.view(np.uint8) * np.uint8(255)
 
 
-def to_uint8(radiograph: np.ndarray) -> np.ndarray:
-    """Bring 16 bits to 8 by the image's own range; 8 bits stay as they are."""
-    if radiograph.dtype == np.uint8:
-        return radiograph
-    return cv2.normalize(radiograph, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
-
-
 def write(path: Path, image: np.ndarray) -> None:
     """Write a PNG atomically; uint8 or uint16, (row, column) or BGR."""
     if image.ndim == 2:
@@ -145,47 +139,5 @@ def write(path: Path, image: np.ndarray) -> None:
         if not encoded_well:
             raise ValueError(f"{path}: {image.dtype} {image.shape} is no PNG")
         content = encoded.tobytes()
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
-
-
-def pad_to_square(image: np.ndarray) -> np.ndarray:
-    """Centre (row, column) in a black square of its longer side."""
-    height, width = image.shape
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    square = np.zeros((side, side), image.dtype)
-    square[top : top + height, left : left + width] = image
-    return square
-
-
-def from_square(square: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Undo `pad_to_square` and its resizing: back to an image of `shape`.
-
-    square: (side, side) of any resolution, float32 or uint8.
-    """
-    height, width = shape
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    full = cv2.resize(square, (side, side), interpolation=cv2.INTER_LINEAR)
-    return full[top : top + height, left : left + width]
-
-
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize a square image to size x size, averaging where it shrinks."""
-    shrinks = image.shape[0] > size
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (size, size), interpolation=interpolation)
-
-
-def equalise(image: np.ndarray, clip_limit: float = 0.03) -> np.ndarray:
-    """Contrast-limited adaptive histogram equalisation of a uint8 image.
-
-    clip_limit: share of a tile's pixels that one grey level may hold, as in
-        scikit-image; OpenCV counts in multiples of the flat histogram, 1/256.
-        0 leaves the image as it is.
-    Source: Zuiderveld, Graphics Gems IV (1994), 474-485.
-    """
-    if clip_limit == 0:
-        return image
-    return cv2.createCLAHE(clipLimit=clip_limit * 256, tileGridSize=(8, 8)).apply(image)

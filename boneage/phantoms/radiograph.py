@@ -13,7 +13,7 @@ import numpy as np
 
 from boneage.phantoms.anatomy import Hand
 from boneage.phantoms.projection import project, scale_of
-from boneage.phantoms.skeleton import grow
+from boneage.phantoms.skeleton import grow_hand
 
 # Linear attenuation at 40 keV in 1/mm: soft tissue 0.2688 cm2/g x 1.06 g/cm3, cortical
 # bone 0.6655 cm2/g x 1.92 g/cm3 (ICRU-44 tissues; Hubbell & Seltzer, NISTIR 5632).
@@ -34,7 +34,7 @@ class Phantom:
 
 
 @dataclass(frozen=True)
-class Scene:
+class Backdrop:
     """How an archive shows a radiograph; levels are fractions of white."""
 
     probability: float
@@ -46,12 +46,12 @@ class Scene:
 
 
 SCENES = {
-    "black": Scene(0.53, (0.0, 0.05), (0.5, 0.95), 0.01, 0.15),
-    "grey": Scene(0.14, (0.12, 0.33), (0.5, 0.7), 0.03, 0.7),
-    "uneven": Scene(0.08, (0.04, 0.2), (0.5, 0.75), 0.1, 0.3),
-    "bright": Scene(0.04, (0.4, 0.6), (0.32, 0.45), 0.02, 0.5),
-    "low contrast": Scene(0.14, (0.02, 0.17), (0.1, 0.3), 0.01, 0.4),
-    "tilted": Scene(0.07, (0.02, 0.2), (0.5, 0.75), 0.02, 1.0, is_tilted=True),
+    "black": Backdrop(0.53, (0.0, 0.05), (0.5, 0.95), 0.01, 0.15),
+    "grey": Backdrop(0.14, (0.12, 0.33), (0.5, 0.7), 0.03, 0.7),
+    "uneven": Backdrop(0.08, (0.04, 0.2), (0.5, 0.75), 0.1, 0.3),
+    "bright": Backdrop(0.04, (0.4, 0.6), (0.32, 0.45), 0.02, 0.5),
+    "low contrast": Backdrop(0.14, (0.02, 0.17), (0.1, 0.3), 0.01, 0.4),
+    "tilted": Backdrop(0.07, (0.02, 0.2), (0.5, 0.75), 0.02, 1.0, is_tilted=True),
 }
 
 
@@ -73,7 +73,7 @@ def simulate(
         raise ValueError(f"bone_age_months: expected 1 to 228, found {bone_age_months}")
     if size_px < 64:
         raise ValueError(f"size_px: expected at least 64, found {size_px}")
-    hand = grow(rng, bone_age_months, bool(is_male))
+    hand = grow_hand(rng, bone_age_months, bool(is_male))
     shape = _frame(rng, size_px)
     to_px = _place(rng, hand, shape)
     soft, bone = project(hand, to_px, shape)
@@ -137,7 +137,7 @@ def _place(rng: np.random.Generator, hand: Hand, shape) -> np.ndarray:
     return np.column_stack([scale * rotation, offset])
 
 
-def _collimate(rng, scene: Scene, hand: Hand, to_px, shape) -> np.ndarray:
+def _collimate(rng, scene: Backdrop, hand: Hand, to_px, shape) -> np.ndarray:
     """Distance in px to the edge of the exposed field, positive inside, (row, column).
 
     The field holds the whole hand; only the forearm may leave it.
@@ -219,7 +219,7 @@ def _add_marker(rng, attenuation, soft, inside, lead) -> None:
             return
 
 
-def _display(rng, scene: Scene, signal, inside) -> np.ndarray:
+def _display(rng, scene: Backdrop, signal, inside) -> np.ndarray:
     """Show the signal as the scene does: (row, column) uint8, air dark, bone bright."""
     air, contrast = rng.uniform(*scene.air), rng.uniform(*scene.contrast)
     level = air + contrast * signal ** rng.uniform(1.05, 1.6)

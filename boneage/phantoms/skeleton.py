@@ -49,7 +49,7 @@ class _Maturity:
         return 0.26 + 0.74 * min(1, (age - appears[sex]) / months) ** 0.55
 
 
-def grow(rng: np.random.Generator, bone_age_months: int, is_male: bool) -> Hand:
+def grow_hand(rng: np.random.Generator, bone_age_months: int, is_male: bool) -> Hand:
     """Grow and pose a hand of that bone age (months) and sex."""
     maturity = _Maturity(rng, bone_age_months, is_male)
     fraction = np.interp(
@@ -64,7 +64,7 @@ def grow(rng: np.random.Generator, bone_age_months: int, is_male: bool) -> Hand:
         breadth=adult * fraction**0.58,
         width=adult * fraction**0.8 * rng.normal(1, 0.03),
         girth=adult * fraction**0.62 * chubbiness,
-        forearm=towards(180 + rng.normal(0, 6)),
+        forearm=unit_vector(180 + rng.normal(0, 6)),
     )
     spread = rng.beta(1.6, 1.4)
     for digit in range(1, 6):
@@ -86,7 +86,7 @@ def grow(rng: np.random.Generator, bone_age_months: int, is_male: bool) -> Hand:
     return hand
 
 
-def towards(angle_deg: float) -> np.ndarray:
+def unit_vector(angle_deg: float) -> np.ndarray:
     """Unit vector at an angle from the y axis towards the thumb."""
     return np.array([np.sin(np.radians(angle_deg)), np.cos(np.radians(angle_deg))])
 
@@ -108,7 +108,7 @@ def _add_digit(hand, maturity, rng, digit, spread) -> None:
             angle = closed + spread * (opened - closed)
             angle *= fan if kind == "metacarpal" else 1
         angle += rng.normal(0, 1 if kind == "metacarpal" else 2.5)
-        direction = towards(angle)
+        direction = unit_vector(angle)
         end = at + bone.lengths_mm[digit - 1] * hand.length * direction
         # The metacarpals of the fingers grow at the head, all others at the base.
         if kind == "metacarpal" and digit > 1:
@@ -185,7 +185,7 @@ def _add_carpal(hand, size, centre, semi_axes, angle_deg, lobes) -> None:
     mean = semi.mean()
     semi = mean + (semi - mean) * size
     lobes = tuple((order, size**2 * amount, phase) for order, amount, phase in lobes)
-    axis = towards(90 - angle_deg)
+    axis = unit_vector(90 - angle_deg)
     hand.nodules.append(Nodule(centre, axis, tuple(semi), 0.7 * mean, lobes))
 
 
@@ -244,8 +244,8 @@ def _palm(hand: Hand) -> np.ndarray:
         index[1] + 9.5 * girth * radial,
         (thumb[1] + index[1]) / 2,
         thumb[1] + 0.2 * (thumb[2] - thumb[1]),
-        thumb[1] + 9 * girth * towards(129),
-        (thumb[0] + thumb[1]) / 2 + 10.5 * girth * towards(121),
+        thumb[1] + 9 * girth * unit_vector(129),
+        (thumb[0] + thumb[1]) / 2 + 10.5 * girth * unit_vector(121),
         np.array([27.0 * breadth, 14 * length]),
         23.0 * girth * radial,
     ]

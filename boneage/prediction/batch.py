@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from boneage import cli, parallel
-from boneage.io.files import InputError
-from boneage.parallel import SetAside
+from boneage.errors import InputError
+from boneage.parallel import Skipped
 from boneage.prediction import formats
-from boneage.prediction.inputs import Asked
-from boneage.prediction.predictor import Ensemble, Reading
+from boneage.prediction.inputs import InputRadiograph
+from boneage.prediction.predictor import Prediction, Predictor
 
 LONGEST_STEM = 200
 """Bytes of a page's name."""
@@ -59,10 +59,10 @@ class OutputSettings:
             )
 
 
-def write_all(
-    ensemble: Ensemble,
-    asked: Sequence[Asked],
-    set_aside: list[SetAside],
+def predict_to_files(
+    ensemble: Predictor,
+    asked: Sequence[InputRadiograph],
+    set_aside: list[Skipped],
     settings: OutputSettings,
 ) -> None:
     """Read, say and write what was asked; interrupted, what has been read by then.
@@ -72,8 +72,8 @@ def write_all(
     """
     readings, is_complete = [], False
     try:
-        for reading in read_all(ensemble, asked, set_aside, settings):
-            cli.summary(*formats.lines(reading))
+        for reading in predict_all(ensemble, asked, set_aside, settings):
+            cli.summary(*formats.to_text(reading))
             readings.append(reading)
         is_complete = True
     finally:
@@ -82,12 +82,12 @@ def write_all(
             finish(ensemble, readings, set_aside, settings)
 
 
-def read_all(
-    ensemble: Ensemble,
-    asked: Sequence[Asked],
-    set_aside: list[SetAside],
+def predict_all(
+    ensemble: Predictor,
+    asked: Sequence[InputRadiograph],
+    set_aside: list[Skipped],
     settings: OutputSettings,
-) -> Iterator[Reading]:
+) -> Iterator[Prediction]:
     """Yield the readings, without their pictures, once their pages are written.
 
     What cannot be read is added to `set_aside`.
@@ -97,7 +97,7 @@ def read_all(
         try:
             reading = ensemble.read(each)
         except InputError as error:
-            set_aside.append(SetAside(each.path, str(error)))
+            set_aside.append(Skipped(each.path, str(error)))
             continue
         if settings.report is not None:
             # Matplotlib takes a second, and few ask for pages
@@ -122,9 +122,9 @@ def _free_name(stem: str, taken: set[str]) -> str:
 
 
 def finish(
-    ensemble: Ensemble,
-    readings: Sequence[Reading],
-    set_aside: Sequence[SetAside],
+    ensemble: Predictor,
+    readings: Sequence[Prediction],
+    set_aside: Sequence[Skipped],
     settings: OutputSettings,
 ) -> None:
     """Write CSV and JSON, and say what was read and what was not.
@@ -132,14 +132,14 @@ def finish(
     Raises:
         InputError: nothing could be read.
     """
-    lines = parallel.report(set_aside)
+    lines = parallel.skipped_lines(set_aside)
     if not readings:
         cli.summary(*lines[:-1])
         raise InputError(f"nothing could be read; {lines[-1]}")
     if settings.csv is not None:
         formats.write_csv(settings.csv, readings, set_aside)
     if settings.json is not None:
-        formats.write_all(settings.json, ensemble, readings, set_aside)
+        formats.write_json(settings.json, ensemble, readings, set_aside)
     cli.summary(
         *lines,
         f"{len(readings)} radiograph{'s' * (len(readings) > 1)} read, "

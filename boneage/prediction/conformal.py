@@ -23,7 +23,7 @@ LEAST_HANDS = 50
 that the interval covers 9 in 10 on average, but 8 or 10 with these hands."""
 
 
-class Width(NamedTuple):
+class IntervalWidth(NamedTuple):
     """Half of an interval's width and the hands that it comes from.
 
     half_months: inf where there are too few hands for any finite interval. group: in
@@ -62,7 +62,7 @@ class Calibration:
     def __len__(self) -> int:
         return len(self.true_months)
 
-    def width(self, predicted_months: float, coverage: float) -> Width:
+    def width(self, predicted_months: float, coverage: float) -> IntervalWidth:
         """Half the interval around a new prediction, and whom it was compared with.
 
         Those predicted as old. Where these are fewer than LEAST_HANDS, all of the sex,
@@ -74,10 +74,10 @@ class Calibration:
         here = int(np.searchsorted(AGE_EDGES_MONTHS, predicted_months, "right"))
         alike = band == here
         group = f"{self.who} predicted {_words(here)}"
-        own = Width(quantile(errors[alike], coverage), group, int(alike.sum()))
+        own = IntervalWidth(quantile(errors[alike], coverage), group, int(alike.sum()))
         if own.hands >= LEAST_HANDS and math.isfinite(own.half_months):
             return own
-        of_all = Width(quantile(errors, coverage), self.who, len(self))
+        of_all = IntervalWidth(quantile(errors, coverage), self.who, len(self))
         finite = [w for w in (own, of_all) if math.isfinite(w.half_months)]
         return max(finite, default=of_all)
 

@@ -17,15 +17,16 @@ import numpy as np
 from tqdm import tqdm
 
 from boneage.cohort import table as cohort_table
+from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.io.files import InputError, read_json, replacing, write_json
+from boneage.io.files import atomic_write, read_json, write_json
 from boneage.layout import Layout
 from boneage.prediction import test_time_augmentation
 from boneage.prediction.model_card import Shipped, write_card
-from boneage.prediction.model_selection import find_readers
-from boneage.prediction.predictor import Ensemble
-from boneage.regression import run_folder
-from boneage.regression.dataset import HANDS_BY, Hands
+from boneage.prediction.model_selection import select_ensembles
+from boneage.prediction.predictor import Predictor
+from boneage.regression import inference
+from boneage.regression.dataset import HANDS_BY, HandDataset
 from boneage.regression.run_folder import Run
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def in_single_precision(model: keras.Model, config: dict) -> keras.Model:
     return network
 
 
-def halve(model: keras.Model, path: Path) -> None:
+def save_float16(model: keras.Model, path: Path) -> None:
     """Write a network, without optimizer, with weights in 16 bits.
 
     A weight beyond what 16 bits hold (65504, as variances of batch norm may be) keeps
@@ -66,7 +67,7 @@ def halve(model: keras.Model, path: Path) -> None:
     import keras
 
     bare = keras.Model(model.inputs, model.outputs, name=model.name)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         bare.save(temporary)
         with zipfile.ZipFile(temporary) as archive:
             parts = {name: archive.read(name) for name in archive.namelist()}
@@ -100,7 +101,7 @@ def _halved(content: bytes) -> bytes:
     return halved.getvalue()
 
 
-def ship(
+def export_models(
     layout: Layout,
     chosen: Sequence[Run],
     out: Path,
@@ -126,10 +127,10 @@ def ship(
     if len(set(names)) < len(names):
         raise InputError(f"--runs: two of one name, {', '.join(sorted(names))}")
     # of one split, and whole: before anything is replaced
-    find_readers(layout, [str(run.folder.absolute()) for run in chosen], 1)
-    ship_committee(layout.committee, target.committee)
+    select_ensembles(layout, [str(run.folder.absolute()) for run in chosen], 1)
+    export_committee(layout.committee, target.committee)
     shipped = [
-        ship_run(
+        export_run(
             run,
             Run(target.regression / run.name),
             layout,
@@ -138,12 +139,12 @@ def ship(
         )
         for run in chosen
     ]
-    ensemble = Ensemble(target, names, view_count)
+    ensemble = Predictor(target, names, view_count)
     write_card(out / "README.md", ensemble, shipped, terms, failures)
     return shipped
 
 
-def ship_committee(source: Path, target: Path) -> None:
+def export_committee(source: Path, target: Path) -> None:
     """Write a committee in 16 bits, and what a reader needs of its state.
 
     Raises:
@@ -155,14 +156,14 @@ def ship_committee(source: Path, target: Path) -> None:
     # that of an earlier call would stand for members half replaced
     (target / "state.json").unlink(missing_ok=True)
     for number, member in enumerate(committee.members):
-        halve(member, target / f"member_{number}.keras")
+        save_float16(member, target / f"member_{number}.keras")
     state = read_json(source / "state.json", "step2_interactive_segmentation.py")
     wanted = ("epoch", "members", "clip_limit", "settings")
     # last: without it there is no committee
     write_json(target / "state.json", {k: state[k] for k in wanted if k in state})
 
 
-def ship_run(
+def export_run(
     run: Run, target: Run, hands_of: Layout, training_data: str, view_count: int
 ) -> Shipped:
     """Write a run in 16 bits, with the predictions of the network as it is shipped.
@@ -182,16 +183,16 @@ def ship_run(
     model = run.load_model()
     # those of an earlier call would stand for another network
     target.predictions.unlink(missing_ok=True)
-    halve(in_single_precision(model, config), target.model)
+    save_float16(in_single_precision(model, config), target.model)
     size, light = config["image_size"], target.load_model()
-    before = run_folder.predict(model, hands, size, BATCH_SIZE)
-    after = run_folder.predict(light, hands, size, BATCH_SIZE)
+    before = inference.predict(model, hands, size, BATCH_SIZE)
+    after = inference.predict(light, hands, size, BATCH_SIZE)
     changes = np.abs(after - before)
     if not np.isfinite(changes).all():
         raise InputError(f"{run.model}: predicts no numbers; train it again")
     table = table.assign(predicted_months=after)
     if view_count > 1:
-        mirrored = test_time_augmentation.learned_from_mirrored(config)
+        mirrored = test_time_augmentation.trained_with_flips(config)
         table[test_time_augmentation.column(view_count)] = _seen(
             light, hands, size, view_count, mirrored
         )
@@ -212,7 +213,7 @@ def _without_folders(config: dict) -> dict:
     return config | {"weights": now, "settings": settings | {"weights": asked}}
 
 
-def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> Hands:
+def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandDataset:
     """The hands of a run's predictions, as they were when it was trained."""
     packed = hdf5.read(layout.hands_h5, HANDS_BY)
     if packed.preprocessing != config["preprocessing"]:
@@ -228,20 +229,20 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> Hands
         table.bone_age_months.to_numpy(float),
         table.is_male.to_numpy(bool),
     )
-    return Hands(packed, packed.rows_of(of_table.ids), of_table)
+    return HandDataset(packed, packed.rows_of(of_table.ids), of_table)
 
 
 def _seen(
-    model: keras.Model, hands: Hands, size: int, view_count: int, mirrored: bool
+    model: keras.Model, hands: HandDataset, size: int, view_count: int, mirrored: bool
 ) -> np.ndarray:
     """The mean of what is said of each hand's views, (hand,) float32."""
     months = []
     for index in tqdm(range(len(hands)), f"{view_count} views", disable=None):
-        seen = test_time_augmentation.views_of(
+        seen = test_time_augmentation.make_views(
             hands.image(index, size), view_count, mirrored
         )
         is_male = hands.cohort.is_male[[index] * len(seen)]
-        said = run_folder.predict_images(model, seen, is_male, view_count)
+        said = inference.predict_images(model, seen, is_male, view_count)
         months.append(said.mean())
     return np.array(months, np.float32)
 

@@ -5,48 +5,49 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from boneage.io.files import replacing, write_json
-from boneage.parallel import SetAside
+from boneage.io import files
+from boneage.io.files import atomic_write
+from boneage.parallel import Skipped
 from boneage.prediction.inputs import Sex
-from boneage.prediction.model_selection import Candidate, Readers
-from boneage.prediction.predictor import STATEMENT, Ensemble, Reading
+from boneage.prediction.model_selection import CandidateRun, SexEnsemble
+from boneage.prediction.predictor import STATEMENT, Prediction, Predictor
 
 COLUMNS = ("file", "bone_age_months", "lower_months", "upper_months", "sex", "warnings")
 
 
-def age(months: float) -> str:
+def format_age(months: float) -> str:
     """Write `106 months (8 y 10 m)`."""
     whole = round(months)
     sign = "\N{MINUS SIGN}" if whole < 0 else ""
     return f"{whole} months ({sign}{abs(whole) // 12} y {abs(whole) % 12} m)"
 
 
-def interval(reading: Reading) -> str:
+def format_interval(reading: Prediction) -> str:
     """Write `90 % interval 92 months (7 y 8 m) to 120 months (10 y 0 m)`."""
     share = f"{100 * reading.coverage:g} %"
     if math.isnan(reading.lower_months):
         return f"no {share} interval"
-    lower, upper = age(reading.lower_months), age(reading.upper_months)
+    lower, upper = format_age(reading.lower_months), format_age(reading.upper_months)
     return f"{share} interval {lower} to {upper}"
 
 
-def lines(reading: Reading) -> list[str]:
+def to_text(reading: Prediction) -> list[str]:
     """What the screen says of one radiograph."""
     return [
-        f"{reading.file}: {age(reading.bone_age_months)}, {interval(reading)}",
+        f"{reading.file}: {format_age(reading.bone_age_months)}, {format_interval(reading)}",
         *[f"    warning: {warning}" for warning in reading.warnings],
     ]
 
 
 def write_csv(
-    path: Path, readings: Sequence[Reading], set_aside: Sequence[SetAside] = ()
+    path: Path, readings: Sequence[Prediction], set_aside: Sequence[Skipped] = ()
 ) -> None:
     """Write a row a radiograph; months without a limit are empty.
 
     Those that could not be read come last, without months, and say why. A CSV file has
     no place for a statement but its cells: it is the last of the warnings in every row.
     """
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for each in readings:
@@ -59,25 +60,25 @@ def write_csv(
             writer.writerow([each.item, *[""] * (len(COLUMNS) - 2), why])
 
 
-def write_all(
+def write_json(
     path: Path,
-    ensemble: Ensemble,
-    readings: Sequence[Reading],
-    set_aside: Sequence[SetAside],
+    ensemble: Predictor,
+    readings: Sequence[Prediction],
+    set_aside: Sequence[Skipped],
 ) -> None:
     """Write readings, the models' facts, and what could not be read."""
     content = {
         "statement": STATEMENT,
-        **facts(ensemble),
+        **model_facts(ensemble),
         "radiographs": [as_record(each) for each in readings],
         "set_aside": [
             {"file": str(each.item), "reason": each.reason} for each in set_aside
         ],
     }
-    write_json(path, content)
+    files.write_json(path, content)
 
 
-def as_record(reading: Reading) -> dict:
+def as_record(reading: Prediction) -> dict:
     """A reading as JSON has it: null where there is no interval."""
     lower, upper = (
         None if math.isnan(months) else round(months, 1)
@@ -95,21 +96,21 @@ def as_record(reading: Reading) -> dict:
     }
 
 
-def facts(ensemble: Ensemble) -> dict:
+def model_facts(ensemble: Predictor) -> dict:
     """What is known of the models, for JSON."""
     return {
         "coverage": ensemble.coverage,
         "views": ensemble.view_count,
         "models": str(ensemble.models.models),
-        "runs": [about_run(each) for each in ensemble.candidates],
+        "runs": [run_facts(each) for each in ensemble.candidates],
         "tested": {
-            sex: tested(readers, ensemble.coverage)
+            sex: test_accuracy(readers, ensemble.coverage)
             for sex, readers in ensemble.readers.items()
         },
     }
 
 
-def about_run(candidate: Candidate) -> dict:
+def run_facts(candidate: CandidateRun) -> dict:
     """A run's facts: what it is, what it was trained on, and how far off it is."""
     config, test = candidate.config, candidate.predictions
     test = test[test.split == "test"]
@@ -129,7 +130,7 @@ def about_run(candidate: Candidate) -> dict:
     }
 
 
-def tested(readers: Readers, coverage: float) -> dict:
+def test_accuracy(readers: SexEnsemble, coverage: float) -> dict:
     """How the runs' average and its intervals fare on the test hands of one sex."""
     held_back, test = readers.held_back, readers.tested
     errors = abs(test.predicted_months - test.true_months)
@@ -145,13 +146,13 @@ def tested(readers: Readers, coverage: float) -> dict:
     }
 
 
-def how_good(ensemble: Ensemble, of_sex: Sex = "unknown") -> list[str]:
+def accuracy_lines(ensemble: Predictor, of_sex: Sex = "unknown") -> list[str]:
     """A line a sex: who is asked, and how their average fares on test hands."""
     found = []
     for sex, readers in ensemble.readers.items():
         if of_sex not in ("unknown", sex):
             continue
-        facts = tested(readers, ensemble.coverage)
+        facts = test_accuracy(readers, ensemble.coverage)
         line = f"{sex}: {', '.join(facts['runs'])}, {_views(facts['views'])}"
         if facts["test_hands"]:
             line += f"; test MAE {facts['test_mae_months']:.1f} months"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from boneage.cohort.table import SEX_VALUES, read_rows
+from boneage.errors import InputError
 from boneage.io import dicom
-from boneage.io.files import InputError
 from boneage.io.radiographs import SUFFIXES
-from boneage.parallel import SetAside
+from boneage.parallel import Skipped
 
 Sex = Literal["male", "female", "unknown"]
 
@@ -20,7 +20,7 @@ UNKNOWN = ("unknown", "u", "other", "o", "")
 
 
 @dataclass(frozen=True)
-class Asked:
+class InputRadiograph:
     """A radiograph to read; `notes` are warnings that its file gives rise to."""
 
     path: Path
@@ -44,9 +44,9 @@ def sex_of(text: str) -> Sex:
     return "male" if SEX_VALUES[word] else "female"
 
 
-def gather(
+def collect_inputs(
     paths: Sequence[Path], sex: Sex | None
-) -> tuple[list[Asked], list[SetAside]]:
+) -> tuple[list[InputRadiograph], list[Skipped]]:
     """The radiographs that `paths` name, in order, and what cannot be asked about.
 
     Args:
@@ -69,9 +69,9 @@ def gather(
             # an empty cell says nothing; without a flag it says unknown
             said = written if written and written.strip() else sex
             try:
-                asked.append(ask_about(file, written if said is None else said))
+                asked.append(resolve_input(file, written if said is None else said))
             except InputError as error:
-                set_aside.append(SetAside(file, str(error)))
+                set_aside.append(Skipped(file, str(error)))
     return asked, set_aside
 
 
@@ -120,7 +120,7 @@ def _listed(path: Path) -> list[tuple[Path, str | None]]:
     return listed
 
 
-def ask_about(path: Path, written: str | None) -> Asked:
+def resolve_input(path: Path, written: str | None) -> InputRadiograph:
     """One radiograph with its sex, and what its own file says about that.
 
     Raises:
@@ -130,7 +130,7 @@ def ask_about(path: Path, written: str | None) -> Asked:
         raise InputError(f"{path}: no such file")
     own = _dicom_sex(path) if path.suffix.lower() in DICOM else None
     if own is not None and not (written or "").strip():
-        return Asked(path, own)
+        return InputRadiograph(path, own)
     if written is None:
         raise InputError(
             f"{path}: the sex is not known; give --sex male, female or unknown"
@@ -140,8 +140,10 @@ def ask_about(path: Path, written: str | None) -> Asked:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     if own in (None, "unknown", sex):
-        return Asked(path, sex)
-    return Asked(path, sex, (f"read as {sex}, but the DICOM file says {own}",))
+        return InputRadiograph(path, sex)
+    return InputRadiograph(
+        path, sex, (f"read as {sex}, but the DICOM file says {own}",)
+    )
 
 
 def _dicom_sex(path: Path) -> Sex | None:

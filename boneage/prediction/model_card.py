@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.io.files import replacing
+from boneage.io.files import atomic_write
 from boneage.prediction import formats
 from boneage.prediction.conformal import Calibration
-from boneage.prediction.predictor import STATEMENT, Ensemble
+from boneage.prediction.predictor import STATEMENT, Predictor
 
 AGE_EDGES_MONTHS = (0, 60, 120, 180, math.inf)
 
@@ -32,7 +32,7 @@ class Shipped:
 
 def write_card(
     path: Path,
-    ensemble: Ensemble,
+    ensemble: Predictor,
     shipped: Sequence[Shipped],
     terms: str,
     failures: str = "",
@@ -42,7 +42,7 @@ def write_card(
     terms: under which the weights may be used. failures: on what they are known to
     fail; both in words.
     """
-    facts = formats.facts(ensemble)
+    facts = formats.model_facts(ensemble)
     data = {about["training_data"] for about in facts["runs"]}
     text = [
         "# Trained models",
@@ -109,11 +109,11 @@ def write_card(
         "ages beyond those above; radiographs of injured or malformed hands; telling "
         "anyone's age in years since birth.",
     ]
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(text) + "\n")
 
 
-def _by_age(ensemble: Ensemble) -> list[str]:
+def _by_age(ensemble: Predictor) -> list[str]:
     """Errors on the test hands by sex and true bone age; empty groups are left out."""
     lines = [
         "| test hands | bone age, years | hands | MAE, months | bias | "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneage.cli import list_some
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from boneage.layout import REPOSITORY, Layout
 from boneage.prediction import test_time_augmentation
 from boneage.prediction.conformal import Calibration
@@ -34,7 +34,7 @@ WANTED = ("backbone", "preprocessing", "sex", "age_range_months", "split_hash")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateRun:
     """A finished run, its facts and what it said about hands held back.
 
     name: of the run, with its folder's where another one has the same.
@@ -58,7 +58,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Readers:
+class SexEnsemble:
     """The runs that are asked about one sex.
 
     held_back: what their average said of validation hands, for intervals. tested: the
@@ -68,7 +68,7 @@ class Readers:
     """
 
     sex: Sex
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateRun, ...]
     held_back: Calibration
     tested: Calibration
     greatest_spread_months: float
@@ -106,9 +106,9 @@ def find_models(layout: Layout, names: Sequence[str] = ()) -> Layout:
     )
 
 
-def find_readers(
+def select_ensembles(
     layout: Layout, names: Sequence[str], view_count: int
-) -> tuple[dict[Sex, Readers], list[str]]:
+) -> tuple[dict[Sex, SexEnsemble], list[str]]:
     """Who is asked about each sex, and why some runs are not asked.
 
     A sex that no run was trained on is left out.
@@ -143,7 +143,7 @@ def find_readers(
         if not names:
             able = _best(able, sex)
         if able:
-            found[sex] = _readers(sex, able, view_count)
+            found[sex] = _sex_ensemble(sex, able, view_count)
     if not found:
         raise InputError(
             f"{layout.regression}: no run that can be asked "
@@ -159,14 +159,14 @@ def named_runs(layout: Layout, names: Sequence[str]) -> list[Run]:
         InputError: one is missing or unfinished.
     """
     if not names:
-        return run_folder.finished(layout.regression)
+        return run_folder.finished_runs(layout.regression)
     found = []
     for name in names:
         # a folder elsewhere, such as a stage of paced transfer, or a name
         places = (layout.regression / name, Path(name))
         folder = next((p for p in places if (p / "predictions.csv").is_file()), None)
         if folder is None:
-            there = [run.name for run in run_folder.finished(layout.regression)]
+            there = [run.name for run in run_folder.finished_runs(layout.regression)]
             raise InputError(
                 f"--runs {name}: no finished run; {layout.regression} has "
                 f"{list_some(there)}"
@@ -188,7 +188,7 @@ def _told_apart(found: Sequence[Run]) -> list[str]:
     return [str(run.folder) for run in found]
 
 
-def _candidate(name: str, run: Run) -> Candidate:
+def _candidate(name: str, run: Run) -> CandidateRun:
     config = run.read_config()
     absent = [key for key in WANTED if key not in config]
     if absent:
@@ -197,10 +197,10 @@ def _candidate(name: str, run: Run) -> Candidate:
     predictions = run.read_predictions()
     if not np.isfinite(predictions.predicted_months).all():
         raise InputError(f"{run.predictions}: predictions that are no numbers")
-    return Candidate(name, run, config, predictions)
+    return CandidateRun(name, run, config, predictions)
 
 
-def _best(able: list[Candidate], sex: Sex) -> list[Candidate]:
+def _best(able: list[CandidateRun], sex: Sex) -> list[CandidateRun]:
     """Of runs that may be averaged with the best one, the best."""
     ranked = sorted(able, key=lambda each: each.validation_mae(sex))
     return [
@@ -211,7 +211,7 @@ def _best(able: list[Candidate], sex: Sex) -> list[Candidate]:
     ][:MOST_RUNS]
 
 
-def _readers(sex: Sex, able: list[Candidate], view_count: int) -> Readers:
+def _sex_ensemble(sex: Sex, able: list[CandidateRun], view_count: int) -> SexEnsemble:
     first, *others = able
     for other in others:
         if other.config["split_hash"] != first.config["split_hash"]:
@@ -227,7 +227,7 @@ def _readers(sex: Sex, able: list[Candidate], view_count: int) -> Readers:
         shown = 1
     said = _joined(able, sex, "validation", test_time_augmentation.column(shown))
     spread = np.ptp(said.to_numpy()[:, 1:], axis=1)
-    return Readers(
+    return SexEnsemble(
         sex,
         tuple(able),
         _calibration(sex, said),
@@ -239,7 +239,7 @@ def _readers(sex: Sex, able: list[Candidate], view_count: int) -> Readers:
     )
 
 
-def _joined(able: list[Candidate], sex: Sex, part: str, column: str) -> pd.DataFrame:
+def _joined(able: list[CandidateRun], sex: Sex, part: str, column: str) -> pd.DataFrame:
     """True age, and each run's answer, of the hands that all were asked about."""
     said = [each.said(sex, part, column).set_index("id") for each in able]
     table = said[0][["bone_age_months"]]

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from boneage.io import radiographs
-from boneage.io.files import InputError
-from boneage.io.radiographs import Mask, to_uint8
+from boneage.errors import InputError
+from boneage.io import radiographs, transforms
+from boneage.io.radiographs import Mask
+from boneage.io.transforms import to_uint8
 from boneage.layout import Layout
 from boneage.prediction import reliability, test_time_augmentation
-from boneage.prediction.inputs import Asked, Sex, gather
+from boneage.prediction.inputs import InputRadiograph, Sex, collect_inputs
 from boneage.prediction.model_selection import (
     SEXES,
-    Candidate,
-    Readers,
+    CandidateRun,
+    SexEnsemble,
     find_models,
-    find_readers,
+    select_ensembles,
 )
+from boneage.segmentation import dice, preprocessing
 
 if TYPE_CHECKING:
     from boneage.explanation.activation_maps import Explainer
@@ -33,7 +35,7 @@ STATEMENT = "for research, not for diagnosis"
 VIEWS, COVERAGE = 6, 0.9
 
 
-class Evidence(NamedTuple):
+class RunExplanation(NamedTuple):
     """What a run saw, and where it looked.
 
     hand: (512, 512) uint8. deviation: (512, 512) float32, months, see
@@ -47,7 +49,7 @@ class Evidence(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
+class Prediction:
     """A bone age with its interval, in months; the limits NaN where there is none.
 
     runs_months: each run's answer. compared_with: the hands behind the interval.
@@ -65,13 +67,13 @@ class Reading:
     compared_with: str
     radiograph: np.ndarray
     mask: Mask
-    evidence: dict[str, Evidence]
+    evidence: dict[str, RunExplanation]
 
-    def named(self, file: str) -> Reading:
+    def named(self, file: str) -> Prediction:
         """The same under another name: what was uploaded has one of its own."""
         return replace(self, file=file)
 
-    def without_pictures(self) -> Reading:
+    def without_pictures(self) -> Prediction:
         """The same in a thousandth of the memory."""
         nothing = np.zeros((0, 0), np.uint8)
         return replace(self, radiograph=nothing, mask=nothing, evidence={})
@@ -84,19 +86,19 @@ class Reading:
         )
 
 
-class _OneSex(NamedTuple):
+class SexPrediction(NamedTuple):
     """What the readers of one sex say."""
 
     months: float
     lower: float
     upper: float
     runs_months: dict[str, float]
-    evidence: dict[str, Evidence]
+    evidence: dict[str, RunExplanation]
     warnings: list[str]
     compared_with: str
 
 
-class Ensemble:
+class Predictor:
     """The committee and the runs, loaded when first needed and then kept."""
 
     def __init__(
@@ -115,12 +117,12 @@ class Ensemble:
         if not 0 < coverage < 1:
             raise InputError(f"--coverage {coverage}: between 0 and 1")
         self.models, self.view_count, self.coverage = models, view_count, coverage
-        self.readers, self.notes = find_readers(models, names, view_count)
+        self.readers, self.notes = select_ensembles(models, names, view_count)
         self._committee: Committee | None = None
         self._explainers: dict[Path, Explainer] = {}
 
     @property
-    def candidates(self) -> list[Candidate]:
+    def candidates(self) -> list[CandidateRun]:
         """All runs that are asked, each once."""
         found = {}
         for readers in self.readers.values():
@@ -140,7 +142,7 @@ class Ensemble:
         for each in self.candidates:
             self._explainer(each)
 
-    def read(self, asked: Asked) -> Reading:
+    def read(self, asked: InputRadiograph) -> Prediction:
         """Read one radiograph.
 
         Raises:
@@ -157,7 +159,7 @@ class Ensemble:
         mask, disagreement = self._mask(radiograph)
         if not mask.any():
             raise InputError(f"{asked.path}: no hand found in it")
-        warnings = [*asked.notes, *reliability.of_mask(mask, disagreement)]
+        warnings = [*asked.notes, *reliability.mask_warnings(mask, disagreement)]
         hands: dict[str, np.ndarray] = {}
         said = [self._ask(self.readers[s], radiograph, mask, hands) for s in sexes]
         for one in said:
@@ -167,7 +169,7 @@ class Ensemble:
                 f"sex unknown: {said[0].months:.0f} months if female, "
                 f"{said[1].months:.0f} if male; the interval covers both"
             )
-        return Reading(
+        return Prediction(
             file=str(asked.path),
             sex=asked.sex,
             bone_age_months=float(np.mean([one.months for one in said])),
@@ -191,25 +193,24 @@ class Ensemble:
 
     def _mask(self, radiograph: np.ndarray) -> tuple[Mask, float]:
         """The committee's mask, and one minus the Dice of its members."""
-        from boneage.active_learning import acquisition, dataset
         from boneage.segmentation import hand_images
 
         self.load()
         committee = self._committee
-        image = dataset.prepare(radiograph, committee.size, committee.clip_limit)
+        image = preprocessing.prepare(radiograph, committee.size, committee.clip_limit)
         probabilities = committee.probabilities(image[np.newaxis], batch_size=1)
         mask = hand_images.mask_from_probability(
             probabilities.mean(axis=0)[0], radiograph.shape
         )
-        return mask, float(acquisition.pairwise_dice(probabilities)[0])
+        return mask, float(dice.pairwise_disagreement(probabilities)[0])
 
     def _ask(
         self,
-        readers: Readers,
+        readers: SexEnsemble,
         radiograph: np.ndarray,
         mask: Mask,
         hands: dict[str, np.ndarray],
-    ) -> _OneSex:
+    ) -> SexPrediction:
         """Ask the runs of one sex; `hands` are those cut out so far, by how."""
         from boneage.explanation import activation_maps
         from boneage.segmentation.hand_images import Enhancement, enhanced_hand
@@ -220,23 +221,23 @@ class Ensemble:
             if how not in hands:
                 hands[how] = enhanced_hand(radiograph, mask, Enhancement.described(how))
             explainer = self._explainer(each)
-            image = radiographs.resize(hands[how], explainer.image_size)
-            mirrored = test_time_augmentation.learned_from_mirrored(each.config)
-            seen = test_time_augmentation.views_of(image, self.view_count, mirrored)
+            image = transforms.resize(hands[how], explainer.image_size)
+            mirrored = test_time_augmentation.trained_with_flips(each.config)
+            seen = test_time_augmentation.make_views(image, self.view_count, mirrored)
             is_male = np.full(len(seen), readers.sex == "male")
             shown = explainer(seen, is_male, batch_size=len(seen))
             name = each.name
             months[name] = float(shown.predicted_months.mean())
-            deviation = activation_maps.deviations(shown.maps[0])
+            deviation = activation_maps.centred_maps(shown.maps[0])
             upsampled = explainer.grid.upsample(deviation)
-            evidence[name] = Evidence(hands[how], upsampled, len(deviation))
+            evidence[name] = RunExplanation(hands[how], upsampled, len(deviation))
         answers = np.array(list(months.values()))
         if not np.isfinite(answers).all():
             raise InputError(f"{each.run.model}: predicts no numbers; train it again")
         age = float(answers.mean())
         width = readers.held_back.width(age, self.coverage)
         half = width.half_months if math.isfinite(width.half_months) else math.nan
-        warnings = reliability.of_ages(
+        warnings = reliability.age_warnings(
             age, readers.age_range_months, answers, readers.greatest_spread_months
         )
         if math.isnan(half):
@@ -244,7 +245,7 @@ class Ensemble:
                 f"no interval: {width.hands} validation hands of {width.group} are too "
                 f"few for {100 * self.coverage:g} %"
             )
-        return _OneSex(
+        return SexPrediction(
             months=age,
             # no skeleton is younger than birth
             lower=max(age - half, 0.0) if half == half else math.nan,
@@ -255,7 +256,7 @@ class Ensemble:
             compared_with=f"{width.hands} {width.group}",
         )
 
-    def _explainer(self, candidate: Candidate) -> Explainer:
+    def _explainer(self, candidate: CandidateRun) -> Explainer:
         from boneage.explanation.activation_maps import Explainer
 
         folder = candidate.run.folder
@@ -287,7 +288,7 @@ def predict_bone_age(
     runs: Sequence[str] = (),
     views: int = VIEWS,
     coverage: float = COVERAGE,
-) -> Reading | list[Reading]:
+) -> Prediction | list[Prediction]:
     """Read bone ages off radiographs; for research, not for diagnosis.
 
     The networks are loaded once a call: give many radiographs at once.
@@ -310,11 +311,11 @@ def predict_bone_age(
     """
     is_one = isinstance(files, str | Path)
     paths = [Path(path) for path in ([files] if is_one else files)]
-    asked, set_aside = gather(paths, sex)
+    asked, set_aside = collect_inputs(paths, sex)
     if set_aside:
         raise InputError(set_aside[0].reason)
     layout = find_models(Layout(models=Path(models)), runs)
-    ensemble = Ensemble(layout, runs, views, coverage)
+    ensemble = Predictor(layout, runs, views, coverage)
     ensemble.load()
     read = [ensemble.read(each) for each in asked]
     return read[0] if is_one and asked[0].path == paths[0] else read

@@ -3,20 +3,20 @@
 import numpy as np
 
 from boneage.io.radiographs import Mask
-from boneage.segmentation.coarse import suspicions
-from boneage.segmentation.laterality import side_of
+from boneage.segmentation.coarse import implausibilities
+from boneage.segmentation.laterality import laterality
 
 UNSURE, LOST = 0.1, 0.2
 """One minus the Dice of the committee's members: above the first the mask is doubtful,
 above the second they do not see the same hand."""
 
 
-def of_mask(mask: Mask, disagreement: float) -> list[str]:
+def mask_warnings(mask: Mask, disagreement: float) -> list[str]:
     """Doubts about where the hand is, and whether it is one.
 
     mask: not empty. disagreement: one minus the members' mean pairwise Dice.
     """
-    flags = suspicions(mask)
+    flags = implausibilities(mask)
     if disagreement > LOST or (flags and disagreement > UNSURE):
         why = [*flags, f"the committee's members disagree by {disagreement:.2f}"]
         return [f"likely not a hand, or not upright ({', '.join(why)})"]
@@ -25,7 +25,7 @@ def of_mask(mask: Mask, disagreement: float) -> list[str]:
         found.append(f"the mask is implausible ({', '.join(flags)})")
     if disagreement > UNSURE:
         found.append(f"the committee is unsure of the mask ({disagreement:.2f})")
-    if side_of(mask) == "right":
+    if laterality(mask) == "right":
         found.append(
             "the thumb is where a right hand has it: a right hand, or a mirrored "
             "image; bone ages are told from left hands"
@@ -33,7 +33,7 @@ def of_mask(mask: Mask, disagreement: float) -> list[str]:
     return found
 
 
-def of_ages(
+def age_warnings(
     bone_age_months: float,
     age_range_months: tuple[float, float],
     answers_months: np.ndarray,

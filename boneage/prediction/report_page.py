@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from boneage.evaluation.figures import FAINT, INK, STYLE, save
 from boneage.explanation import overlays
 from boneage.explanation.captions import signed_limit
+from boneage.plotting import FAINT, INK, STYLE, save
 from boneage.prediction import formats
-from boneage.prediction.predictor import STATEMENT, Ensemble, Reading
+from boneage.prediction.predictor import STATEMENT, Prediction, Predictor
 
 PAGE_STYLE = STYLE | {
     "figure.constrained_layout.use": False,
@@ -35,13 +35,13 @@ LINE = 1.35
 """Of small text, times its size."""
 
 
-def write(path: Path, reading: Reading, ensemble: Ensemble) -> None:
+def write(path: Path, reading: Prediction, ensemble: Predictor) -> None:
     """Write the page, as PNG or PDF by the suffix."""
     with matplotlib.rc_context(PAGE_STYLE):
         save(draw(reading, ensemble), path)
 
 
-def picture(reading: Reading, ensemble: Ensemble) -> np.ndarray:
+def picture(reading: Prediction, ensemble: Predictor) -> np.ndarray:
     """The page as (row, column, 3) uint8, RGB."""
     with matplotlib.rc_context(PAGE_STYLE):
         canvas = FigureCanvasAgg(draw(reading, ensemble))
@@ -49,14 +49,14 @@ def picture(reading: Reading, ensemble: Ensemble) -> np.ndarray:
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def draw(reading: Reading, ensemble: Ensemble) -> Figure:
+def draw(reading: Prediction, ensemble: Predictor) -> Figure:
     """Lay the page out, A4 upright."""
     figure = Figure(A4_INCHES)
     figure.text(0.07, 0.955, "Bone age", size=11, color=FAINT)
     figure.text(
-        0.07, 0.918, formats.age(reading.bone_age_months), size=24, weight="bold"
+        0.07, 0.918, formats.format_age(reading.bone_age_months), size=24, weight="bold"
     )
-    figure.text(0.07, 0.893, formats.interval(reading), size=11)
+    figure.text(0.07, 0.893, formats.format_interval(reading), size=11)
     figure.text(
         0.07,
         0.873,
@@ -75,7 +75,7 @@ def draw(reading: Reading, ensemble: Ensemble) -> Figure:
     return figure
 
 
-def _scale(figure: Figure, reading: Reading) -> None:
+def _scale(figure: Figure, reading: Prediction) -> None:
     """The interval and each run's answer on a scale of years."""
     axes = figure.add_axes((0.07, 0.82, 0.86, 0.035))
     lower, upper = reading.lower_months / 12, reading.upper_months / 12
@@ -94,7 +94,7 @@ def _scale(figure: Figure, reading: Reading) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _warnings(figure: Figure, reading: Reading, top: float) -> float:
+def _warnings(figure: Figure, reading: Prediction, top: float) -> float:
     """Write the warnings; returns where the page is free below them."""
     text = "\n".join(
         textwrap.fill(f"Warning: {warning}", 108, subsequent_indent="    ")
@@ -108,7 +108,7 @@ def _warnings(figure: Figure, reading: Reading, top: float) -> float:
     return top - 0.025 - 0.0148 * (text.count("\n") + 1)
 
 
-def _pictures(figure: Figure, reading: Reading, top: float) -> float:
+def _pictures(figure: Figure, reading: Prediction, top: float) -> float:
     """The radiograph with the mask's outline; beside it each run's map on its hand.
 
     Returns where the page is free below them.
@@ -118,7 +118,7 @@ def _pictures(figure: Figure, reading: Reading, top: float) -> float:
     room = (0.07, top, middle - 0.09, space)
     bottoms = [_show(figure, room, radiograph, "Radiograph, outline of the hand found")]
     deviations = np.stack([found.deviation for found in reading.evidence.values()])
-    limit_months = overlays.limit_of(deviations)
+    limit_months = overlays.colour_limit(deviations)
     count = len(reading.evidence)
     columns = 1 if count < 3 else 2
     points, longest, unit = (8.5, 38, " months") if columns == 1 else (7, 24, "")
@@ -184,7 +184,9 @@ def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return cv2.drawContours(rgb, found, -1, OUTLINE_RGB, width_px, cv2.LINE_AA)
 
 
-def _facts(figure: Figure, reading: Reading, ensemble: Ensemble, top: float) -> None:
+def _facts(
+    figure: Figure, reading: Prediction, ensemble: Predictor, top: float
+) -> None:
     """How to read the maps, who was asked, and how they fared on test hands."""
     cells = sorted({found.cells for found in reading.evidence.values()})
     rows = [
@@ -199,7 +201,7 @@ def _facts(figure: Figure, reading: Reading, ensemble: Ensemble, top: float) -> 
     for each in ensemble.candidates:
         if each.name not in reading.runs_months:
             continue
-        about = formats.about_run(each)
+        about = formats.run_facts(each)
         error = about["test_mae_months"]
         name, backbone = _shortened(each.name, 30), about["backbone"]
         trained_on = about["training_data"] or f"{about['training_hands']} hands"
@@ -209,7 +211,7 @@ def _facts(figure: Figure, reading: Reading, ensemble: Ensemble, top: float) -> 
             + ("; not tested" if error is None else f"; test MAE {error:.1f} months")
             + f"; commit {(about['git_commit'] or 'unknown')[:9]}"
         )
-    rows += formats.how_good(ensemble, reading.sex)
+    rows += formats.accuracy_lines(ensemble, reading.sex)
     text = "\n".join(textwrap.fill(row, 126, subsequent_indent="    ") for row in rows)
     line = SMALL_POINTS * LINE / 72 / A4_INCHES[1]
     # many runs take more lines than the foot of the page has

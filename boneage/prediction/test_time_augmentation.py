@@ -5,7 +5,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from boneage.regression.settings import NEW
 
 
@@ -40,7 +40,7 @@ def check(count: int) -> None:
         raise InputError(f"--views {count}: expected 1 to {len(VIEWS)}")
 
 
-def views_of(image: np.ndarray, count: int, mirrored: bool = True) -> np.ndarray:
+def make_views(image: np.ndarray, count: int, mirrored: bool = True) -> np.ndarray:
     """The first `count` views of a hand, (view, size, size) uint8.
 
     image: (size, size) uint8. mirrored: False for a network that has not learned from
@@ -52,7 +52,7 @@ def views_of(image: np.ndarray, count: int, mirrored: bool = True) -> np.ndarray
     return np.stack([_seen(image, view) for view in views])
 
 
-def learned_from_mirrored(config: dict) -> bool:
+def trained_with_flips(config: dict) -> bool:
     """Whether a run's training, by its config.json, mirrored hands."""
     settings = NEW | config.get("settings", {})
     return settings.get("augmentation", 1.0) > 0 and settings["mirrored_share"] > 0

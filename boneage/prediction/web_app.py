@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from boneage.active_learning.settings import PageSettings
-from boneage.annotator import server
-from boneage.io.files import InputError
+from boneage import web
+from boneage.errors import InputError
 from boneage.prediction import formats, report_page
-from boneage.prediction.inputs import ask_about
-from boneage.prediction.predictor import STATEMENT, Ensemble
+from boneage.prediction.inputs import resolve_input
+from boneage.prediction.predictor import STATEMENT, Predictor
+from boneage.web import WebSettings
 
 API = "predict"
 LARGEST_UPLOAD = "100mb"
@@ -26,7 +26,7 @@ WAITING = 32
 """Requests that may wait; the next ones are told so."""
 
 
-def serve(ensemble: Ensemble, settings: PageSettings) -> None:
+def serve(ensemble: Predictor, settings: WebSettings) -> None:
     """Serve until Ctrl-C."""
     with serving(ensemble, settings):
         try:
@@ -36,7 +36,7 @@ def serve(ensemble: Ensemble, settings: PageSettings) -> None:
 
 
 @contextmanager
-def serving(ensemble: Ensemble, settings: PageSettings) -> Iterator[str]:
+def serving(ensemble: Predictor, settings: WebSettings) -> Iterator[str]:
     """Serve the page while the block runs; yields its address.
 
     Raises:
@@ -44,9 +44,9 @@ def serving(ensemble: Ensemble, settings: PageSettings) -> Iterator[str]:
         OSError: the port is taken.
     """
     settings.check_page()
-    with server.own_files("predict"):
+    with web.own_files("predict"):
         page_of = _build(ensemble)
-        with server.launched(
+        with web.launched(
             page_of,
             settings,
             f"read radiographs at {{address}} (API: {API}; Ctrl-C stops)",
@@ -56,7 +56,7 @@ def serving(ensemble: Ensemble, settings: PageSettings) -> Iterator[str]:
             yield address
 
 
-def _build(ensemble: Ensemble) -> Any:
+def _build(ensemble: Predictor) -> Any:
     """The page: a radiograph and its sex in, the report and the numbers out."""
     import gradio as gr
 
@@ -66,7 +66,7 @@ def _build(ensemble: Ensemble) -> Any:
         path = Path(radiograph)
         try:
             # one file and no list of files: a list could name what is not uploaded
-            asked = ask_about(path, None if sex == FROM_FILE else sex)
+            asked = resolve_input(path, None if sex == FROM_FILE else sex)
             reading = ensemble.read(asked).named(path.name)
         except InputError as error:
             # where an upload lies concerns nobody
@@ -74,8 +74,8 @@ def _build(ensemble: Ensemble) -> Any:
             raise gr.Error(words, print_exception=False) from None
         words = "\n\n".join(
             [
-                f"## {formats.age(reading.bone_age_months)}",
-                formats.interval(reading),
+                f"## {formats.format_age(reading.bone_age_months)}",
+                formats.format_interval(reading),
                 *[f"**Warning:** {warning}" for warning in reading.warnings],
                 f"*{STATEMENT.capitalize()}.*",
             ]

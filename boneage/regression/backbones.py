@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from boneage.errors import InputError
 from boneage.io import keras_models
-from boneage.io.files import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -62,12 +62,12 @@ SMALLEST_PX = 75
 """Below this the backbones' last blocks have nothing left to look at."""
 
 
-def starts(name: str) -> tuple[str, ...]:
+def fine_tune_points(name: str) -> tuple[str, ...]:
     """Where the fine-tuning of a backbone may start: all, head, and its blocks."""
     return ("all", "head", *BACKBONES[name].blocks)
 
 
-def stages(name: str) -> dict[str, str]:
+def transfer_stages(name: str) -> dict[str, str]:
     """Stages of paced transfer, from the head down: name -> where fine-tuning starts.
 
     Xception: head, exit, middle, entry and all, as published; the other backbones

@@ -1,13 +1,12 @@
 """Batches of hands from the packed file, never more than a few in memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import cv2
 import keras
 import numpy as np
 
-from boneage.regression.dataset import Hands
+from boneage.augmentation import sample_augmentation
+from boneage.regression.dataset import HandDataset
 
 
 class TrainingBatches(keras.utils.PyDataset):
@@ -19,7 +18,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        hands: Hands,
+        hands: HandDataset,
         feed: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]],
         size: int,
         batch_size: int,
@@ -65,7 +64,9 @@ class TrainingBatches(keras.utils.PyDataset):
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, index])
         strength, mirrored = self.augmentation, self.mirrored_share
-        changes = [draw_change(self.size, strength, rng, mirrored) for _ in chosen]
+        changes = [
+            sample_augmentation(self.size, strength, rng, mirrored) for _ in chosen
+        ]
         index, processes = self.share
         own = np.array_split(np.arange(len(chosen)), processes)[index]
         images = np.stack(
@@ -75,45 +76,3 @@ class TrainingBatches(keras.utils.PyDataset):
         cohort = self.hands.cohort
         months = cohort.bone_age_months[chosen].astype(np.float32)[:, np.newaxis]
         return self.feed(images, cohort.is_male[chosen]), months
-
-
-@dataclass(frozen=True)
-class Change:
-    """What augmentation does to one hand; None for nothing.
-
-    matrix: (2, 3), from the old to the new place. levels: (256,) uint8, the new grey
-    value of each.
-    """
-
-    matrix: np.ndarray | None
-    is_mirrored: bool = False
-    levels: np.ndarray | None = None
-
-    def of(self, image: np.ndarray) -> np.ndarray:
-        """Change a hand, (size, size) uint8."""
-        if self.matrix is None:
-            return image
-        image = cv2.warpAffine(image, self.matrix, image.shape)
-        return cv2.LUT(cv2.flip(image, 1) if self.is_mirrored else image, self.levels)
-
-
-def draw_change(
-    size: int, strength: float, rng: np.random.Generator, mirrored_share: float
-) -> Change:
-    """Draw a turn, scale, shift, mirroring, and brightness for a hand of `size` px.
-
-    strength 1: 15 degrees, 10 per cent of size, 10 per cent of gamma and gain; 0 leaves
-    the hand as it is, unmirrored, too. Scale stays small, for the size of the crop says
-    little but that of bones says much.
-    """
-    if strength == 0:
-        return Change(None)
-    angle_degrees = rng.uniform(-15, 15) * strength
-    scale = 1 + rng.uniform(-0.1, 0.1) * strength
-    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle_degrees, scale)
-    matrix[:, 2] += rng.uniform(-0.1, 0.1, 2) * strength * size
-    is_mirrored = bool(rng.random() < mirrored_share)
-    gamma = np.exp(rng.uniform(-0.1, 0.1) * strength)
-    gain = 1 + rng.uniform(-0.1, 0.1) * strength
-    levels = np.linspace(0, 1, 256) ** gamma * gain * 255
-    return Change(matrix, is_mirrored, levels.clip(0, 255).astype(np.uint8))

@@ -7,9 +7,9 @@ import numpy as np
 
 from boneage.cohort import table as cohorts
 from boneage.cohort.table import Cohort
-from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError
-from boneage.io.hdf5 import Packed
+from boneage.errors import InputError
+from boneage.io import hdf5, transforms
+from boneage.io.hdf5 import PackedImages
 from boneage.layout import Layout
 from boneage.regression.label_distribution import MONTHS
 from boneage.regression.settings import RegressionSettings
@@ -18,33 +18,31 @@ HANDS_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
 
 
 @dataclass(frozen=True)
-class Hands:
+class HandDataset:
     """A part of the cohort with its rows of the packed file.
 
     rows: (hand,) int64, row of each radiograph of `cohort` in `packed.images`.
     """
 
-    packed: Packed
+    packed: PackedImages
     rows: np.ndarray
     cohort: Cohort
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def select(self, chosen: np.ndarray) -> "Hands":
+    def select(self, chosen: np.ndarray) -> "HandDataset":
         """Keep the hands where `chosen`, (n,) bool, holds; or at places, int."""
-        return Hands(self.packed, self.rows[chosen], self.cohort.select(chosen))
+        return HandDataset(self.packed, self.rows[chosen], self.cohort.select(chosen))
 
     def image(self, index: int, size: int) -> np.ndarray:
         """One hand, (size, size) uint8."""
-        return radiographs.resize(
-            np.asarray(self.packed.images[self.rows[index]]), size
-        )
+        return transforms.resize(np.asarray(self.packed.images[self.rows[index]]), size)
 
 
-def of_cohort(
+def select_hands(
     layout: Layout, part: str, ids: Sequence[int] = (), sex: str = "all"
-) -> tuple[Hands, np.ndarray]:
+) -> tuple[HandDataset, np.ndarray]:
     """The packed hands of a cohort, those of unknown age too, ascending by id.
 
     Counts on the screen what is left out. The second is the part of each hand, (hand,)
@@ -90,10 +88,10 @@ def of_cohort(
             f"{layout.data}: no hand to show ({list(ids) or part}, sex {sex})"
         )
     cohort = cohort.select(chosen)
-    return Hands(packed, packed.rows_of(cohort.ids), cohort), parts[chosen]
+    return HandDataset(packed, packed.rows_of(cohort.ids), cohort), parts[chosen]
 
 
-def drawn_split(layout: Layout) -> str | None:
+def split_hash_on_disk(layout: Layout) -> str | None:
     """The hash of the cohort's split, None where none has been drawn."""
     if not layout.split_csv.exists():
         return None
@@ -102,12 +100,12 @@ def drawn_split(layout: Layout) -> str | None:
 
 
 @dataclass(frozen=True)
-class Parts:
+class DataSplits:
     """The hands to train on, to choose the best epoch with, and to report."""
 
-    train: Hands
-    validation: Hands
-    test: Hands
+    train: HandDataset
+    validation: HandDataset
+    test: HandDataset
     split_hash: str
 
     @property
@@ -132,7 +130,7 @@ class Parts:
         return len({config.get("pictures_hash"), self.pictures_hash} - {None}) > 1
 
     @classmethod
-    def read(cls, layout: Layout, settings: RegressionSettings) -> "Parts":
+    def read(cls, layout: Layout, settings: RegressionSettings) -> "DataSplits":
         """Read the packed hands and the split.
 
         Raises:
@@ -158,7 +156,7 @@ class Parts:
                 f"{layout.train_csv}: a bone age of {oldest:g} months; --loss "
                 f"distribution knows those below {MONTHS}: give --loss mae"
             )
-        hands = Hands(packed, packed.rows_of(cohort.ids), cohort)
+        hands = HandDataset(packed, packed.rows_of(cohort.ids), cohort)
         for part in cohorts.PARTS:
             if not np.any(parts == part):
                 raise InputError(

@@ -7,7 +7,7 @@ import contextlib
 import keras
 import numpy as np
 
-from boneage.io.files import InputError
+from boneage.errors import InputError
 
 
 class OneDevice(contextlib.nullcontext):

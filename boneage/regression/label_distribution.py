@@ -14,7 +14,7 @@ SHARES = 2 * ((_PLACES + 1) / 2) ** 3 * _SHARES
 """Of the integral in `pull`; dense at the start, where far logits soon outweigh all."""
 
 
-def months(outputs: np.ndarray) -> np.ndarray:
+def expected_months(outputs: np.ndarray) -> np.ndarray:
     """Bone ages, (N,) float32, of a network's outputs: (N, 1) months, or logits.
 
     outputs: (N, 1), or (N, MONTHS), whose expectation it is.
@@ -24,7 +24,7 @@ def months(outputs: np.ndarray) -> np.ndarray:
     return (_softmax(outputs) @ np.arange(MONTHS)).astype(np.float32)
 
 
-def pull(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def logit_attribution(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Months by which one more of each logit moves the expectation, (N, MONTHS).
 
     The mean of the expectation's gradient along the straight line between two sets of

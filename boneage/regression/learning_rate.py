@@ -40,7 +40,7 @@ class RateByStep(keras.callbacks.Callback):
         self.step += 1
 
 
-class OneEpoch(keras.callbacks.Callback):
+class StopAfterEpoch(keras.callbacks.Callback):
     """Leaves `fit` after each epoch: validation and checkpoints happen outside."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

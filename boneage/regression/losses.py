@@ -26,10 +26,12 @@ def label_distribution(true: keras.KerasTensor, logits: keras.KerasTensor) -> ob
     bins = ops.cast(ops.arange(MONTHS), "float32")
     true = ops.cast(true, "float32")
     expected = ops.sum(ops.softmax(logits) * bins, axis=-1)
-    return surprise(true, logits) + MEAN_WEIGHT * ops.abs(expected - true[:, 0])
+    return label_cross_entropy(true, logits) + MEAN_WEIGHT * ops.abs(
+        expected - true[:, 0]
+    )
 
 
-def surprise(true: keras.KerasTensor, logits: keras.KerasTensor) -> object:
+def label_cross_entropy(true: keras.KerasTensor, logits: keras.KerasTensor) -> object:
     """Cross-entropy of a normal distribution about the age, (N,)."""
     bins = ops.cast(ops.arange(MONTHS), "float32")
     target = ops.softmax(-0.5 * ((bins - true) / BIN_DEVIATION) ** 2)

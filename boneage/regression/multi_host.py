@@ -8,7 +8,7 @@ import traceback
 from types import TracebackType
 
 from boneage import cli
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from boneage.regression.settings import TrainingSettings
 
 HEARTBEAT_S = 30
@@ -24,7 +24,7 @@ LOST_BY = re.compile(
 """What JAX says when a connection to another process breaks, in errors of any type."""
 
 
-def joined(settings: TrainingSettings) -> contextlib.AbstractContextManager:
+def process_group(settings: TrainingSettings) -> contextlib.AbstractContextManager:
     """Train with the other processes of --cluster, or alone without one.
 
     To be called before anything imports Keras, which it has use JAX.
@@ -94,7 +94,7 @@ class Cluster:
             )
             status = LOST
         else:
-            status = cli.complain(error)
+            status = cli.exit_status_for(error)
             if status is None:
                 traceback.print_exception(error)
                 status = 1

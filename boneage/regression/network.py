@@ -80,7 +80,7 @@ def build(
     if with_distribution:
         head = layers.Dense(MONTHS, dtype="float32", name=LINEAR_UNIT)
         logits = keras.Model(inputs, head(pooled), name=f"bone_age_{backbone}")
-        return answering(logits)
+        return months_model(logits)
     unit = layers.Dense(
         1,
         kernel_initializer=keras.initializers.VarianceScaling(HEAD_GAIN**-2),
@@ -101,7 +101,7 @@ def has_distribution(model: keras.Model) -> bool:
     return model.get_layer(LINEAR_UNIT).units == MONTHS
 
 
-def learning(model: keras.Model) -> keras.Model:
+def logits_model(model: keras.Model) -> keras.Model:
     """The part that is compiled and trained: a distribution's logits, or all of it.
 
     model: a network of `build`, whose layers it shares.
@@ -112,7 +112,7 @@ def learning(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, logits, name=model.name)
 
 
-def answering(model: keras.Model) -> keras.Model:
+def months_model(model: keras.Model) -> keras.Model:
     """The network that says months, of the part that is trained: undoes `learning`."""
     if not has_distribution(model):
         return model
@@ -131,7 +131,7 @@ def takes_sex(model: keras.Model) -> bool:
     return len(model.inputs) == 2
 
 
-def inputs(
+def feed_dict(
     model: keras.Model, images: np.ndarray, is_male: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What the network wants to be fed, by name.
@@ -172,12 +172,12 @@ def freeze_and_compile(
     network = model.get_layer(backbone)
     if fine_tune_from in ("all", "head"):
         frozen = set() if fine_tune_from == "all" else {x.name for x in network.layers}
-    elif fine_tune_from in backbones.starts(backbone):
+    elif fine_tune_from in backbones.fine_tune_points(backbone):
         frozen = backbones.layers_before(network, fine_tune_from, backbone)
     else:
         raise ValueError(
             f"{backbone}: fine-tuning starts at "
-            f"{', '.join(backbones.starts(backbone))}, not at {fine_tune_from!r}"
+            f"{', '.join(backbones.fine_tune_points(backbone))}, not at {fine_tune_from!r}"
         )
     network.trainable = True
     for layer in network.layers:

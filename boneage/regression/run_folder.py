@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boneage.errors import InputError
 from boneage.io import keras_models
-from boneage.io.files import InputError, read_json, replacing, write_json
-from boneage.layout import REPOSITORY
-from boneage.regression import label_distribution
+from boneage.io.files import atomic_write, read_json, write_json
+from boneage.regression.provenance import file_hash, provenance
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from boneage.regression.dataset import Hands
+    from boneage.regression.dataset import HandDataset
 
 TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
 
@@ -113,7 +109,7 @@ class Run:
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        with replacing(self.history) as temporary:
+        with atomic_write(self.history) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)
         newest = rows[-1]
         values = [
@@ -144,7 +140,7 @@ class Run:
 
     def write_predictions(self, table: pd.DataFrame) -> None:
         """Write predictions.csv atomically."""
-        with replacing(self.predictions) as temporary:
+        with atomic_write(self.predictions) as temporary:
             table.to_csv(temporary, index=False, float_format="%.3f")
 
     def write_config(self, facts: dict) -> None:
@@ -152,7 +148,9 @@ class Run:
         write_json(self.config, facts | provenance())
 
 
-def as_table(hands: Hands, part: str, predicted_months: np.ndarray) -> pd.DataFrame:
+def as_table(
+    hands: HandDataset, part: str, predicted_months: np.ndarray
+) -> pd.DataFrame:
     """Rows of predictions.csv, one a hand of a part."""
     import pandas as pd
 
@@ -168,7 +166,7 @@ def as_table(hands: Hands, part: str, predicted_months: np.ndarray) -> pd.DataFr
 
 
 @dataclass(frozen=True)
-class Origin:
+class ParentRun:
     """The training that another one continues.
 
     run: whose best network, head included, is gone on with; None for a new one.
@@ -191,15 +189,7 @@ class Origin:
         return {"run": self.run.name, "model": digest, "epochs": self.epochs}
 
 
-NOTHING_BEFORE = Origin()
-
-
-def file_hash(path: Path | str) -> str | None:
-    """Twelve hexadecimal digits that name a file's content; None without the file."""
-    if not Path(path).is_file():
-        return None
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+NO_PARENT = ParentRun()
 
 
 def _read_table(
@@ -227,7 +217,7 @@ def _read_table(
     return table
 
 
-def finished(folder: Path) -> list[Run]:
+def finished_runs(folder: Path) -> list[Run]:
     """The runs below `folder` that have predictions, by name.
 
     Raises:
@@ -250,70 +240,3 @@ def summary(run: Run) -> list[str]:
         f"test MAE {error:.2f} months on {len(test)} hands; always answering the "
         f"training mean: {constant:.2f}",
     ]
-
-
-@functools.cache
-def provenance() -> dict:
-    """Git commit and package versions as the process began, for config.json.
-
-    A long training outlives commits: its code is that of its start.
-    """
-    command = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except FileNotFoundError:  # no git on this machine
-        commit = ""
-    packages = ("keras", "tensorflow", "jax", "torch", "numpy", "h5py")
-    packages += ("opencv-python-headless",)
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # another backend, another OpenCV
-            continue
-    return {"git_commit": commit or None, "versions": versions}
-
-
-def predict(
-    model: keras.Model, hands: Hands, size: int, batch_size: int = 32
-) -> np.ndarray:
-    """Bone ages in months, (hand,) float32, a batch of hands in memory at a time."""
-    return label_distribution.months(outputs(model, hands, size, batch_size))
-
-
-def outputs(
-    model: keras.Model, hands: Hands, size: int, batch_size: int = 32
-) -> np.ndarray:
-    """What a network, or its trained part, puts out: (hand, output) float32."""
-    found = [np.zeros((0, model.outputs[0].shape[1]), np.float32)]
-    for start in range(0, len(hands), batch_size):
-        rows = range(start, min(start + batch_size, len(hands)))
-        images = np.stack([hands.image(index, size) for index in rows])
-        is_male = hands.cohort.is_male[rows.start : rows.stop]
-        found.append(_outputs_of_images(model, images, is_male, batch_size))
-    return np.concatenate(found)
-
-
-def predict_images(
-    model: keras.Model, images: np.ndarray, is_male: np.ndarray, batch_size: int
-) -> np.ndarray:
-    """Bone ages in months, (N,) float32, of images at the network's size.
-
-    images: (N, size, size) uint8. is_male: (N,) bool. N is at most `batch_size`, to
-    which the images are padded: one compiled shape, and the same arithmetic for every
-    hand on any number of devices.
-    """
-    return label_distribution.months(
-        _outputs_of_images(model, images, is_male, batch_size)
-    )
-
-
-def _outputs_of_images(
-    model: keras.Model, images: np.ndarray, is_male: np.ndarray, batch_size: int
-) -> np.ndarray:
-    from boneage.regression import network
-
-    chosen = np.arange(batch_size).clip(max=len(images) - 1)
-    fed = network.inputs(model, images[chosen], is_male[chosen])
-    # several devices each answer the whole batch, one after the other
-    return model.predict_on_batch(fed)[: len(images)]

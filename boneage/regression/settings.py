@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from boneage.io.files import InputError, at_least
+from boneage.errors import InputError, check_minimum
 from boneage.regression import backbones
 from boneage.regression.backbones import BackboneName
 
@@ -67,8 +67,8 @@ class RegressionSettings:
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
-        at_least(1, batch_size=self.batch_size, workers=self.workers)
-        at_least(
+        check_minimum(1, batch_size=self.batch_size, workers=self.workers)
+        check_minimum(
             0,
             image_size=self.image_size,
             augmentation=self.augmentation,
@@ -137,11 +137,11 @@ class TrainingSettings(RegressionSettings):
             raise InputError(
                 f"--index {self.index}: expected 0 to {self.processes - 1}"
             )
-        at_least(1, epochs=self.epochs, patience=self.patience)
-        at_least(0, warmup_epochs=self.warmup_epochs)
+        check_minimum(1, epochs=self.epochs, patience=self.patience)
+        check_minimum(0, warmup_epochs=self.warmup_epochs)
         if not 0 < self.learning_rate < np.inf:
             raise InputError(f"--learning-rate {self.learning_rate}: above 0")
-        blocks = backbones.starts(self.model)
+        blocks = backbones.fine_tune_points(self.model)
         if self.fine_tune_from not in blocks:
             raise InputError(
                 f"--fine-tune-from {self.fine_tune_from}: {self.model} can start at "
@@ -181,7 +181,7 @@ class PacedSettings(RegressionSettings):
     def check(self) -> None:
         """Raise InputError where the schedule does not go down the backbone."""
         super().check()
-        known = list(backbones.stages(self.model))
+        known = list(backbones.transfer_stages(self.model))
         there = [known.index(name) for name in self.schedule if name in known]
         if len(there) < len(self.schedule) or there != sorted(there):
             raise InputError(
@@ -191,7 +191,7 @@ class PacedSettings(RegressionSettings):
         for stage, rate in self.rates.items():
             if not 0 < rate < np.inf:
                 raise InputError(f"--schedule {stage} {rate}: a rate above 0")
-        at_least(1, epochs_per_stage=min(self.epochs_per_stage, default=0))
+        check_minimum(1, epochs_per_stage=min(self.epochs_per_stage, default=0))
         if len(self.epochs_per_stage) not in (1, len(self.rates)):
             raise InputError(
                 f"--epochs-per-stage: {len(self.epochs_per_stage)} numbers for "
@@ -203,7 +203,7 @@ class PacedSettings(RegressionSettings):
         """Learning rate of each stage, in order."""
         if self.schedule:
             return self.schedule
-        stages = backbones.stages(self.model)
+        stages = backbones.transfer_stages(self.model)
         if len(stages) != len(PUBLISHED_RATES):
             raise InputError(
                 f"{self.model} has the stages {' '.join(stages)}: no rates are "
@@ -231,8 +231,8 @@ class BootstrapSettings:
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
-        at_least(1, resamples=self.resamples)
-        at_least(0, seed=self.seed)
+        check_minimum(1, resamples=self.resamples)
+        check_minimum(0, seed=self.seed)
 
 
 def only(kind: type[RegressionSettings], options: RegressionSettings) -> dict:

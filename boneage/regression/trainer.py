@@ -11,14 +11,21 @@ import keras
 import numpy as np
 import pandas as pd
 
+from boneage.errors import InputError
 from boneage.io import keras_models
-from boneage.io.files import InputError, replacing
-from boneage.regression import backbones, label_distribution, run_folder
+from boneage.io.files import atomic_write
+from boneage.regression import (
+    backbones,
+    inference,
+    label_distribution,
+    provenance,
+    run_folder,
+)
 from boneage.regression import network as regression_network
 from boneage.regression.batches import TrainingBatches
-from boneage.regression.dataset import Hands, Parts
+from boneage.regression.dataset import DataSplits, HandDataset
 from boneage.regression.devices import chosen_devices, make_deterministic
-from boneage.regression.learning_rate import OneEpoch, RateByStep, learning_rate
+from boneage.regression.learning_rate import RateByStep, StopAfterEpoch, learning_rate
 from boneage.regression.losses import LOSSES
 from boneage.regression.settings import TrainingSettings
 
@@ -43,8 +50,8 @@ class Training:
         self,
         run: run_folder.Run,
         settings: TrainingSettings,
-        parts: Parts,
-        origin: run_folder.Origin = run_folder.NOTHING_BEFORE,
+        parts: DataSplits,
+        origin: run_folder.ParentRun = run_folder.NO_PARENT,
     ) -> None:
         """Prepare the network of epoch 0, or reload the last checkpoint."""
         self.run, self.settings, self.parts = run, settings, parts
@@ -73,7 +80,7 @@ class Training:
             )
         self.batches = TrainingBatches(
             self.parts.train,
-            functools.partial(regression_network.inputs, self.model),
+            functools.partial(regression_network.feed_dict, self.model),
             self.size,
             batch_size,
             settings.augmentation,
@@ -102,7 +109,7 @@ class Training:
         """Compile the network of epoch 0."""
         settings, origin = self.settings, self.origin.run
         network = self._build() if origin is None else origin.load_model()
-        model = regression_network.learning(network)
+        model = regression_network.logits_model(network)
         optimizer = keras.optimizers.Adam(settings.learning_rate)
         if settings.mixed_precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(
@@ -205,14 +212,14 @@ class Training:
                 initial_epoch=epoch,
                 epochs=self.settings.epochs,
                 shuffle=False,  # the batches are in this epoch's order already
-                callbacks=[RateByStep(rate, epoch * steps), OneEpoch()],
+                callbacks=[RateByStep(rate, epoch * steps), StopAfterEpoch()],
                 verbose=1 if sys.stdout.isatty() else 2,
             )
         validation = self.parts.validation
         outputs = self.outputs(self.scope.evaluated(self.model), validation)
         true = validation.cohort.bone_age_months
         mae = self.scope.agreed(
-            np.abs(label_distribution.months(outputs) - true).mean()
+            np.abs(label_distribution.expected_months(outputs) - true).mean()
         )
         loss = keras.losses.get(LOSSES[self.settings.loss]())
         losses = keras.ops.convert_to_numpy(loss(true[:, np.newaxis], outputs))
@@ -227,9 +234,9 @@ class Training:
             "seconds": round(seconds, 1),
         }
 
-    def outputs(self, model: keras.Model, hands: Hands) -> np.ndarray:
+    def outputs(self, model: keras.Model, hands: HandDataset) -> np.ndarray:
         """What the network, or its trained part, puts out: (hand, output) float32."""
-        return run_folder.outputs(model, hands, self.size, 2 * self.settings.batch_size)
+        return inference.outputs(model, hands, self.size, 2 * self.settings.batch_size)
 
     def _checkpoint(self, best_weights: list[np.ndarray] | None) -> None:
         """Write the whole state after this epoch, and the best network if it is new."""
@@ -239,7 +246,7 @@ class Training:
             return
         if best_weights is not None:
             self._save_best(best_weights, self.run.folder / f"best_{epoch}.keras")
-        with replacing(last) as temporary:
+        with atomic_write(last) as temporary:
             self.model.save(temporary)
         self.run.settle(epoch)
 
@@ -249,10 +256,10 @@ class Training:
         current = model.get_weights()
         model.set_weights(weights)
         # the same layers in a model that was never compiled: saved without optimizer
-        network = regression_network.answering(
+        network = regression_network.months_model(
             keras.Model(model.inputs, model.outputs, name="bone_age")
         )
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             network.save(temporary)
         model.set_weights(current)
 
@@ -276,7 +283,7 @@ class Training:
                 "hands_hash": self.parts.hands_hash,
                 "pictures_hash": self.parts.pictures_hash,
                 "weights": settings.weights,
-                "weights_hash": run_folder.file_hash(settings.weights),
+                "weights_hash": provenance.file_hash(settings.weights),
                 "origin": self.origin.facts(),
                 "fine_tune_from": settings.fine_tune_from,
                 "trainable_layers": regression_network.trainable_layers(
@@ -304,8 +311,8 @@ class Training:
         model = self.run.load_model()
         tables = []
         for part in ("validation", "test"):
-            hands: Hands = getattr(self.parts, part)
-            predicted = label_distribution.months(self.outputs(model, hands))
+            hands: HandDataset = getattr(self.parts, part)
+            predicted = label_distribution.expected_months(self.outputs(model, hands))
             tables.append(run_folder.as_table(hands, part, predicted))
         self._write_config()
         self.run.write_predictions(pd.concat(tables))

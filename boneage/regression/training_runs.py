@@ -5,18 +5,15 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from boneage.io.files import InputError, alone, read_json
+from boneage.errors import InputError
+from boneage.io.files import read_json
+from boneage.io.locks import exclusive
 from boneage.layout import Layout
 from boneage.regression import run_folder
-from boneage.regression.dataset import Hands, Parts
-from boneage.regression.multi_host import joined
-from boneage.regression.run_folder import (
-    NOTHING_BEFORE,
-    TRAINED_BY,
-    Origin,
-    Run,
-    file_hash,
-)
+from boneage.regression.dataset import DataSplits, HandDataset
+from boneage.regression.multi_host import process_group
+from boneage.regression.provenance import file_hash
+from boneage.regression.run_folder import NO_PARENT, TRAINED_BY, ParentRun, Run
 from boneage.regression.settings import NEW, TrainingSettings
 
 MAY_CHANGE = (
@@ -25,7 +22,7 @@ MAY_CHANGE = (
 )
 """Settings with which an interrupted run may go on differently."""
 
-Recorder = Callable[[Run, Hands], Callable]
+Recorder = Callable[[Run, HandDataset], Callable]
 
 
 def train_run(
@@ -46,9 +43,9 @@ def train_run(
             f"--weights none --fine-tune-from {settings.fine_tune_from}: the layers "
             "before would stay random; begin with imagenet or a FILE"
         )
-    parts = Parts.read(layout, settings)
+    parts = DataSplits.read(layout, settings)
     run = Run(layout.regression / settings.run_name)
-    with joined(settings):
+    with process_group(settings):
         train(run, settings, parts, recorder=recorder)
     if settings.index == 0 and recorder and not run.cam_history.exists():
         raise InputError(
@@ -58,7 +55,7 @@ def train_run(
     return run
 
 
-def like(
+def settings_of_run(
     layout: Layout, settings: TrainingSettings, name: str, flags: Collection[str] = ()
 ) -> TrainingSettings:
     """The settings of a run that exists, to train it again under another name.
@@ -99,7 +96,7 @@ def like(
     return replace(again, **{"run": f"{again.run_name}_again"} | kept)
 
 
-def closing(run: Run, settings: TrainingSettings) -> list[str]:
+def closing_lines(run: Run, settings: TrainingSettings) -> list[str]:
     """A script's closing lines."""
     if settings.index:
         return [f"process {settings.index} is done; process 0 predicts and writes"]
@@ -109,8 +106,8 @@ def closing(run: Run, settings: TrainingSettings) -> list[str]:
 def train(
     run: Run,
     settings: TrainingSettings,
-    parts: Parts,
-    origin: Origin = NOTHING_BEFORE,
+    parts: DataSplits,
+    origin: ParentRun = NO_PARENT,
     recorder: Recorder | None = None,
 ) -> None:
     """Leave the folder of `run` complete; `recorder` as in `train_run`.
@@ -121,7 +118,7 @@ def train(
         InputError: the folder holds another training.
     """
     # of several processes the first alone writes
-    with alone(run.folder) if settings.index == 0 else contextlib.nullcontext():
+    with exclusive(run.folder) if settings.index == 0 else contextlib.nullcontext():
         check_unchanged(run, settings, parts, origin)
         if run.predictions.exists():
             print(f"{run.name} is trained already")
@@ -134,7 +131,7 @@ def train(
 
 
 def check_unchanged(
-    run: Run, settings: TrainingSettings, parts: Parts, origin: Origin
+    run: Run, settings: TrainingSettings, parts: DataSplits, origin: ParentRun
 ) -> None:
     """Raise InputError where the run folder holds another training."""
     if not run.config.exists():

@@ -8,7 +8,8 @@ collimated field, and the guess that gives the most hand-like shape wins.
 import cv2
 import numpy as np
 
-from boneage.io.radiographs import Mask, to_uint8
+from boneage.io.radiographs import Mask
+from boneage.io.transforms import to_uint8
 
 WORKING_SIZE_PX = 256
 DISK = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -39,10 +40,10 @@ def coarse_mask(radiograph: np.ndarray) -> Mask:
     low, high = np.percentile(small, [0.5, 99.5]).astype(np.float32)
     small = np.clip((small - low) / max(high - low, np.float32(1e-6)), 0, 1)
     hand, score = _best_hand(small)
-    if suspicions(hand):
+    if implausibilities(hand):
         negative, negative_score = _best_hand(1 - small)
         # half a unit: bone is bright unless the shape says clearly otherwise
-        if negative_score > score + 0.5 and not suspicions(negative):
+        if negative_score > score + 0.5 and not implausibilities(negative):
             hand = negative
     large = cv2.resize(hand, radiograph.shape[::-1])
     return cv2.threshold(large, 127, 255, cv2.THRESH_BINARY)[1]
@@ -66,7 +67,7 @@ def largest_hand(mask: Mask) -> Mask:
     return cv2.drawContours(giant, _outlines(giant), -1, 255, cv2.FILLED)
 
 
-def suspicions(mask: Mask) -> list[str]:
+def implausibilities(mask: Mask) -> list[str]:
     """What makes this an unlikely hand; an empty list for a plausible one.
 
     All 329 checked masks lie within these limits: area 0.09 to 0.46 of the image,

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import keras
 import numpy as np
 
-from boneage.active_learning import acquisition
+from boneage.augmentation import augment
+from boneage.errors import InputError
 from boneage.io import keras_models
-from boneage.io.files import InputError, read_json, replacing, write_json
+from boneage.io.files import atomic_write, read_json, write_json
 from boneage.segmentation import unet
 
 TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
@@ -57,6 +57,7 @@ class Committee:
         self.members = members
         self.clip_limit = clip_limit
         self.epoch = epoch
+        self._feature_models: list[keras.Model] | None = None
 
     @property
     def size(self) -> int:
@@ -160,33 +161,23 @@ class Committee:
             ]
         )
 
-    def scores(
-        self, images: np.ndarray, rows: np.ndarray, measure: str, batch_size: int = 16
-    ) -> Iterator[np.ndarray]:
-        """Yield the disagreement (image,) on one batch of `rows` after the other."""
-        if measure in acquisition.FEATURE_MEASURES:
-            compare, networks = acquisition.FEATURE_MEASURES[measure], self._features()
-        else:
-            compare, networks = acquisition.MEASURES[measure], self.members
-        for start in range(0, len(rows), batch_size):
-            batch = images[rows[start : start + batch_size]]
-            outputs = np.stack([_predict(n, batch, batch_size) for n in networks])
-            if measure in acquisition.MEASURES:
-                outputs = _sigmoid(outputs[..., 0])
-            yield compare(outputs)
-
-    def _features(self) -> list[keras.Model]:
-        return [
-            keras.Model(member.input, member.get_layer(unet.FEATURES).output)
-            for member in self.members
-        ]
+    def features(self, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
+        """Last feature maps, (member, image, row, column, channel) float32."""
+        if self._feature_models is None:
+            self._feature_models = [
+                keras.Model(member.input, member.get_layer(unet.FEATURES).output)
+                for member in self.members
+            ]
+        return np.stack(
+            [_predict(model, images, batch_size) for model in self._feature_models]
+        )
 
     def save_epoch(self, folder: Path, epoch: int) -> list[Path]:
         """Write the members beside those of the last epoch, `member_<k>.<epoch>`."""
         paths = []
         for index, member in enumerate(self.members):
             path = _written(folder, index, epoch)
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 member.save(temporary)
             paths.append(path)
         return paths
@@ -235,25 +226,3 @@ def _predict(network: keras.Model, images: np.ndarray, batch_size: int) -> np.nd
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     # the logistic function without its overflow at large negative logits
     return 0.5 + 0.5 * np.tanh(0.5 * logits)
-
-
-def augment(
-    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Turn, scale, shift, mirror a pair together; change the image's brightness.
-
-    image: (size, size) uint8; mask: the same, 0 or 255. Radiographs are taken with the
-    hand at any angle and under any exposure; the numbers cover what archives hold.
-    """
-    size = image.shape[0]
-    angle_degrees = rng.uniform(-25, 25)
-    scale = rng.uniform(0.8, 1.25)
-    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle_degrees, scale)
-    matrix[:, 2] += rng.uniform(-0.1, 0.1, 2) * size
-    image = cv2.warpAffine(image, matrix, (size, size))
-    mask = cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST)
-    if rng.random() < 0.5:
-        image, mask = cv2.flip(image, 1), cv2.flip(mask, 1)
-    gamma, gain = np.exp(rng.uniform(-0.4, 0.4)), rng.uniform(0.7, 1.3)
-    levels = np.linspace(0, 1, 256) ** gamma * gain * 255
-    return cv2.LUT(image, levels.clip(0, 255).astype(np.uint8)), mask

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -33,7 +33,7 @@ def known_masks(truth: Path) -> dict[int, Path]:
     return known
 
 
-def against_truth(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
+def dice_report(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
     """Summary lines: the Dice of the masks on disk against the known ones.
 
     masks, known: path of each id's mask; only ids in both count.
@@ -57,3 +57,16 @@ def against_truth(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
         f"median {np.median(values):.4f}, lowest {values.min():.4f}",
         f"below 0.9: {len(low)}" + (f": {', '.join(low)}" if low else ""),
     ]
+
+
+def pairwise_disagreement(probabilities: np.ndarray) -> np.ndarray:
+    """One minus the mean Dice of all pairs of members' masks; two empty ones agree."""
+    masks = probabilities > 0.5
+    sizes = masks.sum(axis=(2, 3))
+    distances = []
+    for first in range(len(masks)):
+        for second in range(first + 1, len(masks)):
+            overlap = (masks[first] & masks[second]).sum(axis=(1, 2))
+            total = sizes[first] + sizes[second]
+            distances.append(1 - np.where(total, 2 * overlap / np.maximum(total, 1), 1))
+    return np.mean(distances, axis=0)

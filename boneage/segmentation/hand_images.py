@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 
 from boneage import parallel
+from boneage.errors import InputError, check_minimum
 from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError, at_least, read_json, up_to_date, write_json
+from boneage.io.files import read_json, up_to_date, write_json
 from boneage.io.hdf5 import HAND_PX
-from boneage.io.radiographs import Mask, equalise, from_square, resize, to_uint8
+from boneage.io.radiographs import Mask
+from boneage.io.transforms import equalize_clahe, from_square, resize, to_uint8
 from boneage.layout import Layout
-from boneage.parallel import ALL_CORES, SetAside, Workers
+from boneage.parallel import ALL_CORES, Skipped, Workers
 from boneage.segmentation.coarse import largest_hand
 
 ENHANCED_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
@@ -38,7 +40,7 @@ class Enhancement:
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
-        at_least(0, margin=self.margin, clip_limit=self.clip_limit)
+        check_minimum(0, margin=self.margin, clip_limit=self.clip_limit)
 
     def describe(self) -> str:
         """The attribute `preprocessing` of segment_all.h5, kept in a run's config."""
@@ -110,11 +112,11 @@ def enhanced_hand(
         raise ValueError("the mask is empty")
     inside = mask[top : top + height, left : left + width]
     crop = radiograph[top : top + height, left : left + width]
-    crop = _stretched(crop, inside) if how.stretch else to_uint8(crop)
+    crop = stretch_contrast(crop, inside) if how.stretch else to_uint8(crop)
     square = _squared(cv2.bitwise_and(crop, crop, mask=inside), how)
-    hand = equalise(resize(square, HAND_PX), how.clip_limit)
+    hand = equalize_clahe(resize(square, HAND_PX), how.clip_limit)
     # equalising lifts black, in tiles that hold little else
-    return np.where(placed_mask(mask, how), hand, 0).astype(np.uint8)
+    return np.where(mask_to_hand_coordinates(mask, how), hand, 0).astype(np.uint8)
 
 
 def _shown(mask: Mask, how: Enhancement) -> Mask:
@@ -135,7 +137,7 @@ def _squared(crop: np.ndarray, how: Enhancement) -> np.ndarray:
     return square
 
 
-def placed_mask(mask: Mask, how: Enhancement = DEFAULT) -> np.ndarray:
+def mask_to_hand_coordinates(mask: Mask, how: Enhancement = DEFAULT) -> np.ndarray:
     """Where the hand lies on what `enhanced_hand` makes: (512, 512) bool.
 
     mask, how: what `enhanced_hand` was given; not cut, too, the hand alone is True.
@@ -145,7 +147,9 @@ def placed_mask(mask: Mask, how: Enhancement = DEFAULT) -> np.ndarray:
     return resize(_squared(crop, how), HAND_PX) > 127
 
 
-def placed(points: np.ndarray, mask: Mask, how: Enhancement = DEFAULT) -> np.ndarray:
+def to_hand_coordinates(
+    points: np.ndarray, mask: Mask, how: Enhancement = DEFAULT
+) -> np.ndarray:
     """Where places of a radiograph lie on its hand: (n, 2) row and column, px.
 
     points: (n, 2) row and column, px of the radiograph. mask, how: what
@@ -162,7 +166,7 @@ def placed(points: np.ndarray, mask: Mask, how: Enhancement = DEFAULT) -> np.nda
     return in_square * (HAND_PX / side) - 0.5
 
 
-def _stretched(crop: np.ndarray, inside: Mask) -> np.ndarray:
+def stretch_contrast(crop: np.ndarray, inside: Mask) -> np.ndarray:
     """Bring the hand's grey levels, but for the extreme ones, to 0 to 255."""
     low, high = _percentiles(crop, inside, np.array([0.5, 99.8]))
     levels = np.arange(np.iinfo(crop.dtype).max + 1, dtype=crop.dtype)
@@ -199,7 +203,7 @@ def enhance_file(layout: Layout, how: Enhancement, radiograph_id: int) -> None:
     radiographs.write(layout.hand(radiograph_id), hand)
 
 
-def begin(layout: Layout, preprocessing: str, overwrite: bool) -> None:
+def claim_preprocessing(layout: Layout, preprocessing: str, overwrite: bool) -> None:
     """Leave on disk how hands are made from now on: those made before are made again.
 
     Raises:
@@ -235,9 +239,9 @@ def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
     return set(packed.ids.tolist()) == {i for i in ids if layout.hand(i).exists()}
 
 
-def pack(
+def pack_hands(
     layout: Layout, ids: Sequence[int], preprocessing: str, workers: Workers = ALL_CORES
-) -> list[SetAside]:
+) -> list[Skipped]:
     """Pack the final hands that exist into segment_all.h5.
 
     Raises:
@@ -251,8 +255,8 @@ def pack(
         )
     set_aside = []
     with hdf5.create(layout.hands_h5, len(paths), HAND_PX, preprocessing) as writer:
-        for path, outcome in parallel.stream(_read_hand, paths, workers, "packing"):
-            if isinstance(outcome, SetAside):
+        for path, outcome in parallel.imap(_read_hand, paths, workers, "packing"):
+            if isinstance(outcome, Skipped):
                 set_aside.append(outcome)
             else:
                 writer.add(int(path.name.removesuffix("_seg.png")), outcome)

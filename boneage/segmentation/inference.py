@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneage import parallel
-from boneage.active_learning import acquisition, dataset
 from boneage.io import radiographs
 from boneage.io.files import read_json, up_to_date
 from boneage.layout import Layout
-from boneage.parallel import ALL_CORES, SetAside, Workers
-from boneage.segmentation import hand_images
+from boneage.parallel import ALL_CORES, Skipped, Workers
+from boneage.segmentation import dice, hand_images, preprocessing
 from boneage.segmentation.mask_quality import QualityTable, assess, source_of
 
 if TYPE_CHECKING:
@@ -25,15 +24,15 @@ def segment_all(
     table: QualityTable,
     batch_size: int = 16,
     workers: Workers = ALL_CORES,
-) -> list[SetAside]:
+) -> list[Skipped]:
     """Write the mask of each id and its row of `table`; returns what was set aside.
 
     A person's mask is taken as it is. Memory holds one batch and what was read ahead,
     whatever the cohort.
     """
-    drawn = [i for i in ids if dataset.mask_of_person(layout, i) is not None]
+    drawn = [i for i in ids if layout.annotation_path(i) is not None]
     work = functools.partial(_take_over, layout)
-    set_aside = _finish(table, parallel.stream(work, drawn, workers, "annotated"))
+    set_aside = _finish(table, parallel.imap(work, drawn, workers, "annotated"))
     rest = sorted(set(ids) - set(drawn))
     if not rest:
         return set_aside
@@ -43,8 +42,8 @@ def segment_all(
     committee = Committee.load(layout.committee)
     prepare = functools.partial(_prepare, layout, committee.size, committee.clip_limit)
     batch = []
-    for radiograph_id, outcome in parallel.stream(prepare, rest, workers, "segmenting"):
-        if isinstance(outcome, SetAside):
+    for radiograph_id, outcome in parallel.imap(prepare, rest, workers, "segmenting"):
+        if isinstance(outcome, Skipped):
             set_aside.append(outcome)
         else:
             batch.append((radiograph_id, *outcome))
@@ -66,7 +65,7 @@ def other_committees(layout: Layout, table: QualityTable) -> list[str]:
 
 def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
     """Whether the final mask is there, and the person's where a person drew one."""
-    drawn = dataset.mask_of_person(layout, radiograph_id)
+    drawn = layout.annotation_path(radiograph_id)
     source = table.source(radiograph_id)
     if source is None or (drawn and source != "person"):
         return False
@@ -76,16 +75,16 @@ def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
 def _take_over(layout: Layout, radiograph_id: int) -> tuple:
     """Copy a person's mask, checked against the radiograph."""
     shape = radiographs.read(layout.radiograph(radiograph_id)).shape
-    path = dataset.mask_of_person(layout, radiograph_id)
+    path = layout.annotation_path(radiograph_id)
     mask = radiographs.read_mask(path, shape)
     radiographs.write(layout.mask(radiograph_id), mask)
     return assess(radiograph_id, "person", mask)
 
 
-def _finish(table: QualityTable, stream) -> list[SetAside]:
+def _finish(table: QualityTable, stream) -> list[Skipped]:
     set_aside = []
     for _, outcome in stream:
-        if isinstance(outcome, SetAside):
+        if isinstance(outcome, Skipped):
             set_aside.append(outcome)
         else:
             table.add(outcome)
@@ -96,7 +95,7 @@ def _prepare(
     layout: Layout, size: int, clip_limit: float, radiograph_id: int
 ) -> tuple[np.ndarray, tuple[int, int]]:
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
-    return dataset.prepare(radiograph, size, clip_limit), radiograph.shape
+    return preprocessing.prepare(radiograph, size, clip_limit), radiograph.shape
 
 
 def _segment_batch(
@@ -105,7 +104,7 @@ def _segment_batch(
     """Predict (id, image, shape) of a batch; write mask and row of each."""
     images = np.stack([image for _, image, _ in batch])
     probabilities = committee.probabilities(images, batch_size=len(images))
-    disagreements = acquisition.pairwise_dice(probabilities)
+    disagreements = dice.pairwise_disagreement(probabilities)
     for (radiograph_id, _, shape), probability, disagreement in zip(
         batch, probabilities.mean(axis=0), disagreements, strict=True
     ):

@@ -24,7 +24,7 @@ CLEAR_DEGREES = 8.0
 """By how much the thumb must stand further off than the little finger."""
 
 
-def side_of(mask: Mask) -> Side | None:
+def laterality(mask: Mask) -> Side | None:
     """Which hand the mask looks like; None where five fingers are not told apart.
 
     The hand may lie at any angle. On the 329 checked masks of RSNA radiographs, as

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from boneage.cli import list_some
-from boneage.io.files import naming, replacing
+from boneage.io.files import atomic_write, name_oserror
 from boneage.io.radiographs import Mask
-from boneage.segmentation.coarse import suspicions
+from boneage.segmentation.coarse import implausibilities
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def assess(
         source,
         f"{np.count_nonzero(mask) / mask.size:.4f}",
         "" if disagreement is None else f"{disagreement:.4f}",
-        "; ".join(suspicions(mask)),
+        "; ".join(implausibilities(mask)),
     )
 
 
@@ -81,7 +81,7 @@ class QualityTable:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerow(astuple(row))
         # nothing waits in a buffer that a full disk would refuse once more at the end
-        with naming(self.path):
+        with name_oserror(self.path):
             line = text.getvalue().encode()
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, "")
@@ -113,7 +113,10 @@ class QualityTable:
             self._rewrite()
 
     def _rewrite(self) -> None:
-        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_write(self.path) as temporary,
+            temporary.open("w", newline="") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows(astuple(row) for _, row in sorted(self.rows.items()))

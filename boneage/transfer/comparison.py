@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BOUNDS = {name: (0, np.inf) for name in ("mae", "mse", "median_absolute_error")} | {
-    name: (-np.inf, 1) for name in comparison.SHARES
+    name: (-np.inf, 1) for name in comparison.UNITLESS
 }
 
 
@@ -86,7 +86,7 @@ def resampled(metric: Metric, method: Method, rows: np.ndarray) -> np.ndarray:
     return np.array([metric(true[chosen], predicted[:, chosen]) for chosen in rows])
 
 
-def of_any_training(
+def add_seed_variance(
     values: np.ndarray, observed: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """What the mean over all trainings may be, given those that were run.
@@ -102,7 +102,7 @@ def of_any_training(
     return mean + error * rng.standard_t(count - 1, len(values))
 
 
-def draw(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def bootstrap_rows(count: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Rows of a bootstrap over `count` radiographs, (resample, radiograph)."""
     return rng.integers(0, count, (resamples, count))
 
@@ -125,12 +125,12 @@ def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFr
 
     true, count = method.true_months, len(method.seeds)
     rng = np.random.default_rng(seed)
-    rows = draw(len(true), resamples, rng)
+    rows = bootstrap_rows(len(true), resamples, rng)
     found = []
     for name, metric in METRICS.items():
         observed = metric(true, method.predicted_months)
         value = float(observed.mean())
-        values = of_any_training(resampled(metric, method, rows), observed, rng)
+        values = add_seed_variance(resampled(metric, method, rows), observed, rng)
         # Student's t knows no bounds, the metrics do
         values = np.clip(values, *BOUNDS.get(name, (-np.inf, np.inf)))
         lower, upper = _interval(values, len(true))
@@ -154,17 +154,17 @@ def compare(one: Method, other: Method, seed: int, resamples: int) -> Difference
     augmentation and, where the start is the same, the head's first weights.
     """
     rng = np.random.default_rng(seed)
-    rows = draw(len(one.true_months), resamples, rng)
+    rows = bootstrap_rows(len(one.true_months), resamples, rng)
     of_one, of_other = (resampled(metrics.mae, m, rows) for m in (one, other))
     mae_one, mae_other = (
         metrics.mae(m.true_months, m.predicted_months) for m in (one, other)
     )
     if one.seeds == other.seeds:
         paired = mae_one - mae_other
-        differences = of_any_training(of_one - of_other, paired, rng)
+        differences = add_seed_variance(of_one - of_other, paired, rng)
     else:
-        differences = of_any_training(of_one, mae_one, rng)
-        differences -= of_any_training(of_other, mae_other, rng)
+        differences = add_seed_variance(of_one, mae_one, rng)
+        differences -= add_seed_variance(of_other, mae_other, rng)
     lower, upper = _interval(differences, len(one.true_months))
     months = mae_one.mean() - mae_other.mean()
     return Difference(one, other, float(months), float(lower), float(upper))
@@ -244,7 +244,7 @@ def markdown(table: pd.DataFrame, words: dict[str, list[str]], notes: list[str])
             cells = [method, str(first.seeds), str(first.epochs)]
             cells += [str(first.radiographs), f"{first.validation_mae:.1f}"]
             cells += [
-                comparison.with_interval(name, of_method.loc[name])
+                comparison.format_with_interval(name, of_method.loc[name])
                 for name in comparison.HEADINGS
             ]
             text.append("| " + " | ".join(cells) + " |")

@@ -10,29 +10,29 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
-from boneage.evaluation.figures import FAINT, INK, STYLE
+from boneage.plotting import FAINT, INK, STYLE
 from boneage.transfer.methods import Method
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-RIVALS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7")
+BASELINES = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7")
 """Okabe and Ito's colours, told apart by all common kinds of colour vision."""
 PACED = (INK, "#D55E00", "#8a8a8a")
 DASHES = ("-", "--", ":")
 """Where the colours begin anew."""
 
-Looks = dict[str, dict]
+LineStyles = dict[str, dict]
 """A method's label -> colour and dashes of its lines and dots."""
 
 
-def looks(methods: list[Method]) -> Looks:
+def line_styles(methods: list[Method]) -> LineStyles:
     """Give every method of a group colour and dashes of its own."""
     found = {}
     for colours, alike in (
         (PACED, [method for method in methods if method.is_paced]),
-        (RIVALS, [method for method in methods if not method.is_paced]),
+        (BASELINES, [method for method in methods if not method.is_paced]),
     ):
         for place, method in enumerate(alike):
             turn, colour = divmod(place, len(colours))
@@ -73,7 +73,7 @@ def _draw_group(
         width_ratios=(3, 1.5),
         height_ratios=(3, 2),
     )
-    style = looks(methods)
+    style = line_styles(methods)
     for panel, column in (("validation", "validation_loss"), ("training", "loss")):
         axes = panels[panel]
         # paced transfer last: in front
@@ -138,7 +138,7 @@ def _mark_stages(panels: list[Axes], methods: list[Method]) -> None:
 
 
 def _draw_mae(
-    axes: Axes, methods: list[Method], table: pd.DataFrame, style: Looks
+    axes: Axes, methods: list[Method], table: pd.DataFrame, style: LineStyles
 ) -> None:
     """Test MAE of every method with its interval; the labels are the legend."""
     rows = table[table.metric == "mae"].set_index("method")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneage.evaluation import comparison
-from boneage.evaluation.comparison import Answers
+from boneage.evaluation.comparison import TestPredictions
 from boneage.regression import backbones
 from boneage.regression.settings import NEW
-from boneage.transfer.runs import PACED, Finished, stage_name
+from boneage.transfer.runs import PACED, FinishedTraining, stage_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ the hands were made."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """One training, judged by the network that validation chose.
 
     start: "paced", or the stage whose layers a rival began with. plan: its stages with
@@ -45,7 +45,7 @@ class Trained:
     settings: dict
     hands_hash: str | None
     validation_mae: float
-    answers: Answers
+    answers: TestPredictions
     history: pd.DataFrame
 
     @property
@@ -61,7 +61,7 @@ class Method:
     """Trainings that only the seed distinguishes, by seed."""
 
     label: str
-    trained: tuple[Trained, ...]
+    trained: tuple[TrainingResult, ...]
 
     @property
     def is_paced(self) -> bool:
@@ -94,12 +94,12 @@ class Method:
         return np.stack([one.answers.arrays[1] for one in self.trained])
 
 
-def read(found: list[Finished]) -> list[Trained]:
+def read(found: list[FinishedTraining]) -> list[TrainingResult]:
     """Read the predictions, histories and facts of finished runs."""
     return [_read_one(one) for one in found]
 
 
-def _read_one(one: Finished) -> Trained:
+def _read_one(one: FinishedTraining) -> TrainingResult:
     import pandas as pd
 
     configs = [run.read_config() for run in one.runs]
@@ -123,7 +123,7 @@ def _read_one(one: Finished) -> Trained:
     settings |= {"preprocessing": configs[0].get("preprocessing", "unknown")}
     if content:
         settings |= {"weights": f"{settings['weights']} ({content})"}
-    return Trained(
+    return TrainingResult(
         one.name,
         one.start,
         plan,
@@ -135,13 +135,13 @@ def _read_one(one: Finished) -> Trained:
     )
 
 
-def groups(trained: list[Trained]) -> dict[str, list[Method]]:
+def groups(trained: list[TrainingResult]) -> dict[str, list[Method]]:
     """Comparable trainings by `backbone, sex`, and in it by method, paced first.
 
     Where the same backbone and sex were trained or tested on other hands, the groups
     are numbered: what is in one is not compared with what is in the other.
     """
-    found: dict[tuple, list[Trained]] = {}
+    found: dict[tuple, list[TrainingResult]] = {}
     for one in trained:
         found.setdefault(one.group, []).append(one)
     named: dict[str, list[Method]] = {}
@@ -154,7 +154,7 @@ def groups(trained: list[Trained]) -> dict[str, list[Method]]:
     return named
 
 
-def repeated(found: dict[str, list[Method]]) -> list[str]:
+def duplicate_seeds(found: dict[str, list[Method]]) -> list[str]:
     """A note on each training that has another one's method and seed.
 
     found: of `groups`. Such a training counts as one more seed, which it is not.
@@ -173,13 +173,13 @@ def repeated(found: dict[str, list[Method]]) -> list[str]:
     return notes
 
 
-def _methods(alike: list[Trained]) -> list[Method]:
+def _methods(alike: list[TrainingResult]) -> list[Method]:
     """Trainings by method; a label says no more than what tells it from others."""
-    found: dict[tuple, list[Trained]] = {}
+    found: dict[tuple, list[TrainingResult]] = {}
     for one in alike:
         facts = [f"{name} {one.settings[name]}" for name in METHOD_SETTINGS]
         found.setdefault((one.start, one.plan, *facts), []).append(one)
-    stages = list(backbones.stages(alike[0].settings["model"]))
+    stages = list(backbones.transfer_stages(alike[0].settings["model"]))
     order = {start: place for place, start in enumerate([PACED, *stages])}
     methods = []
     for key in sorted(found, key=lambda key: (order[key[0]], *key[1:])):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.io.files import InputError, read_json
+from boneage.errors import InputError
+from boneage.io.files import read_json
 from boneage.layout import Layout
 from boneage.regression.run_folder import Run
 
@@ -29,7 +30,7 @@ def stage_name(run: Run) -> str:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedTraining:
     """A paced run, or a rival, whose trainings are all done.
 
     start: "paced", or the stage whose layers a rival began with. runs: the stages in
@@ -69,7 +70,7 @@ class Finished:
         return named[name]
 
 
-def find(layout: Layout) -> tuple[list[Finished], list[str]]:
+def find(layout: Layout) -> tuple[list[FinishedTraining], list[str]]:
     """Every finished paced run and rival, and a note on each that is not finished.
 
     Raises:
@@ -80,7 +81,7 @@ def find(layout: Layout) -> tuple[list[Finished], list[str]]:
         stages = stages_of(path.parent, list(read_json(path, PACED_BY)["rates"]))
         done = sum(stage.evaluation.exists() for stage in stages)
         if done == len(stages):
-            found.append(Finished(path.parent, PACED, tuple(stages)))
+            found.append(FinishedTraining(path.parent, PACED, tuple(stages)))
         else:
             notes.append(
                 f"{path.parent.name}: {done} of {len(stages)} stages, left out"
@@ -89,7 +90,7 @@ def find(layout: Layout) -> tuple[list[Finished], list[str]]:
         run = Run(path.parent)
         if run.evaluation.exists():
             start = read_json(run.evaluation, CONVENTIONAL_BY)["stage"]
-            found.append(Finished(path.parent, start, (run,)))
+            found.append(FinishedTraining(path.parent, start, (run,)))
         else:
             notes.append(f"{run.name}: not finished, left out")
     if not found:

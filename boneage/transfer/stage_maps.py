@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.evaluation import metrics
-from boneage.explanation import activation_maps, captions, gallery, overlays
+from boneage.evaluation import comparison, metrics
+from boneage.explanation import activation_maps, captions, overlays
 from boneage.explanation.activation_maps import (
     DISPLAY_PX,
     Explainer,
@@ -16,9 +16,9 @@ from boneage.explanation.activation_maps import (
 )
 from boneage.explanation.captions import signed, years_and_months
 from boneage.io import radiographs
-from boneage.io.files import replacing
+from boneage.io.files import atomic_write
 from boneage.parallel import THIS_PROCESS, Workers
-from boneage.regression.dataset import Hands
+from boneage.regression.dataset import HandDataset
 from boneage.regression.run_folder import Run
 from boneage.transfer.runs import stage_name
 
@@ -29,7 +29,7 @@ def write_run(
     folder: Path,
     run: Run,
     title: str,
-    hands: Hands,
+    hands: HandDataset,
     limit: int,
     batch_size: int,
     workers: Workers = THIS_PROCESS,
@@ -69,7 +69,7 @@ def write_run(
 
 
 def write_predictions(
-    path: Path, hands: Hands, of_part: np.ndarray, predicted: np.ndarray
+    path: Path, hands: HandDataset, of_part: np.ndarray, predicted: np.ndarray
 ) -> None:
     """Write a row a hand: who, its part of the split, true and predicted, the error."""
     import pandas as pd
@@ -85,7 +85,7 @@ def write_predictions(
             "error_months": predicted - cohort.bone_age_months,
         }
     )
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.3f")
 
 
@@ -93,7 +93,7 @@ def write_sheet(
     path: Path,
     title: str,
     stages: list[Run],
-    hands: Hands,
+    hands: HandDataset,
     predicted: np.ndarray,
     batch_size: int,
 ) -> None:
@@ -118,8 +118,8 @@ def write_sheet(
         explainer = Explainer(stage.load_model())
         found = explain_hands(explainer, hands, batch_size, stage.name)
         explained.append((stage_name(stage), explainer.grid, found))
-    limit_months = overlays.limit_of(
-        np.concatenate([activation_maps.deviations(e.maps) for _, _, e in explained])
+    limit_months = overlays.colour_limit(
+        np.concatenate([activation_maps.centred_maps(e.maps) for _, _, e in explained])
     )
     tiles = []
     for number in range(len(hands)):
@@ -130,7 +130,7 @@ def write_sheet(
         grey = np.repeat(hand[..., np.newaxis], 3, axis=2)
         tiles.append(captions.tile(grey, who, f"true {years_and_months(true)}"))
         for name, grid, explanation in explained:
-            deviation = activation_maps.deviations(explanation.maps[number])
+            deviation = activation_maps.centred_maps(explanation.maps[number])
             overlay = overlays.overlay(hand, grid.upsample(deviation), limit_months)
             said = float(explanation.predicted_months[number])
             error = "" if np.isnan(true) else f" ({signed(said - true)} months)"
@@ -144,7 +144,7 @@ def write_sheet(
 def notes(
     run: Run,
     title: str,
-    hands: Hands,
+    hands: HandDataset,
     of_part: np.ndarray,
     predicted: np.ndarray,
     split: str | None,
@@ -167,7 +167,7 @@ def notes(
         )
     elif seen:
         said.append(f"{seen} of them are of the training part, so the error is too low")
-    said += metrics.flags(predicted, config["age_range_months"])
+    said += comparison.flags(predicted, config["age_range_months"])
     if hands.packed.preprocessing != config["preprocessing"]:
         said.append(
             f"trained on hands made as {config['preprocessing']}, these are "

@@ -9,22 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
+from boneage.errors import InputError
+from boneage.evaluation import bootstrap
 from boneage.evaluation import metrics as evaluation_metrics
-from boneage.io.files import InputError, alone, read_json, up_to_date, write_json
+from boneage.io.files import read_json, up_to_date, write_json
+from boneage.io.locks import exclusive
 from boneage.layout import Layout
 from boneage.regression import backbones, training_runs
-from boneage.regression.dataset import Parts
-from boneage.regression.run_folder import NOTHING_BEFORE, Origin, Run
+from boneage.regression.dataset import DataSplits
+from boneage.regression.run_folder import NO_PARENT, ParentRun, Run
 from boneage.regression.settings import (
     PacedSettings,
     RegressionSettings,
     TrainingSettings,
     only,
 )
-from boneage.transfer.runs import PACED, PACED_BY, PLAN, Finished, stages_of
+from boneage.transfer.runs import PACED, PACED_BY, PLAN, FinishedTraining, stages_of
 
 
-def train_paced(layout: Layout, settings: PacedSettings) -> Finished:
+def train_paced(layout: Layout, settings: PacedSettings) -> FinishedTraining:
     """Train all stages in order, from the first one that is not finished.
 
     Raises:
@@ -32,11 +35,11 @@ def train_paced(layout: Layout, settings: PacedSettings) -> Finished:
             folder holds a training with other settings.
     """
     settings.check()
-    parts = Parts.read(layout, settings)
+    parts = DataSplits.read(layout, settings)
     folder = layout.paced / settings.run_name
     stages = stages_of(folder, list(settings.rates))
-    origin = NOTHING_BEFORE
-    with alone(folder):
+    origin = NO_PARENT
+    with exclusive(folder):
         _keep_plan(folder / PLAN, settings, parts)
         for run, (name, rate) in zip(stages, settings.rates.items(), strict=True):
             epochs = settings.epochs[name]
@@ -44,11 +47,11 @@ def train_paced(layout: Layout, settings: PacedSettings) -> Finished:
                 settings, f"{settings.run_name}/{run.name}", name, rate, epochs
             )
             _train(run, name, plan, parts, origin)
-            origin = Origin(run, origin.epochs + epochs)
-    return Finished(folder, PACED, tuple(stages))
+            origin = ParentRun(run, origin.epochs + epochs)
+    return FinishedTraining(folder, PACED, tuple(stages))
 
 
-def _keep_plan(path: Path, settings: PacedSettings, parts: Parts) -> None:
+def _keep_plan(path: Path, settings: PacedSettings, parts: DataSplits) -> None:
     """Write the plan, until a stage has begun; then refuse another one."""
     plan = {
         "rates": settings.rates,
@@ -92,7 +95,7 @@ def train_conventional(
             f"--start-layer {absent[0]}: expected one of {', '.join(settings.rates)}, "
             "or all-of-them"
         )
-    parts = Parts.read(layout, settings)
+    parts = DataSplits.read(layout, settings)
     epochs = sum(settings.epochs.values())
     rivals = []
     for name in start_layers:
@@ -110,7 +113,7 @@ def _plan(
     common = only(RegressionSettings, settings) | {"run": run_name}
     return TrainingSettings(
         **common,
-        fine_tune_from=backbones.stages(settings.model)[stage],
+        fine_tune_from=backbones.transfer_stages(settings.model)[stage],
         epochs=epochs,
         patience=epochs,
         learning_rate=rate,
@@ -123,8 +126,8 @@ def _train(
     run: Run,
     stage: str,
     plan: TrainingSettings,
-    parts: Parts,
-    origin: Origin = NOTHING_BEFORE,
+    parts: DataSplits,
+    origin: ParentRun = NO_PARENT,
 ) -> None:
     """Train a stage or a rival; write evaluation.json: what learned, and the metrics.
 
@@ -159,6 +162,6 @@ def _metrics(run: Run, part: str) -> dict:
     found: dict = {"radiographs": len(table)}
     for name, metric in evaluation_metrics.METRICS.items():
         rng = np.random.default_rng(0)
-        values = evaluation_metrics.with_interval(metric, true, predicted, rng)
+        values = bootstrap.with_interval(metric, true, predicted, rng)
         found[name] = [None if np.isnan(value) else value for value in values]
     return found

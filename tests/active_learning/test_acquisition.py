@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from boneage.active_learning import acquisition
+from boneage.segmentation import dice
 
 DISAGREEMENT = ("vote_entropy", "jensen_shannon", "pairwise_dice")
 
@@ -39,18 +40,18 @@ def test_jensen_shannon_does_not_count_members_that_agree_in_doubt():
 
 def test_pairwise_dice():
     # masks of two pixels with one in common: Dice 1/2
-    assert acquisition.pairwise_dice(ONE_OF_FOUR) == pytest.approx(0.5)
+    assert dice.pairwise_disagreement(ONE_OF_FOUR) == pytest.approx(0.5)
 
 
 def test_pairwise_dice_is_the_mean_over_all_pairs():
     three = committee(LEFT, TOP, TOP)
-    assert acquisition.pairwise_dice(three) == pytest.approx((0.5 + 0.5 + 0) / 3)
+    assert dice.pairwise_disagreement(three) == pytest.approx((0.5 + 0.5 + 0) / 3)
 
 
 def test_pairwise_dice_of_empty_masks():
     nothing = np.zeros((2, 2))
-    assert acquisition.pairwise_dice(committee(nothing, nothing)) == 0
-    assert acquisition.pairwise_dice(committee(nothing, LEFT)) == 1
+    assert dice.pairwise_disagreement(committee(nothing, nothing)) == 0
+    assert dice.pairwise_disagreement(committee(nothing, LEFT)) == 1
 
 
 def test_feature_cosine():
@@ -64,7 +65,7 @@ def test_feature_cosine():
 @pytest.mark.parametrize("name", DISAGREEMENT)
 def test_members_that_say_the_same_do_not_disagree(name):
     one = np.random.default_rng(0).random((1, 3, 4, 4), dtype=np.float32)
-    scores = acquisition.MEASURES[name](np.concatenate([one, one, one]))
+    scores = acquisition.ACQUISITION_FUNCTIONS[name](np.concatenate([one, one, one]))
     np.testing.assert_allclose(scores, np.zeros(3), atol=1e-5)
 
 
@@ -74,7 +75,7 @@ def test_members_with_the_same_features_do_not_disagree():
     np.testing.assert_allclose(scores, np.zeros(3), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", acquisition.MEASURES)
+@pytest.mark.parametrize("name", acquisition.ACQUISITION_FUNCTIONS)
 def test_a_larger_hand_does_not_score_more(name):
     rng = np.random.default_rng(0)
     small = np.zeros((2, 1, 32, 32), np.float32)
@@ -82,20 +83,20 @@ def test_a_larger_hand_does_not_score_more(name):
     large = np.zeros_like(small)
     enlarged = small[:, :, 12:20, 12:20].repeat(3, axis=2).repeat(3, axis=3)
     large[:, :, 4:28, 4:28] = enlarged
-    measure = acquisition.MEASURES[name]
+    measure = acquisition.ACQUISITION_FUNCTIONS[name]
     np.testing.assert_allclose(measure(large), measure(small), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", acquisition.MEASURES)
+@pytest.mark.parametrize("name", acquisition.ACQUISITION_FUNCTIONS)
 def test_each_image_has_its_own_score(name):
     rng = np.random.default_rng(0)
     both = rng.random((2, 2, 4, 4), dtype=np.float32)
-    measure = acquisition.MEASURES[name]
+    measure = acquisition.ACQUISITION_FUNCTIONS[name]
     alone = np.concatenate([measure(both[:, :1]), measure(both[:, 1:])])
     np.testing.assert_allclose(measure(both), alone, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", acquisition.MEASURES)
+@pytest.mark.parametrize("name", acquisition.ACQUISITION_FUNCTIONS)
 def test_an_image_without_a_hand_has_a_finite_score(name):
-    scores = acquisition.MEASURES[name](np.zeros((2, 1, 4, 4), np.float32))
+    scores = acquisition.ACQUISITION_FUNCTIONS[name](np.zeros((2, 1, 4, 4), np.float32))
     assert np.isfinite(scores).all()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from boneage.active_learning import dataset, excluded
+from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError
+from boneage.segmentation import preprocessing
 from tests.conftest import ANNOTATED, PHANTOMS, call
 
 STEP = "al_segmentation/step2_image_2_h5"
@@ -31,8 +32,8 @@ def lay_out(layout, radiograph_id: int) -> None:
 def test_prepared_pair_is_square_and_small():
     radiograph = np.full((40, 20), 100, np.uint8)
     mask = np.full((40, 20), 255, np.uint8)
-    image = dataset.prepare(radiograph, 16, 0)
-    small = dataset.prepare_mask(mask, 16)
+    image = preprocessing.prepare(radiograph, 16, 0)
+    small = preprocessing.prepare_mask(mask, 16)
     assert image.shape == small.shape == (16, 16)
     assert image[8].tolist() == [0] * 4 + [100] * 8 + [0] * 4
     assert small[8].tolist() == [0] * 4 + [255] * 8 + [0] * 4
@@ -41,14 +42,14 @@ def test_prepared_pair_is_square_and_small():
 def test_prepared_mask_has_two_values():
     mask = np.zeros((37, 23), np.uint8)
     mask[5:30, 3:17] = 255
-    assert np.unique(dataset.prepare_mask(mask, 16)).tolist() == [0, 255]
+    assert np.unique(preprocessing.prepare_mask(mask, 16)).tolist() == [0, 255]
 
 
 @pytest.mark.parametrize("clip_limit", [0.0, 0.03, 0.005])
 def test_clip_limit_is_read_off_the_file_again(clip_limit):
-    described = dataset.describe(clip_limit)
-    packed = hdf5.Packed(None, None, None, 32, described)
-    assert dataset.clip_limit_of(packed) == clip_limit
+    described = preprocessing.describe(clip_limit)
+    packed = hdf5.PackedImages(None, None, None, 32, described)
+    assert preprocessing.clip_limit_of(packed) == clip_limit
 
 
 def test_both_pools_are_packed(made_cohort):
@@ -63,8 +64,8 @@ def test_both_pools_are_packed(made_cohort):
 
 def test_new_pair_is_taken_in_exactly_once(cohort_copy):
     lay_out(cohort_copy, 9)
-    first = dataset.take_in_new(cohort_copy)
-    second = dataset.take_in_new(cohort_copy)
+    first = dataset.append_new_pairs(cohort_copy)
+    second = dataset.append_new_pairs(cohort_copy)
     assert (first.added, second.added) == ([9], [])
     assert packed_ids(cohort_copy) == [*range(1, ANNOTATED + 1), 9]
 
@@ -73,14 +74,14 @@ def test_two_programs_at_once_take_it_in_once(cohort_copy):
     lay_out(cohort_copy, 9)
     lay_out(cohort_copy, 10)
     with ThreadPoolExecutor(4) as programs:
-        taken = list(programs.map(dataset.take_in_new, [cohort_copy] * 4))
+        taken = list(programs.map(dataset.append_new_pairs, [cohort_copy] * 4))
     assert sorted(i for one in taken for i in one.added) == [9, 10]
     assert packed_ids(cohort_copy) == [*range(1, ANNOTATED + 1), 9, 10]
 
 
 def test_image_of_a_new_pair_is_prepared_as_the_others_were(cohort_copy):
     lay_out(cohort_copy, 9)
-    dataset.take_in_new(cohort_copy)
+    dataset.append_new_pairs(cohort_copy)
     new = hdf5.read(cohort_copy.annotated_h5, STEP)
     pool = hdf5.read(cohort_copy.unannotated_h5, STEP)
     in_pool = pool.images[pool.rows_of(np.array([9]))[0]]
@@ -98,7 +99,7 @@ def test_radiograph_without_mask_waits(cohort_copy, capsys):
 def test_proposals_are_no_pairs(cohort_copy):
     lay_out(cohort_copy, 9)
     (cohort_copy.new / "9_bin.png").rename(cohort_copy.new / "9_proposal.png")
-    taken = dataset.take_in_new(cohort_copy)
+    taken = dataset.append_new_pairs(cohort_copy)
     assert (taken.added, taken.waiting) == ([], [9])
 
 
@@ -135,13 +136,13 @@ def test_flagged_pair_is_named_and_not_taken_in(cohort_copy, capsys):
 
 def test_pair_flagged_after_it_was_taken_in_goes_and_comes_back(cohort_copy):
     lay_out(cohort_copy, 9)
-    dataset.take_in_new(cohort_copy)
+    dataset.append_new_pairs(cohort_copy)
     others = set(packed_ids(cohort_copy)) - {9}
     excluded.flag(cohort_copy, 9)
-    dataset.take_in_new(cohort_copy)
+    dataset.append_new_pairs(cohort_copy)
     assert set(packed_ids(cohort_copy)) == others
-    excluded.take_back(cohort_copy, 9)
-    assert dataset.take_in_new(cohort_copy).added == [9]
+    excluded.unflag(cohort_copy, 9)
+    assert dataset.append_new_pairs(cohort_copy).added == [9]
 
 
 def test_mask_drawn_again_during_packing_is_taken_in_next(cohort_copy, monkeypatch):
@@ -157,33 +158,33 @@ def test_mask_drawn_again_during_packing_is_taken_in_next(cohort_copy, monkeypat
         return prepared
 
     monkeypatch.setattr(dataset, "_prepare_pair", and_drawn_again)
-    dataset.take_in_new(cohort_copy)
+    dataset.append_new_pairs(cohort_copy)
     monkeypatch.undo()
-    assert dataset.take_in_new(cohort_copy).added == [9]
+    assert dataset.append_new_pairs(cohort_copy).added == [9]
     packed = hdf5.read(cohort_copy.annotated_h5, "")
     assert packed.masks[packed.rows_of([9])[0]][: packed.size // 4].mean() > 100
-    assert dataset.take_in_new(cohort_copy).added == []
+    assert dataset.append_new_pairs(cohort_copy).added == []
 
 
 def test_flagged_radiograph_without_a_mask_is_not_waited_for(cohort_copy):
     lay_out(cohort_copy, 9)
     cohort_copy.answer(9).unlink()
-    assert dataset.take_in_new(cohort_copy).waiting == [9]
+    assert dataset.append_new_pairs(cohort_copy).waiting == [9]
     excluded.flag(cohort_copy, 9)
-    assert dataset.take_in_new(cohort_copy).waiting == []
+    assert dataset.append_new_pairs(cohort_copy).waiting == []
 
 
 def test_mended_mask_is_taken_in(cohort_copy):
     lay_out(cohort_copy, 9)
     (cohort_copy.new / "9_bin.png").write_bytes(b"half")
-    dataset.take_in_new(cohort_copy)
+    dataset.append_new_pairs(cohort_copy)
     lay_out(cohort_copy, 9)
-    assert dataset.take_in_new(cohort_copy).added == [9]
+    assert dataset.append_new_pairs(cohort_copy).added == [9]
 
 
 def test_packing_anew_keeps_what_was_taken_in(cohort_copy):
     lay_out(cohort_copy, 9)
-    dataset.take_in_new(cohort_copy)
+    dataset.append_new_pairs(cohort_copy)
     call(cohort_copy, STEP, pool="annotated", size=48)
     packed = hdf5.read(cohort_copy.annotated_h5, STEP)
     assert packed.ids.tolist() == [*range(1, ANNOTATED + 1), 9]
@@ -207,14 +208,14 @@ def test_without_any_usable_pair_the_old_file_stays(cohort_copy):
 
 
 def test_mask_that_was_trained_on_counts(cohort_copy):
-    assert dataset.mask_of_person(cohort_copy, 9) is None
+    assert dataset.annotation_path(cohort_copy, 9) is None
     drawn_first = cohort_copy.annotated / "1_bin.png"
-    assert dataset.mask_of_person(cohort_copy, 1) == drawn_first
+    assert dataset.annotation_path(cohort_copy, 1) == drawn_first
     # drawn again
     lay_out(cohort_copy, 1)
-    assert dataset.mask_of_person(cohort_copy, 1) == cohort_copy.new / "1_bin.png"
+    assert dataset.annotation_path(cohort_copy, 1) == cohort_copy.new / "1_bin.png"
     lay_out(cohort_copy, 9)
-    assert dataset.mask_of_person(cohort_copy, 9) == cohort_copy.new / "9_bin.png"
+    assert dataset.annotation_path(cohort_copy, 9) == cohort_copy.new / "9_bin.png"
 
 
 def test_unreadable_radiograph_leaves_the_pool(cohort_copy, capsys):
@@ -246,14 +247,14 @@ def test_nothing_annotated_yet_says_what_to_do(layout):
 
 def test_mask_drawn_again_takes_the_place_of_the_old_one(cohort_copy):
     lay_out(cohort_copy, 9)
-    assert dataset.take_in_new(cohort_copy).added == [9]
+    assert dataset.append_new_pairs(cohort_copy).added == [9]
     path = cohort_copy.new / "9_bin.png"
     corrected = radiographs.read(path)
     corrected[: corrected.shape[0] // 2] = 0
     radiographs.write(path, corrected)
     later = cohort_copy.annotated_h5.stat().st_mtime + 1
     os.utime(path, (later, later))
-    assert dataset.take_in_new(cohort_copy).added == [9]
+    assert dataset.append_new_pairs(cohort_copy).added == [9]
     packed = hdf5.read(cohort_copy.annotated_h5, "")
     assert packed.ids.tolist().count(9) == 1
     mask = packed.masks[packed.ids.tolist().index(9)]
@@ -266,28 +267,28 @@ def test_no_clock_decides_what_was_drawn_again(cohort_copy, mtime):
         lay_out(cohort_copy, i)
         path = cohort_copy.answer(i)
         os.utime(path, (mtime, mtime))
-    assert dataset.take_in_new(cohort_copy).added == [9, 10]
-    assert dataset.take_in_new(cohort_copy).added == []
+    assert dataset.append_new_pairs(cohort_copy).added == [9, 10]
+    assert dataset.append_new_pairs(cohort_copy).added == []
     # unpacked from an archive, say: another mask with an old time
     corrected = radiographs.read(cohort_copy.answer(9))
     corrected[: corrected.shape[0] // 2] = 0
     radiographs.write(cohort_copy.answer(9), corrected)
     os.utime(cohort_copy.answer(9), (1e9, 1e9))
-    assert dataset.take_in_new(cohort_copy).added == [9]
+    assert dataset.append_new_pairs(cohort_copy).added == [9]
 
 
 def test_mask_drawn_again_badly_is_named_until_it_is_mended(cohort_copy):
     lay_out(cohort_copy, 9)
-    dataset.take_in_new(cohort_copy)
+    dataset.append_new_pairs(cohort_copy)
     cohort_copy.answer(9).write_bytes(b"half")
     lay_out(cohort_copy, 10)
-    first = dataset.take_in_new(cohort_copy)
+    first = dataset.append_new_pairs(cohort_copy)
     assert first.added == [10]
-    for taken in (first, dataset.take_in_new(cohort_copy)):
+    for taken in (first, dataset.append_new_pairs(cohort_copy)):
         assert "9_bin.png" in taken.set_aside[0].reason
     lay_out(cohort_copy, 9)
     # as it was packed
-    assert dataset.take_in_new(cohort_copy).set_aside == []
+    assert dataset.append_new_pairs(cohort_copy).set_aside == []
 
 
 @pytest.mark.parametrize("name", ["007_bin.png", "007_ori.png"])
@@ -301,4 +302,4 @@ def test_ids_with_leading_zeros_are_refused_by_name(cohort_copy, name):
 def test_mask_without_a_radiograph_beside_it_takes_the_cohorts(cohort_copy):
     mask = radiographs.read(cohort_copy.truth / "9_bin.png")
     radiographs.write(cohort_copy.new / "9_bin.png", mask)
-    assert dataset.take_in_new(cohort_copy).added == [9]
+    assert dataset.append_new_pairs(cohort_copy).added == [9]

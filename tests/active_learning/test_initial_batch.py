@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from boneage.active_learning import excluded, initial_batch
-from boneage.active_learning.oracle import FinishAsking, Leave, SimulatedOracle
+from boneage.active_learning.oracle import SimulatedOracle, StopAsking, StopTraining
+from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError
 from tests.conftest import ANNOTATED, call, quick_networks
 
 STEP = "al_segmentation/step2_interactive_segmentation"
@@ -76,7 +76,7 @@ def test_only_what_the_oracle_knows_is_asked(untouched):
 
 
 def test_who_leaves_is_asked_about_the_rest_of_the_same(untouched):
-    left = Person(untouched, drawn=2, then=Leave)
+    left = Person(untouched, drawn=2, then=StopTraining)
     assert not initial_batch.ask(untouched, left, 5, 0, None)
     back = Person(untouched)
     assert initial_batch.ask(untouched, back, 5, 0, None)
@@ -85,7 +85,7 @@ def test_who_leaves_is_asked_about_the_rest_of_the_same(untouched):
 
 
 def test_flagged_ones_are_not_asked_again(untouched):
-    left = Person(untouched, drawn=0, then=Leave)
+    left = Person(untouched, drawn=0, then=StopTraining)
     initial_batch.ask(untouched, left, 5, 0, None)
     excluded.flag(untouched, left.seen[0])
     back = Person(untouched)
@@ -94,7 +94,7 @@ def test_flagged_ones_are_not_asked_again(untouched):
 
 
 def test_finishing_early_goes_on_with_what_there_is(untouched):
-    assert initial_batch.ask(untouched, Person(untouched, 3, FinishAsking), 5, 0, None)
+    assert initial_batch.ask(untouched, Person(untouched, 3, StopAsking), 5, 0, None)
     assert len(hdf5.read(untouched.annotated_h5, PACK).ids) == 3
 
 

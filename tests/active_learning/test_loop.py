@@ -12,11 +12,11 @@ import pytest
 
 from boneage.active_learning import dataset, excluded, history, loop
 from boneage.active_learning.loop import ActiveLearning
-from boneage.active_learning.oracle import FinishAsking, Leave, SimulatedOracle
+from boneage.active_learning.oracle import SimulatedOracle, StopAsking, StopTraining
 from boneage.active_learning.settings import CommitteeSettings
 from boneage.annotator import server
+from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError
 from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 STEP = "al_segmentation/step2_interactive_segmentation"
@@ -179,7 +179,7 @@ def test_killed_in_the_second_epoch_and_gone_on_nothing_differs(
     if when == "after training":
         with monkeypatch.context() as patched:
             learning = ActiveLearning(cohort_copy, CommitteeSettings(**SETTINGS))
-            learning.run(Oracle(cohort_copy, {1: Leave}))
+            learning.run(Oracle(cohort_copy, {1: StopTraining}))
             patched.setattr(loop.Committee, "save_epoch", killing_save, raising=True)
             with pytest.raises(Killed):
                 learn(cohort_copy)
@@ -195,7 +195,7 @@ def test_killed_in_the_second_epoch_and_gone_on_nothing_differs(
 
 
 def test_who_leaves_is_asked_the_same_again(cohort_copy, undisturbed):
-    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {2: Leave}))
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {2: StopTraining}))
     assert state_of(cohort_copy)["epoch"] == 2
     _, again = learn(cohort_copy)
     assert again.seen[0] == oracle.seen[1]
@@ -203,21 +203,21 @@ def test_who_leaves_is_asked_the_same_again(cohort_copy, undisturbed):
 
 
 def test_who_finishes_is_not_asked_again(cohort_copy):
-    oracle = Oracle(cohort_copy, {1: FinishAsking})
+    oracle = Oracle(cohort_copy, {1: StopAsking})
     learning, _ = learn(cohort_copy, oracle)
     assert len(oracle.seen) == 1
     assert learning.state["epoch"] == 3
 
 
 def test_who_comes_back_may_finish_at_the_first_prompt(cohort_copy):
-    learn(cohort_copy, Oracle(cohort_copy, {1: Leave}))
-    learning, _ = learn(cohort_copy, Oracle(cohort_copy, {1: FinishAsking}))
+    learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}))
+    learning, _ = learn(cohort_copy, Oracle(cohort_copy, {1: StopAsking}))
     assert learning.state["epoch"] == 3
 
 
 def test_flagged_radiographs_are_not_asked_about_again(cohort_copy):
     """Neither in this round nor in later ones, and nobody trains on them."""
-    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Leave}))
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}))
     flagged, other = oracle.seen[0]
     excluded.flag(cohort_copy, flagged)
     # a mask drawn before does not bring it back, nor does an empty folder
@@ -231,7 +231,7 @@ def test_flagged_radiographs_are_not_asked_about_again(cohort_copy):
 
 
 def test_query_that_left_the_pool_is_not_waited_for(cohort_copy):
-    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Leave}))
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}))
     gone, other = oracle.seen[0]
     cohort_copy.radiograph(gone).unlink()
     dataset.pack_unannotated(cohort_copy, 32)
@@ -240,7 +240,7 @@ def test_query_that_left_the_pool_is_not_waited_for(cohort_copy):
 
 
 def test_without_a_pair_to_train_on_it_says_what_to_do(cohort_copy):
-    learn(cohort_copy, Oracle(cohort_copy, {1: Leave}), epochs=2)
+    learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}), epochs=2)
     test_ids = state_of(cohort_copy)["test_ids"]
     for i in range(1, ANNOTATED + 1):
         if i not in test_ids:
@@ -261,7 +261,7 @@ def test_shipped_committee_cannot_be_trained_further(undisturbed, cohort_copy):
 
 
 def test_masks_drawn_while_the_program_was_off_are_logged(cohort_copy):
-    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Leave}), epochs=2)
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}), epochs=2)
     for i in oracle.seen[0]:
         mask = radiographs.read(cohort_copy.truth / f"{i}_bin.png")
         radiographs.write(cohort_copy.new / f"{i}_bin.png", mask)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from boneage.active_learning.oracle import (
-    FinishAsking,
     FolderOracle,
-    Leave,
     Query,
     SimulatedOracle,
+    StopAsking,
+    StopTraining,
 )
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
 
 QUERIES = [Query(7, 0.5, 1), Query(8, 0.4, 1)]
 MASK = np.array([[0, 255], [255, 0]], np.uint8)
@@ -66,14 +66,14 @@ def test_s_before_anything_is_trained(person, capsys):
 
 
 def test_f_finishes_and_q_leaves(person):
-    with pytest.raises(FinishAsking):
+    with pytest.raises(StopAsking):
         person("f").annotate(QUERIES)
-    with pytest.raises(Leave):
+    with pytest.raises(StopTraining):
         person("Q").annotate(QUERIES)
 
 
 def test_nobody_at_the_prompt_leaves(person):
-    with pytest.raises(Leave):
+    with pytest.raises(StopTraining):
         person(EOFError).annotate(QUERIES)
 
 

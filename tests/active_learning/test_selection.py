@@ -47,18 +47,20 @@ def flocks(sizes, seed=0):
 @pytest.mark.parametrize("seed", range(5))
 def test_first_batch_takes_one_of_each_kind_of_radiograph(seed):
     images, kinds = flocks([30, 3, 9, 2])
-    chosen = selection.representative(images, 4, np.random.default_rng(seed))
+    chosen = selection.cluster_representatives(images, 4, np.random.default_rng(seed))
     assert sorted(kinds[chosen]) == [0, 1, 2, 3]
 
 
 def test_first_batch_has_as_many_as_were_asked_for_even_among_twins():
     images = np.repeat(flocks([1])[0], 12, axis=0)
-    chosen = selection.representative(images, 5, np.random.default_rng(0))
+    chosen = selection.cluster_representatives(images, 5, np.random.default_rng(0))
     assert len(set(chosen.tolist())) == 5
 
 
 def test_first_batch_of_a_small_pool_is_the_pool():
-    chosen = selection.representative(flocks([3])[0], 5, np.random.default_rng(0))
+    chosen = selection.cluster_representatives(
+        flocks([3])[0], 5, np.random.default_rng(0)
+    )
     assert sorted(chosen) == [0, 1, 2]
 
 
@@ -75,7 +77,7 @@ def test_varied_queries_are_the_most_uncertain_of_each_kind(seed):
     images, kinds = flocks([6, 6, 6])
     scores = np.linspace(1, 2, 18)
     looks = selection.thumbnails(images)
-    chosen = selection.diverse(scores, looks, 3, np.random.default_rng(seed))
+    chosen = selection.diverse_top_k(scores, looks, 3, np.random.default_rng(seed))
     assert kinds[chosen].tolist() == [2, 1, 0]
     assert chosen.tolist() == [17, 11, 5]
 
@@ -83,6 +85,6 @@ def test_varied_queries_are_the_most_uncertain_of_each_kind(seed):
 def test_varied_queries_are_as_many_as_were_asked_for_even_among_twins():
     looks = np.ones((8, 4), np.float32)
     scores = np.arange(8.0)
-    chosen = selection.diverse(scores, looks, 3, np.random.default_rng(0))
+    chosen = selection.diverse_top_k(scores, looks, 3, np.random.default_rng(0))
     assert len(set(chosen.tolist())) == 3
     assert chosen[0] == 7

@@ -8,10 +8,10 @@ from boneage.annotator import mask_edits
 from boneage.annotator.mask_edits import (
     fill_holes,
     keep_largest,
+    overlay_disagreement,
     refine_edge,
     smooth,
     stretched,
-    with_map,
 )
 from boneage.segmentation.dice import dice
 
@@ -142,7 +142,7 @@ def test_one_grey_level_is_no_division_by_zero():
 
 def test_map_colours_disagreement_and_leaves_agreement_grey():
     grey = np.full((1, 2), 100, np.uint8)
-    shown = with_map(grey, np.array([[0, 255]], np.uint8))
+    shown = overlay_disagreement(grey, np.array([[0, 255]], np.uint8))
     assert shown[0, 0].tolist() == [100, 100, 100]
     assert shown[0, 1, 0] < 50 < 200 < shown[0, 1, 2]
 

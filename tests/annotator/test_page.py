@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from boneage.active_learning import excluded, query_folder
-from boneage.active_learning.oracle import FinishAsking, Query
+from boneage.active_learning.oracle import Query, StopAsking
 from boneage.active_learning.query_log import QueryLog
-from boneage.active_learning.settings import PageSettings
 from boneage.annotator import mask_edits, server
 from boneage.annotator.queue import AnnotationQueue
-from boneage.annotator.round import CLOSE, Desk
-from boneage.io import radiographs
-from boneage.io.files import InputError
+from boneage.annotator.round import CLOSE, AnnotationRound
+from boneage.errors import InputError
+from boneage.io import radiographs, transforms
 from boneage.phantoms import radiograph as phantoms_radiograph
+from boneage.web import WebSettings
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -31,7 +31,7 @@ ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update"),
     "--disable-sync",
 ]
-QUIET = PageSettings(open_page=False)
+QUIET = WebSettings(open_page=False)
 PORTRAIT, LANDSCAPE, SQUARE = 7, 8, 9
 PATIENCE_MS = 60_000
 
@@ -61,7 +61,7 @@ def lay_out(layout, *ids, with_map=True) -> dict[int, np.ndarray]:
         if i == LANDSCAPE:
             radiograph, mask = np.rot90(radiograph).copy(), np.rot90(mask).copy()
         if i == SQUARE:
-            radiograph, mask = map(radiographs.pad_to_square, (radiograph, mask))
+            radiograph, mask = map(transforms.pad_to_square, (radiograph, mask))
         # a piece that is no hand, in a corner: shifted, it would show
         mask[:20, :20] = 255
         proposals[i] = mask
@@ -155,7 +155,7 @@ def annotate(browser, layout):
 
         def open_tab(heading="1 of"):
             if not served:
-                desk = Desk(layout, (CLOSE,))
+                desk = AnnotationRound(layout, (CLOSE,))
                 desk.lay(AnnotationQueue(layout, query_folder.waiting_queries(layout)))
                 address = stack.enter_context(server.serving(desk, QUIET))
                 served.extend([address, desk])
@@ -317,7 +317,7 @@ def test_the_training_goes_on_when_the_person_says_so(browser, layout):
         outcomes.append(oracle.annotate([Query(PORTRAIT, 0.9, 3)]))
         try:
             oracle.annotate([Query(SQUARE, 0.8, 4)])
-        except FinishAsking as finish:
+        except StopAsking as finish:
             outcomes.append(type(finish))
         asked.set()
 
@@ -336,7 +336,7 @@ def test_the_training_goes_on_when_the_person_says_so(browser, layout):
         tab.shows("asks no more", "#empty")
         assert asked.wait(30)
         page.close()
-    assert outcomes == [1, FinishAsking]
+    assert outcomes == [1, StopAsking]
 
 
 def fetch(address, data=None, **headers) -> tuple[int, bytes]:
@@ -352,7 +352,7 @@ def fetch(address, data=None, **headers) -> tuple[int, bytes]:
 def served(layout):
     """A page that nobody has opened yet; no browser is needed."""
     lay_out(layout, PORTRAIT)
-    desk = Desk(layout, (CLOSE,))
+    desk = AnnotationRound(layout, (CLOSE,))
     desk.lay(AnnotationQueue(layout, query_folder.waiting_queries(layout)))
     with server.serving(desk, QUIET) as address:
         yield address.rstrip("/")
@@ -419,7 +419,7 @@ def test_fifty_at_once_are_served(served):
 def test_upload_beyond_all_drawings_is_refused_and_not_kept(layout, monkeypatch):
     monkeypatch.setattr(server, "LARGEST_UPLOAD_BYTES", 1 << 20)
     lay_out(layout, PORTRAIT)
-    desk = Desk(layout, (CLOSE,))
+    desk = AnnotationRound(layout, (CLOSE,))
     desk.lay(AnnotationQueue(layout, query_folder.waiting_queries(layout)))
     with server.serving(desk, QUIET) as address:
         for megabytes, wanted in ((0.5, {200}), (3, {413})):
@@ -459,8 +459,8 @@ def test_page_listens_on_this_machine_alone(served):
 
 def test_with_a_password_nothing_is_shown_without_it(layout):
     lay_out(layout, PORTRAIT)
-    desk = Desk(layout, (CLOSE,))
-    settings = PageSettings(auth="ann:pa:ss", open_page=False)
+    desk = AnnotationRound(layout, (CLOSE,))
+    settings = WebSettings(auth="ann:pa:ss", open_page=False)
     with server.serving(desk, settings) as address:
         address = address.rstrip("/")
         assert fetch(f"{address}/config")[0] == 401
@@ -481,11 +481,11 @@ def test_with_a_password_nothing_is_shown_without_it(layout):
 )
 def test_unsafe_settings_are_refused(wrong, why):
     with pytest.raises(InputError, match=why):
-        PageSettings(**wrong).check_page()
+        WebSettings(**wrong).check_page()
 
 
 def test_other_hosts_are_served_with_a_password():
-    PageSettings(host="0.0.0.0", auth="ann:secret").check_page()
+    WebSettings(host="0.0.0.0", auth="ann:secret").check_page()
 
 
 def test_nothing_to_annotate_is_said(layout):

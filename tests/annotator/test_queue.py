@@ -10,10 +10,10 @@ from boneage.active_learning import excluded, query_folder
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
 from boneage.annotator.queue import AnnotationQueue, Conflict, Refused
-from boneage.annotator.round import GO_ON, Desk
-from boneage.annotator.session import STEPS, Sheet
+from boneage.annotator.round import GO_ON, AnnotationRound
+from boneage.annotator.session import STEPS, EditSession
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
 
 SHAPE = (30, 20)
 
@@ -245,7 +245,7 @@ def test_half_a_line_of_the_log_costs_no_other(queue, layout):
 
 @pytest.fixture
 def sheet(queue):
-    sheet = Sheet()
+    sheet = EditSession()
     sheet.begin(queue, "page")
     return sheet
 
@@ -258,7 +258,7 @@ def test_headline_says_where_one_stands(sheet):
 
 def test_an_unreadable_radiograph_is_named_and_passed_over(queue, layout):
     layout.query(7).write_bytes(b"no picture")
-    sheet = Sheet()
+    sheet = EditSession()
     sheet.begin(queue, "page")
     assert sheet.opened.radiograph_id == 9
     assert "7.png: expected a radiograph" in sheet.message
@@ -334,7 +334,7 @@ def test_what_was_flagged_by_this_page_keeps_what_was_drawn(sheet):
 
 
 def test_a_decision_is_about_the_queue_that_the_page_shows(queue, layout):
-    desk = Desk(layout, (GO_ON,))
+    desk = AnnotationRound(layout, (GO_ON,))
     desk.lay(queue)
     later = AnnotationQueue(layout, [Query(8, 0.1, 3)])
     desk.lay(later)

@@ -7,8 +7,8 @@ import pytest
 from boneage.cohort import duplicates
 from boneage.cohort import table as cohorts
 from boneage.cohort.table import Cohort
-from boneage.io import radiographs
-from boneage.io.files import InputError
+from boneage.errors import InputError
+from boneage.io import radiographs, transforms
 from boneage.phantoms import radiograph
 from tests.conftest import call
 
@@ -47,11 +47,11 @@ COPIES = {
 }
 
 
-def found(images: list[np.ndarray], ids=None) -> list[duplicates.Pair]:
+def found(images: list[np.ndarray], ids=None) -> list[duplicates.DuplicatePair]:
     pictures = np.stack(
-        [duplicates.small_picture(radiographs.to_uint8(i)) for i in images]
+        [duplicates.small_picture(transforms.to_uint8(i)) for i in images]
     )
-    return duplicates.find(list(ids or range(len(images))), pictures)
+    return duplicates.find_duplicates(list(ids or range(len(images))), pictures)
 
 
 def test_different_hands_are_no_twins(hands):
@@ -60,7 +60,7 @@ def test_different_hands_are_no_twins(hands):
 
 @pytest.mark.parametrize("name", COPIES)
 def test_copy_is_found(hands, name):
-    copy = COPIES[name](radiographs.to_uint8(hands[7]))
+    copy = COPIES[name](transforms.to_uint8(hands[7]))
     pairs = found([*hands, copy])
     assert [(p.first, p.second) for p in pairs] == [(7, COUNT)]
     assert pairs[0].mirrored == name.startswith("mirrored")
@@ -85,7 +85,7 @@ def test_black_pictures_are_nobodys_twins():
 @pytest.fixture
 def doubled(layout, hands):
     """Five hands, the third once more under id 99."""
-    for i, image in enumerate([*hands[:5], compressed(radiographs.to_uint8(hands[2]))]):
+    for i, image in enumerate([*hands[:5], compressed(transforms.to_uint8(hands[2]))]):
         radiographs.write(layout.radiograph(99 if i == 5 else i + 1), image)
     ids = np.array([1, 2, 3, 4, 5, 99])
     ages = np.full(6, 100.0)

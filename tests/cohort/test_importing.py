@@ -5,22 +5,22 @@ import json
 import cv2
 import numpy as np
 import pytest
-from tests.io.test_radiographs import write_dicom
 
 from boneage import cli
-from boneage.cohort import importing
 from boneage.cohort import table as cohorts
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
 from boneage.parallel import THIS_PROCESS
+from boneage.phantoms import cohort as phantoms_cohort
 from tests.conftest import ANNOTATED, PHANTOMS, call, script
+from tests.io.test_radiographs import write_dicom
 
 STEP = "al_segmentation/step0_prepare_cohort"
 HAND = np.tile(np.arange(80, dtype=np.uint8), (80, 1))
 
 
 def simulate(layout, count=3, size_px=64, **more):
-    return importing.simulate_cohort(
+    return phantoms_cohort.simulate_cohort(
         layout, count, size_px=size_px, workers=THIS_PROCESS, **more
     )
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from boneage.cohort import table as cohorts
 from boneage.cohort.table import Cohort
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from tests.conftest import make_cohort
 
 FORMS = {

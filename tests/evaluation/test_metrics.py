@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from boneage.evaluation import metrics
+from boneage.evaluation import bootstrap, comparison, metrics
 
 TRUE = np.array([10.0, 20, 30, 40])
 PREDICTED = np.array([12.0, 18, 33, 45])
@@ -83,7 +83,7 @@ def test_interval_of_the_mean_matches_the_central_limit():
     rng = np.random.default_rng(0)
     errors = rng.normal(3, 10, 1000)
     true = rng.uniform(0, 228, 1000)
-    value, low, high = metrics.with_interval(
+    value, low, high = bootstrap.with_interval(
         metrics.bias, true, true + errors, np.random.default_rng(1)
     )
     half = 1.96 * errors.std(ddof=1) / 1000**0.5
@@ -93,7 +93,7 @@ def test_interval_of_the_mean_matches_the_central_limit():
 
 def test_interval_depends_on_the_seed_alone():
     drawn = [
-        metrics.with_interval(
+        bootstrap.with_interval(
             metrics.mae, TRUE, PREDICTED, np.random.default_rng(seed), 100
         )
         for seed in (3, 3)
@@ -103,7 +103,7 @@ def test_interval_depends_on_the_seed_alone():
 
 def test_resamples_without_a_value_do_not_count():
     # a quarter of the resamples of three hold one radiograph alone
-    _, low, high = metrics.with_interval(
+    _, low, high = bootstrap.with_interval(
         metrics.r2, TRUE[:3], PREDICTED[:3], np.random.default_rng(0)
     )
     assert np.isfinite([low, high]).all()
@@ -114,9 +114,9 @@ def test_interval_is_undefined_without_two_radiographs():
     # two radiographs: drawn twice each, R2 is not defined
     for seed in range(6):
         once = np.random.default_rng(seed)
-        metrics.with_interval(metrics.r2, TRUE[:2], TRUE[:2] + 1, once, 1)
-    none = metrics.with_interval(metrics.mae, TRUE[:0], TRUE[:0], rng)
-    one = metrics.with_interval(metrics.mae, TRUE[:1], PREDICTED[:1], rng)
+        bootstrap.with_interval(metrics.r2, TRUE[:2], TRUE[:2] + 1, once, 1)
+    none = bootstrap.with_interval(metrics.mae, TRUE[:0], TRUE[:0], rng)
+    one = bootstrap.with_interval(metrics.mae, TRUE[:1], PREDICTED[:1], rng)
     assert np.isnan(none).all()
     assert one[0] == 2
     assert np.isnan(one[1:]).all()
@@ -125,7 +125,7 @@ def test_interval_is_undefined_without_two_radiographs():
 def test_nan_prediction_makes_the_metric_nan():
     broken = np.array([12.0, np.nan, 33, 45])
     for metric in metrics.METRICS.values():
-        values = metrics.with_interval(metric, TRUE, broken, np.random.default_rng(0))
+        values = bootstrap.with_interval(metric, TRUE, broken, np.random.default_rng(0))
         assert np.isnan(values).all()
 
 
@@ -135,20 +135,22 @@ def test_two_thousand_radiographs_take_less_than_a_second():
     rng = np.random.default_rng(0)
     true = rng.uniform(0, 228, 2000)
     began = time.process_time()
-    metrics.with_interval(metrics.mae, true, true + rng.normal(size=2000), rng)
+    bootstrap.with_interval(metrics.mae, true, true + rng.normal(size=2000), rng)
     assert time.process_time() - began < 1
 
 
 def test_flags_name_what_is_wrong():
-    assert metrics.flags(np.array([12.0, 200]), [1, 228]) == []
-    assert metrics.flags(np.array([120.0, 120]), [1, 228]) == [
+    assert comparison.flags(np.array([12.0, 200]), [1, 228]) == []
+    assert comparison.flags(np.array([120.0, 120]), [1, 228]) == [
         "constant: every prediction is 120.0 months"
     ]
-    assert metrics.flags(np.array([np.nan, -4, 230, 100]), [1, 228]) == [
+    assert comparison.flags(np.array([np.nan, -4, 230, 100]), [1, 228]) == [
         "1 of 4 predictions are NaN",
         "2 of 4 predictions beyond the 1 to 228 months of training (-4.0 to 230.0)",
     ]
-    assert metrics.flags(np.array([np.nan]), [1, 228]) == ["1 of 1 predictions are NaN"]
+    assert comparison.flags(np.array([np.nan]), [1, 228]) == [
+        "1 of 1 predictions are NaN"
+    ]
 
 
 def test_spanning_takes_best_and_worst():

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.io.files import InputError
 from boneage.segmentation import dice as segmentation_dice
 from experiments import active_learning, committee_variants, learning_curves
 from tests.conftest import quick_networks

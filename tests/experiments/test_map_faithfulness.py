@@ -61,7 +61,7 @@ def test_where_growth_plates_are_is_known_of_phantoms_alone(trained, tmp_path, c
 
 
 def test_whole_radiographs_too_have_the_hand_inside(trained):
-    hands, _ = dataset.of_cohort(trained, "test", sex="all")
+    hands, _ = dataset.select_hands(trained, "test", sex="all")
     cut = map_faithfulness.masks(trained, hands)
     shown = np.stack(
         [hands.image(i, map_faithfulness.DISPLAY_PX) for i in range(len(hands))]
@@ -76,7 +76,7 @@ def test_whole_radiographs_too_have_the_hand_inside(trained):
         cut=False,
         overwrite=True,
     )
-    hands, _ = dataset.of_cohort(trained, "test", sex="all")
+    hands, _ = dataset.select_hands(trained, "test", sex="all")
     whole = map_faithfulness.masks(trained, hands)
     truth = [radiographs.read_mask(trained.truth / f"{i}_bin.png") for i in ids(hands)]
     share = np.mean([(mask > 0).sum() / max(mask.shape) ** 2 for mask in truth])

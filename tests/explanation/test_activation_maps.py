@@ -4,9 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
+from boneage.errors import InputError
 from boneage.explanation import activation_maps
+from boneage.explanation import panel as explanation_panel
 from boneage.explanation.activation_maps import Grid
-from boneage.io.files import InputError
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_mean_of_the_map_and_offset_are_the_prediction(
     assert min(maps.shape[1:]) > 1
     assert maps.std() > 0.01
     expected = model.predict_on_batch(
-        regression_network.inputs(model, images, is_male)
+        regression_network.feed_dict(model, images, is_male)
     )[:, 0]
     np.testing.assert_allclose(maps.mean(axis=(1, 2)) + offsets, expected, atol=1e-3)
     np.testing.assert_allclose(predicted, expected, atol=1e-3)
@@ -135,7 +136,7 @@ def test_upsampling_a_constant_changes_nothing():
 
 def test_deviations_have_no_mean():
     maps = np.array([[[1.0, 3], [5, 7]]], np.float32)
-    assert activation_maps.deviations(maps).tolist() == [[[-3, -1], [1, 3]]]
+    assert activation_maps.centred_maps(maps).tolist() == [[[-3, -1], [1, 3]]]
 
 
 # --- the panel ---------------------------------------------------------------------
@@ -145,14 +146,14 @@ IDS = np.array([11, 12])
 
 def append(path, epoch, value=0.0, ids=IDS, shape=(2, 3, 3)):
     maps = np.full(shape, value, np.float32)
-    activation_maps.append_panel(path, epoch, ids, maps, np.full(len(ids), value))
+    explanation_panel.append_panel(path, epoch, ids, maps, np.full(len(ids), value))
 
 
 def test_panel_grows_by_an_epoch(tmp_path):
     path = tmp_path / "cam_history.h5"
     append(path, 1, 1.0)
     append(path, 2, 2.0)
-    panel = activation_maps.read_panel(path)
+    panel = explanation_panel.read_panel(path)
     assert panel.epochs.tolist() == [1, 2]
     assert panel.ids.tolist() == [11, 12]
     assert panel.maps.shape == (2, 2, 3, 3)
@@ -166,7 +167,7 @@ def test_resumed_run_redoes_its_later_epochs(tmp_path):
     for epoch in (1, 2, 3):
         append(path, epoch, epoch)
     append(path, 2, 20.0)
-    panel = activation_maps.read_panel(path)
+    panel = explanation_panel.read_panel(path)
     assert panel.epochs.tolist() == [1, 2]
     assert panel.predicted_months[:, 0].tolist() == [1, 20]
 
@@ -175,7 +176,7 @@ def test_run_started_again_drops_all_epochs(tmp_path):
     path = tmp_path / "cam_history.h5"
     append(path, 5)
     append(path, 1)
-    assert activation_maps.read_panel(path).epochs.tolist() == [1]
+    assert explanation_panel.read_panel(path).epochs.tolist() == [1]
 
 
 @pytest.mark.parametrize("other", [{"ids": IDS + 1}, {"shape": (2, 4, 4)}])
@@ -184,16 +185,16 @@ def test_other_panels_are_refused(tmp_path, other):
     append(path, 1)
     with pytest.raises(InputError, match=r"cam_history\.h5: of another panel"):
         append(path, 2, **other)
-    assert activation_maps.read_panel(path).epochs.tolist() == [1]
+    assert explanation_panel.read_panel(path).epochs.tolist() == [1]
 
 
 def test_missing_or_damaged_panel_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cam_history\.h5: not found"):
-        activation_maps.read_panel(tmp_path / "cam_history.h5")
+        explanation_panel.read_panel(tmp_path / "cam_history.h5")
     (tmp_path / "bad.h5").write_text("no HDF5")
     with pytest.raises(InputError, match=r"bad\.h5: damaged"):
-        activation_maps.read_panel(tmp_path / "bad.h5")
+        explanation_panel.read_panel(tmp_path / "bad.h5")
     with h5py.File(tmp_path / "half.h5", "w") as file:
         file["epoch"] = [1]
     with pytest.raises(InputError, match=r"half\.h5: damaged"):
-        activation_maps.read_panel(tmp_path / "half.h5")
+        explanation_panel.read_panel(tmp_path / "half.h5")

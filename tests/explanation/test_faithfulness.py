@@ -28,7 +28,7 @@ def test_pointing_game():
     attention = np.zeros((2, 8, 8))
     attention[0, 2, 2] = attention[1, 6, 6] = 1
     regions = np.repeat(QUARTER, 2, axis=0)
-    assert faithfulness.points_inside(attention, regions).tolist() == [True, False]
+    assert faithfulness.pointing_game_hits(attention, regions).tolist() == [True, False]
 
 
 def test_discs():
@@ -60,10 +60,10 @@ def test_deleting_what_the_network_looks_at_moves_the_prediction_at_once():
     images = np.random.default_rng(0).integers(100, 200, (2, 8, 8), np.uint8)
     nothing = np.zeros_like(images)
     shares = np.array([0, 0.25, 0.5, 1])
-    true = faithfulness.deletion(
+    true = faithfulness.deletion_curve(
         brightness_of_the_corner, images, nothing, np.repeat(QUARTER, 2, 0), shares
     )
-    false = faithfulness.deletion(
+    false = faithfulness.deletion_curve(
         brightness_of_the_corner, images, nothing, np.repeat(~QUARTER, 2, 0), shares
     )
     before = brightness_of_the_corner(images)
@@ -76,7 +76,7 @@ def test_deleting_what_the_network_looks_at_moves_the_prediction_at_once():
 def test_inserting_is_deleting_from_the_other_end():
     images = np.random.default_rng(0).integers(100, 200, (1, 8, 8), np.uint8)
     nothing = np.zeros_like(images)
-    back = faithfulness.deletion(
+    back = faithfulness.deletion_curve(
         brightness_of_the_corner, nothing, images, QUARTER, np.array([0.25])
     )
     np.testing.assert_allclose(back[:, 0], brightness_of_the_corner(images))
@@ -91,7 +91,7 @@ def test_layers_are_shuffled_from_the_head_to_the_image(monkeypatch):
     model = network.build("tiny", 32, "none")
     before = {x.name: x.get_weights() for x in model.get_layer("tiny").layers}
     rng = np.random.default_rng(0)
-    shuffling = faithfulness.randomised_from_the_top(model, "tiny", rng)
+    shuffling = faithfulness.cascading_randomisation(model, "tiny", rng)
     assert next(shuffling) == "linear_unit"
     assert next(shuffling) == "block2"
     now = model.get_layer("tiny").get_layer("block2").get_weights()[0]

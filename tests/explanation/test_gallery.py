@@ -9,10 +9,11 @@ import pytest
 from boneage.cohort.table import Cohort
 from boneage.explanation import captions, evolution_video, overlays
 from boneage.explanation import gallery as explanation_gallery
-from boneage.explanation.activation_maps import Explanation, Grid, Panel
-from boneage.io.hdf5 import Packed
+from boneage.explanation.activation_maps import Explanation, Grid
+from boneage.explanation.panel import Panel
+from boneage.io.hdf5 import PackedImages
 from boneage.parallel import Workers
-from boneage.regression.dataset import Hands
+from boneage.regression.dataset import HandDataset
 
 CHROMIUM = Path("/usr/bin/chromium")
 IDS = np.array([10, 20, 30, 40])
@@ -27,10 +28,10 @@ def gallery():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 512, 512), dtype=np.uint8)
     maps = rng.normal(0, 10, (4, 3, 3)).astype(np.float32)
-    packed = Packed(images, None, IDS, 512, "none")
+    packed = PackedImages(images, None, IDS, 512, "none")
     cohort = Cohort(IDS, TRUE, np.array([True, False, True, False]))
     return explanation_gallery.Gallery(
-        Hands(packed, np.arange(4), cohort),
+        HandDataset(packed, np.arange(4), cohort),
         Explanation(maps, PREDICTED - maps.mean(axis=(1, 2)), PREDICTED),
         GRID,
     )
@@ -166,10 +167,10 @@ def test_neutral_regions_stay_as_they_are():
 
 
 def test_scale_is_round_and_covers_the_maps():
-    assert overlays.limit_of(np.full((1, 2, 2), 13.0)) == 15
-    assert overlays.limit_of(np.full((1, 2, 2), -5.0)) == 5
-    assert overlays.limit_of(np.full((1, 2, 2), 100.0)) == 100
-    assert overlays.limit_of(np.zeros((1, 2, 2))) == pytest.approx(0.1)
+    assert overlays.colour_limit(np.full((1, 2, 2), 13.0)) == 15
+    assert overlays.colour_limit(np.full((1, 2, 2), -5.0)) == 5
+    assert overlays.colour_limit(np.full((1, 2, 2), 100.0)) == 100
+    assert overlays.colour_limit(np.zeros((1, 2, 2))) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_video_plays_on_the_page(gallery, tmp_path, page):
 def test_without_any_codec_the_error_says_what_to_install(
     gallery, tmp_path, monkeypatch
 ):
-    from boneage.io.files import InputError
+    from boneage.errors import InputError
 
     monkeypatch.setattr(evolution_video, "CODECS", {".webm": "XXXX"})
     with pytest.raises(InputError, match="opencv-python-headless"):

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from boneage.active_learning import dataset, query_folder
+from boneage.active_learning import query_folder
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
 from boneage.io import radiographs
@@ -22,11 +22,11 @@ SETTLED_S = 1.5
 def lay_out(folder: Path) -> None:
     """Put radiographs that nobody has annotated into gt/new, with their true masks."""
     layout = Layout(folder / "data", folder / "models")
-    fresh = [
-        i for i in layout.ids_on_disk() if dataset.mask_of_person(layout, i) is None
-    ][:WAITING]
+    fresh = [i for i in layout.ids_on_disk() if layout.annotation_path(i) is None][
+        :WAITING
+    ]
     queries = [Query(i, 1 - i / 1000, 99, "vote_entropy") for i in fresh]
-    query_folder.lay_out(layout, queries)
+    query_folder.write_queries(layout, queries)
     QueryLog(layout.queries).asked(queries)
     for i in fresh:
         truth = radiographs.read_mask(layout.truth / f"{i}_bin.png")

@@ -7,27 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from boneage.io import files
-from boneage.io.files import InputError, read_json, replacing, write_json
+from boneage import errors
+from boneage.errors import InputError
+from boneage.io import files, locks
+from boneage.io.files import atomic_write, read_json, write_json
 
 KILLED_HALF_WAY = """
 import os, pathlib, sys
-from boneage.io.files import replacing
-with replacing(pathlib.Path(sys.argv[1])) as temporary:
+from boneage.io.files import atomic_write
+with atomic_write(pathlib.Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), 9)
 """
 
 
 def test_replacing_puts_the_new_file_in_place(tmp_path):
-    with replacing(tmp_path / "new" / "a.txt") as temporary:
+    with atomic_write(tmp_path / "new" / "a.txt") as temporary:
         temporary.write_text("whole")
     assert (tmp_path / "new" / "a.txt").read_text() == "whole"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
 
 
 def fail_half_way(path):
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
 
@@ -47,14 +49,14 @@ def test_kill_half_way_leaves_the_old_file_and_the_next_write_cleans_up(tmp_path
     subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, path], check=False)
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_temporary_name_keeps_the_suffix_that_libraries_look_at(tmp_path):
-    with replacing(tmp_path / "member_0.epoch_3.keras") as temporary:
+    with atomic_write(tmp_path / "member_0.epoch_3.keras") as temporary:
         temporary.touch()
         assert temporary.suffix == ".keras"
         assert temporary.name.startswith(".")
@@ -101,19 +103,19 @@ def test_product_older_than_its_source_is_not_up_to_date(tmp_path):
 
 def test_folder_at_work_is_refused_to_a_second(tmp_path):
     with (
-        files.alone(tmp_path / "run"),
-        pytest.raises(files.InputError, match="another process is at work"),
-        files.alone(tmp_path / "run"),
+        locks.exclusive(tmp_path / "run"),
+        pytest.raises(errors.InputError, match="another process is at work"),
+        locks.exclusive(tmp_path / "run"),
     ):
         pass
-    with files.alone(tmp_path / "run"):
+    with locks.exclusive(tmp_path / "run"):
         pass
 
 
 SCRATCH_AND_WAIT = """
 import sys, time
-from boneage.io.files import scratch
-with scratch("boneage-test") as folder:
+from boneage.io.files import temporary_folder
+with temporary_folder("boneage-test") as folder:
     (folder / "picture.png").write_text("hand")
     print(folder, flush=True)
     time.sleep(60)
@@ -136,14 +138,14 @@ def test_scratch_folder_of_a_killed_process_goes_with_the_next(working):
     process.kill()
     process.wait()
     assert (folder / "picture.png").exists()
-    with files.scratch("boneage-test"):
+    with files.temporary_folder("boneage-test"):
         assert not folder.exists()
     assert list(folder.parent.glob("boneage-test-*")) == []
 
 
 def test_scratch_folder_of_a_living_process_stays(working):
     _, folder = working
-    with files.scratch("boneage-test") as own:
+    with files.temporary_folder("boneage-test") as own:
         assert (folder / "picture.png").exists()
         assert own != folder
     assert not own.exists()

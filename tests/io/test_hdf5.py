@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
+from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.io.files import InputError
 
 IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
 MASKS = np.where(IMAGES > 20, 255, 0).astype(np.uint8)

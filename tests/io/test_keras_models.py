@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
+from boneage.errors import InputError
 from boneage.io import keras_models
-from boneage.io.files import InputError
 from boneage.regression import backbones
 from boneage.regression.run_folder import Run
 from boneage.segmentation.committee import Committee, commit_epoch

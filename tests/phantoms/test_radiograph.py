@@ -5,7 +5,7 @@ import pytest
 
 from boneage.phantoms.projection import project
 from boneage.phantoms.radiograph import simulate
-from boneage.phantoms.skeleton import grow
+from boneage.phantoms.skeleton import grow_hand
 
 PX_PER_MM = 4
 
@@ -16,7 +16,7 @@ def phantom(seed, bone_age_months=96, is_male=True, size_px=256):
 
 def bone_along_middle_finger_plate(bone_age_months):
     """Bone thickness (mm) from 4 mm proximal to 4 mm distal of a growth plate."""
-    hand = grow(np.random.default_rng(0), bone_age_months, True)
+    hand = grow_hand(np.random.default_rng(0), bone_age_months, True)
     to_px = np.array([[PX_PER_MM, 0, 400], [0, -PX_PER_MM, 900.0]])
     _, bone = project(hand, to_px, (1200, 800))
     plate = hand.growth_plates["proximal_phalanx_3"]
@@ -51,7 +51,7 @@ def test_mask_has_two_values_and_the_shape_of_the_radiograph(bone_age_months):
 
 def test_carpals_do_not_vanish_with_age():
     counts = [
-        len(grow(np.random.default_rng(1), age, True).carpals)
+        len(grow_hand(np.random.default_rng(1), age, True).carpals)
         for age in range(1, 229, 3)
     ]
     assert counts == sorted(counts)
@@ -62,7 +62,7 @@ def test_carpals_do_not_vanish_with_age():
 @pytest.mark.parametrize("bone_age_months", [2, 6, 24, 40, 60, 72, 110, 228])
 def test_girls_have_at_least_as_many_carpals_as_boys(bone_age_months):
     girl, boy = (
-        grow(np.random.default_rng(2), bone_age_months, is_male)
+        grow_hand(np.random.default_rng(2), bone_age_months, is_male)
         for is_male in (False, True)
     )
     assert len(girl.carpals) >= len(boy.carpals)
@@ -78,7 +78,7 @@ def test_growth_plate_is_open_at_8_years_and_closed_at_19():
 
 
 def test_every_bone_has_a_growth_plate():
-    assert len(grow(np.random.default_rng(0), 30, False).growth_plates) == 21
+    assert len(grow_hand(np.random.default_rng(0), 30, False).growth_plates) == 21
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -96,7 +96,7 @@ def test_carpals_are_brighter_than_the_soft_tissue_around(seed):
 
 
 def test_bone_lies_within_the_soft_tissue():
-    hand = grow(np.random.default_rng(0), 120, False)
+    hand = grow_hand(np.random.default_rng(0), 120, False)
     to_px = np.array([[2.0, 0, 200], [0, -2.0, 420.0]])
     soft, bone = project(hand, to_px, (512, 400))
     assert bone.max() > 3

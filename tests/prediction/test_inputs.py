@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.io.test_radiographs import write_dicom
 
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
-from boneage.prediction.inputs import gather
+from boneage.prediction.inputs import collect_inputs
+from tests.io.test_radiographs import write_dicom
 from tests.scripts import bad_input
 
 PIXELS = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -22,7 +22,7 @@ def hand(tmp_path) -> Path:
 
 
 def asked(*paths, sex=None):
-    found, set_aside = gather(paths, sex)
+    found, set_aside = collect_inputs(paths, sex)
     return [(each.path.name, each.sex) for each in found], [
         each.reason for each in set_aside
     ]
@@ -53,7 +53,7 @@ def test_folder_holds_radiographs_among_other_files(tmp_path):
 
 def test_folder_without_radiographs(tmp_path):
     with pytest.raises(InputError, match="no radiograph there"):
-        gather([tmp_path], "male")
+        collect_inputs([tmp_path], "male")
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_wrong_rows_of_a_csv_are_set_aside(tmp_path, hand):
 def test_csv_of_another_form(tmp_path, text, why):
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(InputError, match=why):
-        gather([tmp_path / "table.csv"], "male")
+        collect_inputs([tmp_path / "table.csv"], "male")
 
 
 def test_missing_csv(tmp_path):
     with pytest.raises(InputError, match=r"table\.csv: no such file"):
-        gather([tmp_path / "table.csv"], "male")
+        collect_inputs([tmp_path / "table.csv"], "male")
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,10 @@ def test_dicom_without_a_sex_needs_the_flag(tmp_path):
 
 def test_flag_against_the_dicom_file_is_noted(tmp_path):
     path = write_dicom(tmp_path / "1.dcm", PIXELS, PatientSex="F")
-    (each,), _ = gather([path], "male")
+    (each,), _ = collect_inputs([path], "male")
     assert each.sex == "male"
     assert each.notes == ("read as male, but the DICOM file says female",)
-    (each,), _ = gather([path], "female")
+    (each,), _ = collect_inputs([path], "female")
     assert each.notes == ()
 
 

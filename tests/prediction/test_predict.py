@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.annotator.test_page import fetch
-from tests.io.test_radiographs import write_dicom
 
 import boneage
 from boneage import cli
-from boneage.active_learning.settings import PageSettings
-from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError, write_json
+from boneage.errors import InputError
+from boneage.io import hdf5, radiographs, transforms
+from boneage.io.files import write_json
 from boneage.layout import Layout
 from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.prediction import (
@@ -32,12 +30,15 @@ from boneage.prediction import (
     report_page,
     test_time_augmentation,
 )
-from boneage.prediction.inputs import Asked
-from boneage.prediction.predictor import STATEMENT, Ensemble
-from boneage.regression import run_folder
+from boneage.prediction.inputs import InputRadiograph
+from boneage.prediction.predictor import STATEMENT, Predictor
+from boneage.regression import inference, run_folder
 from boneage.regression.run_folder import Run
 from boneage.segmentation.hand_images import Enhancement
+from boneage.web import WebSettings
+from tests.annotator.test_page import fetch
 from tests.conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
+from tests.io.test_radiographs import write_dicom
 
 HOW = Enhancement(fill=True)
 COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "sex", "warnings"]
@@ -110,8 +111,8 @@ def hand(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ensemble(trained) -> Ensemble:
-    return Ensemble(trained, BOTH, 2)
+def ensemble(trained) -> Predictor:
+    return Predictor(trained, BOTH, 2)
 
 
 def predict(layout, *paths, **options):
@@ -206,7 +207,7 @@ def test_report_as_pdf(ensemble, trained, hand, tmp_path, monkeypatch):
 @pytest.mark.parametrize("shape", [(900, 400), (400, 900)], ids=["tall", "wide"])
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
 def test_nothing_on_the_page_overlaps(ensemble, hand, count, shape):
-    reading = ensemble.read(Asked(hand, "female"))
+    reading = ensemble.read(InputRadiograph(hand, "female"))
     evidence = next(iter(reading.evidence.values()))
     names = [f"inception_resnet_v2_al{number}" for number in range(count)]
     figure = report_page.draw(
@@ -233,7 +234,8 @@ def test_nothing_on_the_page_overlaps(ensemble, hand, count, shape):
 
 def test_unknown_sex_covers_both(ensemble, hand):
     one, other, both = (
-        ensemble.read(Asked(hand, sex)) for sex in ("female", "male", "unknown")
+        ensemble.read(InputRadiograph(hand, sex))
+        for sex in ("female", "male", "unknown")
     )
     assert both.bone_age_months == pytest.approx(
         (one.bone_age_months + other.bone_age_months) / 2, abs=1e-3
@@ -245,7 +247,7 @@ def test_unknown_sex_covers_both(ensemble, hand):
 
 
 def test_interval_is_that_of_the_validation_hands(ensemble, trained, hand):
-    reading = ensemble.read(Asked(hand, "male"))
+    reading = ensemble.read(InputRadiograph(hand, "male"))
     tables = [
         Run(trained.regression / f"tiny_{seed}").read_predictions("validation")
         for seed in (0, 1)
@@ -270,10 +272,10 @@ def test_interval_is_that_of_the_validation_hands(ensemble, trained, hand):
 
 
 def test_answer_is_the_mean_of_runs_and_views(trained, hand):
-    one_view = Ensemble(trained, ["tiny_0"], 1).read(Asked(hand, "male"))
+    one_view = Predictor(trained, ["tiny_0"], 1).read(InputRadiograph(hand, "male"))
     network = Run(trained.regression / "tiny_0").load_model()
     seen = one_view.evidence["tiny_0"].hand
-    small = radiographs.resize(seen, 32)
+    small = transforms.resize(seen, 32)
     fed = {"is_male": np.ones((1, 1), np.float32)}
     images = [small, small[:, ::-1]]
     said = [
@@ -281,12 +283,12 @@ def test_answer_is_the_mean_of_runs_and_views(trained, hand):
         for i in images
     ]
     assert one_view.bone_age_months == pytest.approx(float(said[0][0, 0]), abs=0.01)
-    two_views = Ensemble(trained, ["tiny_0"], 2).read(Asked(hand, "male"))
+    two_views = Predictor(trained, ["tiny_0"], 2).read(InputRadiograph(hand, "male"))
     assert two_views.bone_age_months == pytest.approx(float(np.mean(said)), abs=0.01)
 
 
 def test_hand_is_cut_out_as_each_run_was_trained(ensemble, hand):
-    reading = ensemble.read(Asked(hand, "male"))
+    reading = ensemble.read(InputRadiograph(hand, "male"))
     seen = reading.evidence["tiny_0"].hand > 0
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     # the runs say "filled": both ways from margin to margin, whatever the hand's form
@@ -311,7 +313,7 @@ def test_nothing_readable_is_exit_code_2(
     else:
         radiographs.write(path, image)
         monkeypatch.setattr(
-            Ensemble, "_mask", lambda _, radiograph: (radiograph * 0, 0.0)
+            Predictor, "_mask", lambda _, radiograph: (radiograph * 0, 0.0)
         )
     table = tmp_path / "ages.csv"
     table.write_text("kept")
@@ -433,7 +435,7 @@ def test_runs_of_one_name_are_told_apart(trained, layout, tmp_path):
     other = Layout(tmp_path / "data", tmp_path / "elsewhere")
     shutil.copytree(trained.models, other.models)
     both = [str(place.regression / "tiny_0") for place in (layout, other)]
-    found, _ = model_selection.find_readers(layout, both, 1)
+    found, _ = model_selection.select_ensembles(layout, both, 1)
     assert [each.name for each in found["male"].candidates] == both
     ship = script("ship")
     options = to_ship(
@@ -480,26 +482,26 @@ def copy_runs(trained, layout, **changed) -> Layout:
 def test_runs_of_different_splits_are_not_averaged(trained, layout):
     copy_runs(trained, layout, split_hash="another")
     with pytest.raises(InputError, match="trained on another split than tiny_0"):
-        Ensemble(layout, BOTH)
-    found, _ = model_selection.find_readers(layout, (), 1)
+        Predictor(layout, BOTH)
+    found, _ = model_selection.select_ensembles(layout, (), 1)
     assert len(found["male"].candidates) == 1
 
 
 def test_runs_of_one_sex_are_asked_about_that_sex(trained, layout, hand):
     copy_runs(trained, layout, sex="male")
-    found, _ = model_selection.find_readers(layout, BOTH, 1)
+    found, _ = model_selection.select_ensembles(layout, BOTH, 1)
     asked = {s: [c.name for c in each.candidates] for s, each in found.items()}
     assert asked == {"female": ["tiny_0"], "male": ["tiny_0", "tiny_1"]}
-    boys = Ensemble(layout, ["tiny_1"], 1)
+    boys = Predictor(layout, ["tiny_1"], 1)
     with pytest.raises(InputError, match=r"none of the runs .* trained on female"):
-        boys.read(Asked(hand, "female"))
+        boys.read(InputRadiograph(hand, "female"))
 
 
 def test_run_whose_hands_were_made_by_others_is_not_asked(trained, layout):
     copy_runs(trained, layout, preprocessing="some other way")
     with pytest.raises(InputError, match="hands made as 'some other way'"):
-        Ensemble(layout, ["tiny_1"])
-    found, notes = model_selection.find_readers(layout, (), 1)
+        Predictor(layout, ["tiny_1"])
+    found, notes = model_selection.select_ensembles(layout, (), 1)
     assert [c.name for c in found["male"].candidates] == ["tiny_0"]
     assert notes[0].startswith("not asked: hands made as")
 
@@ -509,13 +511,13 @@ def test_far_worse_and_broken_runs_are_not_asked_by_default(trained, layout):
     run = Run(layout.regression / "tiny_1")
     table = run.read_predictions()
     run.write_predictions(table.assign(predicted_months=0.0))
-    found, _ = model_selection.find_readers(layout, (), 1)
+    found, _ = model_selection.select_ensembles(layout, (), 1)
     assert [c.name for c in found["male"].candidates] == ["tiny_0"]
     run.write_predictions(table.assign(predicted_months=np.nan))
-    _, notes = model_selection.find_readers(layout, (), 1)
+    _, notes = model_selection.select_ensembles(layout, (), 1)
     assert "predictions that are no numbers" in notes[0]
     with pytest.raises(InputError, match="predictions that are no numbers"):
-        model_selection.find_readers(layout, ["tiny_1"], 1)
+        model_selection.select_ensembles(layout, ["tiny_1"], 1)
 
 
 def test_too_few_validation_hands_give_no_interval(trained, layout, hand):
@@ -525,39 +527,41 @@ def test_too_few_validation_hands_give_no_interval(trained, layout, hand):
     few = table.groupby("is_male").head(8)
     others = table.drop(few.index).assign(split="test")
     run.write_predictions(pd.concat([few.assign(split="validation"), others]))
-    asked = Ensemble(layout, ["tiny_0"], 1)
-    reading = asked.read(Asked(hand, "male"))
+    asked = Predictor(layout, ["tiny_0"], 1)
+    reading = asked.read(InputRadiograph(hand, "male"))
     assert np.isnan([reading.lower_months, reading.upper_months]).all()
     assert any("8 validation hands of boys are too few" in w for w in reading.warnings)
-    said = formats.how_good(asked)
+    said = formats.accuracy_lines(asked)
     assert all("too few validation hands for 90 % intervals" in line for line in said)
 
 
 def test_doubts_about_ages():
     seen = (10.0, 220.0)
-    assert reliability.of_ages(100, seen, np.array([95.0, 105]), 12) == []
-    (beyond,) = reliability.of_ages(5, seen, np.array([5.0, 5]), 12)
+    assert reliability.age_warnings(100, seen, np.array([95.0, 105]), 12) == []
+    (beyond,) = reliability.age_warnings(5, seen, np.array([5.0, 5]), 12)
     assert beyond == "beyond the 10 to 220 months of the training hands"
-    (apart,) = reliability.of_ages(100, seen, np.array([80.0, 120]), 12)
+    (apart,) = reliability.age_warnings(100, seen, np.array([80.0, 120]), 12)
     assert apart.startswith("the runs disagree by 40 months")
 
 
 def test_doubts_about_masks():
     left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
-    assert reliability.of_mask(left, 0.02) == []
-    assert "a right hand" in reliability.of_mask(left[:, ::-1].copy(), 0.02)[0]
-    assert "unsure of the mask (0.15)" in reliability.of_mask(left, 0.15)[0]
-    assert "likely not a hand" in reliability.of_mask(left, 0.5)[0]
+    assert reliability.mask_warnings(left, 0.02) == []
+    assert "a right hand" in reliability.mask_warnings(left[:, ::-1].copy(), 0.02)[0]
+    assert "unsure of the mask (0.15)" in reliability.mask_warnings(left, 0.15)[0]
+    assert "likely not a hand" in reliability.mask_warnings(left, 0.5)[0]
     disk = np.zeros((200, 200), np.uint8)
     disk[60:140, 60:140] = 255
-    assert reliability.of_mask(disk, 0.02) == ["the mask is implausible (no fingers)"]
-    assert "likely not a hand" in reliability.of_mask(disk, 0.15)[0]
+    assert reliability.mask_warnings(disk, 0.02) == [
+        "the mask is implausible (no fingers)"
+    ]
+    assert "likely not a hand" in reliability.mask_warnings(disk, 0.15)[0]
 
 
 def test_views_keep_what_they_show():
     image = np.zeros((64, 64), np.uint8)
     image[20:40, 10:30] = 200
-    seen = test_time_augmentation.views_of(image, len(test_time_augmentation.VIEWS))
+    seen = test_time_augmentation.make_views(image, len(test_time_augmentation.VIEWS))
     np.testing.assert_array_equal(seen[0], image)
     np.testing.assert_array_equal(seen[1], image[:, ::-1])
     sums = seen.sum(axis=(1, 2), dtype=float) / image.sum()
@@ -567,12 +571,12 @@ def test_views_keep_what_they_show():
 
 def test_views_of_a_network_that_knows_no_mirrored_hands():
     image = np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8)
-    seen = test_time_augmentation.views_of(image, 6, mirrored=False)
+    seen = test_time_augmentation.make_views(image, 6, mirrored=False)
     upright = [
         view for view in range(6) if not test_time_augmentation.VIEWS[view].mirrored
     ]
     np.testing.assert_array_equal(
-        seen, test_time_augmentation.views_of(image, 6)[upright]
+        seen, test_time_augmentation.make_views(image, 6)[upright]
     )
 
 
@@ -587,9 +591,7 @@ def test_views_of_a_network_that_knows_no_mirrored_hands():
     ],
 )
 def test_training_says_whether_it_mirrored(settings, learned):
-    assert (
-        test_time_augmentation.learned_from_mirrored({"settings": settings}) is learned
-    )
+    assert test_time_augmentation.trained_with_flips({"settings": settings}) is learned
 
 
 def test_python_use(trained, hand):
@@ -628,15 +630,15 @@ def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbon
         assert np.abs(old.predicted_months - new.predicted_months).max() < 0.5
         assert "predicted_3_views_months" in new
         assert after.read_config()["training_data"] == "noise"
-    read = Ensemble(layout, BOTH, 3).read(Asked(hand, "male"))
-    before = Ensemble(trained, BOTH, 3).read(Asked(hand, "male"))
+    read = Predictor(layout, BOTH, 3).read(InputRadiograph(hand, "male"))
+    before = Predictor(trained, BOTH, 3).read(InputRadiograph(hand, "male"))
     assert abs(read.bone_age_months - before.bone_age_months) < 0.5
     card = (layout.models / "README.md").read_text()
     assert "For research, not for diagnosis." in card
     assert "Trained on: noise. Terms: none" in card
     # asked in as many views, its intervals are those of as many
     for count, measured in ((3, 3), (2, 1), (1, 1)):
-        found, _ = model_selection.find_readers(layout, BOTH, count)
+        found, _ = model_selection.select_ensembles(layout, BOTH, count)
         assert {each.measured_views for each in found.values()} == {measured}
 
 
@@ -660,11 +662,11 @@ def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
     # its three views are the hand as it is and turned, each of them once
     packed = hdf5.read(again.hands_h5, "pack_hands")
     first = int(table.index[0])
-    image = radiographs.resize(packed.images[packed.rows_of([first])[0]], 32)
-    seen = test_time_augmentation.views_of(image, 3, mirrored=False)
+    image = transforms.resize(packed.images[packed.rows_of([first])[0]], 32)
+    seen = test_time_augmentation.make_views(image, 3, mirrored=False)
     assert len(seen) == 2
     is_male = np.array([table.is_male[first]] * 2)
-    said = run_folder.predict_images(shipped.load_model(), seen, is_male, 2)
+    said = inference.predict_images(shipped.load_model(), seen, is_male, 2)
     kept = table.predicted_3_views_months[first]
     assert kept == pytest.approx(said.mean(), abs=0.01)
 
@@ -676,7 +678,7 @@ def test_weights_take_half_the_room_and_no_optimizer_is_kept(tmp_path):
     network.compile("adam", "mse")
     network.fit(np.ones((2, 300)), np.ones((2, 300)), verbose=0)
     network.save(tmp_path / "before.keras")
-    export.halve(network, tmp_path / "after.keras")
+    export.save_float16(network, tmp_path / "after.keras")
     before, after = (
         (tmp_path / f"{name}.keras").stat().st_size for name in ("before", "after")
     )
@@ -693,7 +695,7 @@ def test_weights_beyond_16_bits_keep_their_32(tmp_path):
 
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     network.layers[0].set_weights([np.array([[1e6, 1], [2, 3]]), np.array([0.1, 0.2])])
-    export.halve(network, tmp_path / "a.keras")
+    export.save_float16(network, tmp_path / "a.keras")
     loaded = keras.saving.load_model(tmp_path / "a.keras", safe_mode=True)
     kernel, bias = loaded.get_weights()
     assert kernel.dtype == bias.dtype == np.float32
@@ -772,7 +774,7 @@ def ask(address, place: str, sex: str) -> tuple[str, list]:
 def served(ensemble):
     from boneage.prediction import web_app
 
-    with web_app.serving(ensemble, PageSettings(open_page=False)) as address:
+    with web_app.serving(ensemble, WebSettings(open_page=False)) as address:
         yield address.rstrip("/")
 
 
@@ -780,7 +782,7 @@ def test_page_answers_over_http(served, ensemble, hand):
     assert served.startswith("http://127.0.0.1:")
     event, (words, report, record) = ask(served, upload(served, hand), "female")
     assert event == "complete"
-    expected = ensemble.read(Asked(hand, "female"))
+    expected = ensemble.read(InputRadiograph(hand, "female"))
     assert record["bone_age_months"] == round(expected.bone_age_months, 1)
     assert record["file"] == "hand.png"
     assert record["statement"] == STATEMENT
@@ -827,7 +829,7 @@ def test_upload_is_bounded(served, ensemble, tmp_path, monkeypatch):
     large.write_bytes(bytes(300_000))
     monkeypatch.setattr(web_app, "LARGEST_UPLOAD", "100kb")
     with (
-        web_app.serving(ensemble, PageSettings(open_page=False)) as address,
+        web_app.serving(ensemble, WebSettings(open_page=False)) as address,
         pytest.raises(AssertionError),
     ):
         upload(address.rstrip("/"), large)
@@ -836,7 +838,7 @@ def test_upload_is_bounded(served, ensemble, tmp_path, monkeypatch):
 def test_password_is_asked_for(ensemble):
     from boneage.prediction import web_app
 
-    settings = PageSettings(auth="ann:secret", open_page=False)
+    settings = WebSettings(auth="ann:secret", open_page=False)
     with web_app.serving(ensemble, settings) as address:
         assert fetch(f"{address.rstrip('/')}/config")[0] == 401
         forged = json.dumps({"data": [None, "male"]}).encode()
@@ -848,6 +850,6 @@ def test_password_is_asked_for(ensemble):
         assert status == 401
     with (
         pytest.raises(InputError, match="--auth NAME:PASSWORD is needed"),
-        web_app.serving(ensemble, PageSettings(host="0.0.0.0")),
+        web_app.serving(ensemble, WebSettings(host="0.0.0.0")),
     ):
         pass

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from boneage.layout import Layout
 from boneage.regression import multi_host
 from boneage.regression.run_folder import Run
@@ -224,11 +224,11 @@ def test_cluster_that_makes_no_sense(more, complaint):
 def test_cluster_on_another_backend(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     with pytest.raises(InputError, match="works on JAX alone, and KERAS_BACKEND is"):
-        multi_host.joined(TrainingSettings(cluster="a:1", processes=2))
+        multi_host.process_group(TrainingSettings(cluster="a:1", processes=2))
 
 
 def test_cluster_without_jax(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setitem(sys.modules, "jax", None)
     with pytest.raises(InputError, match=r'pip install "jax\[cuda12\]"'):
-        multi_host.joined(TrainingSettings(cluster="a:1", processes=2))
+        multi_host.process_group(TrainingSettings(cluster="a:1", processes=2))

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from boneage.augmentation import sample_augmentation
 from boneage.cohort import table as cohorts
+from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.io.files import InputError
-from boneage.io.hdf5 import Packed
-from boneage.regression.batches import TrainingBatches, draw_change
-from boneage.regression.dataset import Hands, Parts
+from boneage.io.hdf5 import PackedImages
+from boneage.regression.batches import TrainingBatches
+from boneage.regression.dataset import DataSplits, HandDataset
 from boneage.regression.settings import TrainingSettings
 from tests.conftest import pack_hands
 
@@ -24,8 +25,8 @@ def hands(layout):
     cohort = cohorts.read(layout.train_csv)
     grey = cohort.bone_age_months[::-1].astype(np.uint8)
     images = np.tile(grey[:, None, None], (1, 8, 8))
-    packed = Packed(images, None, cohort.ids[::-1], 8, "none")
-    return Hands(packed, packed.rows_of(cohort.ids), cohort)
+    packed = PackedImages(images, None, cohort.ids[::-1], 8, "none")
+    return HandDataset(packed, packed.rows_of(cohort.ids), cohort)
 
 
 def batches(hands, **more) -> TrainingBatches:
@@ -90,7 +91,7 @@ def test_seed_and_epoch_decide_the_batches(hands, change):
 
 
 def augment(image, strength, rng):
-    return draw_change(len(image), strength, rng, 0.5).of(image)
+    return sample_augmentation(len(image), strength, rng, 0.5).of(image)
 
 
 def test_every_epoch_augments_anew(hands):
@@ -109,7 +110,8 @@ def test_without_strength_the_hand_stays():
 @pytest.mark.parametrize(("share", "mirrored"), [(0.0, 0), (0.5, 46), (1.0, 100)])
 def test_share_of_hands_is_mirrored(share, mirrored):
     draws = [
-        draw_change(64, 1.0, np.random.default_rng(seed), share) for seed in range(100)
+        sample_augmentation(64, 1.0, np.random.default_rng(seed), share)
+        for seed in range(100)
     ]
     assert sum(draw.is_mirrored for draw in draws) == mirrored
 
@@ -132,7 +134,7 @@ def test_strength_is_how_far_a_hand_moves():
 
 def test_hands_are_mapped_and_shrunk_one_by_one(layout):
     pack_hands(layout, size=32)
-    parts = Parts.read(layout, TrainingSettings())
+    parts = DataSplits.read(layout, TrainingSettings())
     assert isinstance(parts.train.packed.images, np.memmap)
     assert parts.train.image(0, 16).shape == (16, 16)
     assert parts.train.packed.images is parts.test.packed.images
@@ -140,7 +142,7 @@ def test_hands_are_mapped_and_shrunk_one_by_one(layout):
 
 def test_parts_share_no_hand_and_hold_all(layout):
     cohort = pack_hands(layout)
-    parts = Parts.read(layout, TrainingSettings())
+    parts = DataSplits.read(layout, TrainingSettings())
     three = (parts.train, parts.validation, parts.test)
     ids = np.concatenate([part.cohort.ids for part in three])
     assert sorted(ids) == cohort.ids.tolist()
@@ -151,8 +153,8 @@ def test_parts_share_no_hand_and_hold_all(layout):
 @pytest.mark.parametrize("sex", ["male", "female"])
 def test_one_sex_has_the_same_split(layout, sex):
     pack_hands(layout)
-    everyone = Parts.read(layout, TrainingSettings())
-    chosen = Parts.read(layout, TrainingSettings(sex=sex))
+    everyone = DataSplits.read(layout, TrainingSettings())
+    chosen = DataSplits.read(layout, TrainingSettings(sex=sex))
     assert (chosen.test.cohort.is_male == (sex == "male")).all()
     assert set(chosen.test.cohort.ids) <= set(everyone.test.cohort.ids)
     assert chosen.split_hash == everyone.split_hash
@@ -161,7 +163,7 @@ def test_one_sex_has_the_same_split(layout, sex):
 def test_part_without_hands_is_named(layout):
     pack_hands(layout, 3)
     with pytest.raises(InputError, match=r"split\.csv: no hand of the .* part"):
-        Parts.read(layout, TrainingSettings())
+        DataSplits.read(layout, TrainingSettings())
 
 
 def test_hand_that_was_set_aside_is_in_no_part(layout):
@@ -171,6 +173,6 @@ def test_hand_that_was_set_aside_is_in_no_part(layout):
     with hdf5.create(layout.hands_h5, 39, 32, "enhanced hand") as writer:
         for i, image in zip(packed.ids[1:], images[1:], strict=True):
             writer.add(i, image)
-    parts = Parts.read(layout, TrainingSettings())
+    parts = DataSplits.read(layout, TrainingSettings())
     count = sum(len(part) for part in (parts.train, parts.validation, parts.test))
     assert count == len(cohort) - 1

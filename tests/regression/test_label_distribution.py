@@ -15,21 +15,26 @@ def logits_about(*ages, deviation=4.0):
 
 
 def test_months_are_the_mean_of_the_distribution():
-    said = label_distribution.months(logits_about(30, 100.25, 228))
+    said = label_distribution.expected_months(logits_about(30, 100.25, 228))
     np.testing.assert_allclose(said, [30, 100.25, 227.98], atol=0.02)
     assert said.dtype == np.float32
     even = np.full((1, MONTHS), 7.0, np.float32)
-    np.testing.assert_allclose(label_distribution.months(even), [119.5], rtol=1e-6)
+    np.testing.assert_allclose(
+        label_distribution.expected_months(even), [119.5], rtol=1e-6
+    )
 
 
 def test_months_of_one_output_are_that_output():
-    assert label_distribution.months(np.array([[3.5], [-2.0]])).tolist() == [3.5, -2]
+    assert label_distribution.expected_months(np.array([[3.5], [-2.0]])).tolist() == [
+        3.5,
+        -2,
+    ]
 
 
 def test_logits_beyond_what_an_exponential_holds():
     far = np.full((1, MONTHS), -1e4, np.float32)
     far[0, 77] = 1e4
-    assert label_distribution.months(far).tolist() == [77]
+    assert label_distribution.expected_months(far).tolist() == [77]
 
 
 @pytest.mark.parametrize("sharpness", [0.01, 0.1, 1])
@@ -37,21 +42,26 @@ def test_logits_share_the_difference_without_a_rest(sharpness):
     rng = np.random.default_rng(0)
     start, end = sharpness * rng.normal(0, 2, (2, 5, MONTHS))
     end += sharpness * 3 * logits_about(20, 60, 110, 170, 220)
-    shared = (label_distribution.pull(start, end) * (end - start)).sum(axis=1)
-    moved = label_distribution.months(end) - label_distribution.months(start)
+    shared = (label_distribution.logit_attribution(start, end) * (end - start)).sum(
+        axis=1
+    )
+    moved = label_distribution.expected_months(
+        end
+    ) - label_distribution.expected_months(start)
     assert np.abs(moved).max() > 1  # months
     np.testing.assert_allclose(shared, moved, atol=1e-2)
 
 
 def test_later_months_pull_up_and_earlier_ones_down():
     at = logits_about(100)
-    pull = label_distribution.pull(at, at)[0]
+    pull = label_distribution.logit_attribution(at, at)[0]
     assert pull[104] > 0 > pull[96]
     # a hair along the gradient
     nudged = at.copy()
     nudged[0, 104] += 0.01
     gain = float(
-        label_distribution.months(nudged)[0] - label_distribution.months(at)[0]
+        label_distribution.expected_months(nudged)[0]
+        - label_distribution.expected_months(at)[0]
     )
     assert gain / 0.01 == pytest.approx(pull[104], rel=0.05)
 
@@ -75,6 +85,6 @@ def test_loss_is_least_where_the_distribution_is_about_the_age():
 def test_loss_counts_a_tenth_of_the_months_between_age_and_mean():
     ages, logits = [100], logits_about(101)
     alone = keras.ops.convert_to_numpy(
-        losses.surprise(np.array([[100.0]], np.float32), logits)
+        losses.label_cross_entropy(np.array([[100.0]], np.float32), logits)
     )
     assert loss_of(ages, logits) - alone == pytest.approx(0.1, abs=1e-3)

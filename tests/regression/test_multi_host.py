@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from boneage import parallel
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
 from boneage.layout import Layout
-from boneage.parallel import SetAside, Workers
+from boneage.parallel import Skipped, Workers
 from boneage.phantoms import radiograph
 from tests.conftest import REPOSITORY
 
@@ -163,9 +163,9 @@ def test_outcomes_come_in_order_whatever_the_number(cluster):
     # more than wait in memory at once
     numbers = list(range(parallel.AHEAD + 40))
     workers = Workers(scheduler=cluster.address)
-    found = list(parallel.stream(half_of, numbers, workers))
+    found = list(parallel.imap(half_of, numbers, workers))
     assert [item for item, _ in found] == numbers
-    assert found[5][1] == SetAside(5, "5: odd")
+    assert found[5][1] == Skipped(5, "5: odd")
     assert [half for n, (_, half) in enumerate(found) if n != 5] == [
         n / 2 for n in numbers if n != 5
     ]
@@ -181,7 +181,7 @@ def test_items_are_made_only_when_they_are_about_to_be_sent(cluster):
                 yield item
 
     workers = Workers(scheduler=cluster.address)
-    stream = parallel.stream(abs, Counted(range(1000)), workers)
+    stream = parallel.imap(abs, Counted(range(1000)), workers)
     next(stream)
     assert Counted.made <= parallel.AHEAD
     stream.close()
@@ -190,7 +190,7 @@ def test_items_are_made_only_when_they_are_about_to_be_sent(cluster):
 def test_workers_must_see_the_files(cluster, tmp_path):
     nowhere = Workers(scheduler=cluster.address, folder=tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"nowhere: not there for the worker tcp://"):
-        list(parallel.stream(abs, [1], nowhere))
+        list(parallel.imap(abs, [1], nowhere))
 
 
 def test_cluster_without_workers_is_named(tmp_path, monkeypatch):
@@ -200,15 +200,15 @@ def test_cluster_without_workers_is_named(tmp_path, monkeypatch):
     workers = Workers(scheduler=empty.address)
     try:
         with pytest.raises(InputError, match="it has no workers; start some with"):
-            list(parallel.stream(abs, [1], workers))
+            list(parallel.imap(abs, [1], workers))
         worker = empty.add_worker()
-        stream = parallel.stream(time.sleep, [0, 1000], workers)
+        stream = parallel.imap(time.sleep, [0, 1000], workers)
         next(stream)
         worker.kill()
         with pytest.raises(InputError, match="no worker is left; start some"):
             next(stream)
         empty.add_worker()
-        stream = parallel.stream(time.sleep, [0, 1000], workers)
+        stream = parallel.imap(time.sleep, [0, 1000], workers)
         next(stream)
         empty.processes[0].kill()
         with pytest.raises(InputError, match="the scheduler is gone; start it again"):
@@ -224,7 +224,7 @@ def test_item_that_kills_its_workers_is_named(tmp_path, monkeypatch):
         deadly.add_worker()
     try:
         with pytest.raises(InputError, match=r"^9: kills the workers that take it"):
-            list(parallel.stream(os._exit, [9], Workers(scheduler=deadly.address)))
+            list(parallel.imap(os._exit, [9], Workers(scheduler=deadly.address)))
     finally:
         deadly.close()
 
@@ -239,16 +239,16 @@ def test_item_that_kills_its_workers_is_named(tmp_path, monkeypatch):
 def test_wrong_address(address, complaint, monkeypatch):
     monkeypatch.setattr(parallel, "ANSWER_S", 1.0)
     with pytest.raises(InputError, match=complaint):
-        list(parallel.stream(abs, [1], Workers(scheduler=address)))
+        list(parallel.imap(abs, [1], Workers(scheduler=address)))
 
 
 def test_without_dask_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     workers = Workers(scheduler="tcp://127.0.0.1:8786")
     with pytest.raises(InputError, match=r'pip install "dask\[distributed\]"'):
-        list(parallel.stream(abs, [1], workers))
+        list(parallel.imap(abs, [1], workers))
 
 
 def test_nothing_to_do_needs_no_cluster():
     workers = Workers(scheduler="tcp://127.0.0.1:9")
-    assert parallel.map_images(abs, [], workers) == ([], [])
+    assert parallel.map_all(abs, [], workers) == ([], [])

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from boneage.io.files import InputError
-from boneage.regression import backbones, run_folder
+from boneage.errors import InputError
+from boneage.regression import backbones, inference
 from boneage.regression import network as regression_network
 from boneage.regression.devices import OneDevice, chosen_devices
 from boneage.regression.label_distribution import MONTHS
@@ -52,7 +52,7 @@ def test_one_step_changes_the_layers_that_learn_and_no_other(
     model, learning = compiled(fine_tune_from)
     before = snapshot(model)
     months = np.array([[50.0], [90], [130], [170]])
-    model.train_on_batch(regression_network.inputs(model, IMAGES, IS_MALE), months)
+    model.train_on_batch(regression_network.feed_dict(model, IMAGES, IS_MALE), months)
     after = snapshot(model)
     changed = {
         name
@@ -85,7 +85,9 @@ def test_output_is_linear_float32_months(tiny_backbone):
     assert model.output_shape == (None, 1)
     assert model.get_layer("linear_unit").activation.__name__ == "linear"
     model.get_layer("linear_unit").set_weights([np.zeros((4, 1)), np.array([2.0])])
-    months = model.predict_on_batch(regression_network.inputs(model, IMAGES, IS_MALE))
+    months = model.predict_on_batch(
+        regression_network.feed_dict(model, IMAGES, IS_MALE)
+    )
     expected = np.full((4, 1), 127 + 2 * 41 * regression_network.HEAD_GAIN)
     np.testing.assert_allclose(months, expected, rtol=1e-6)
 
@@ -100,7 +102,7 @@ def test_same_weights_answer_in_16_bits_as_in_32(tiny_backbone, policy):
     finally:
         keras.config.set_dtype_policy("float32")
     in_16_bits.set_weights(model.get_weights())
-    fed = regression_network.inputs(model, IMAGES, IS_MALE)
+    fed = regression_network.feed_dict(model, IMAGES, IS_MALE)
     months, months_16 = (x.predict_on_batch(fed) for x in (model, in_16_bits))
     assert months_16.dtype == np.float32
     assert not np.array_equal(months_16, months)
@@ -114,7 +116,7 @@ def test_answer_is_linear_in_the_pooled_features(tiny_backbone):
     features = keras.Model(
         model.inputs, model.get_layer(regression_network.FEATURES).output
     )
-    fed = regression_network.inputs(model, IMAGES, IS_MALE)
+    fed = regression_network.feed_dict(model, IMAGES, IS_MALE)
     pooled = features.predict_on_batch(fed).mean(axis=(1, 2))
     kernel, bias = model.get_layer("linear_unit").get_weights()
     expected = 100 + 40 * regression_network.HEAD_GAIN * (pooled @ kernel + bias)
@@ -129,30 +131,32 @@ def test_distribution_is_answered_by_its_mean(tiny_backbone):
     likely[[50, 90]] = 30
     unit = model.get_layer("linear_unit")
     unit.set_weights([np.zeros((4, MONTHS)), likely])
-    months = model.predict_on_batch(regression_network.inputs(model, IMAGES, IS_MALE))
+    months = model.predict_on_batch(
+        regression_network.feed_dict(model, IMAGES, IS_MALE)
+    )
     np.testing.assert_allclose(months, np.full((4, 1), 70), rtol=1e-5)
 
 
 def test_part_that_learns_ends_in_the_logits(tiny_backbone):
     model = network(with_distribution=True, sex_input=True)
-    part = regression_network.learning(model)
+    part = regression_network.logits_model(model)
     assert part.output_shape == (None, MONTHS)
-    again = regression_network.answering(part)
-    fed = regression_network.inputs(model, IMAGES, IS_MALE)
+    again = regression_network.months_model(part)
+    fed = regression_network.feed_dict(model, IMAGES, IS_MALE)
     said = model.predict_on_batch(fed)
     np.testing.assert_allclose(again.predict_on_batch(fed), said, rtol=1e-6)
     linear = network()
     assert (
-        regression_network.learning(linear)
-        is regression_network.answering(linear)
+        regression_network.logits_model(linear)
+        is regression_network.months_model(linear)
         is linear
     )
 
 
 def test_sex_is_fed_where_the_network_takes_it(tiny_backbone):
     plain, with_sex = network(), network(sex_input=True)
-    assert set(regression_network.inputs(plain, IMAGES, IS_MALE)) == {"image"}
-    fed = regression_network.inputs(with_sex, IMAGES, IS_MALE)
+    assert set(regression_network.feed_dict(plain, IMAGES, IS_MALE)) == {"image"}
+    fed = regression_network.feed_dict(with_sex, IMAGES, IS_MALE)
     assert fed["is_male"].tolist() == [[1], [0], [1], [0]]
     assert fed["image"].shape == (4, SIZE, SIZE, 1)
     assert fed["image"].max() > 1
@@ -180,8 +184,8 @@ def test_every_hand_is_predicted_whatever_the_batches(tiny_backbone, batch_size)
         def image(self, index, size):
             return IMAGES[index % 4]
 
-    months = run_folder.predict(model, FiveHands(), SIZE, batch_size)
-    fed = regression_network.inputs(
+    months = inference.predict(model, FiveHands(), SIZE, batch_size)
+    fed = regression_network.feed_dict(
         model, IMAGES[[0, 1, 2, 3, 0]], np.resize(IS_MALE, 5)
     )
     np.testing.assert_allclose(months, model.predict_on_batch(fed)[:, 0], rtol=1e-4)
@@ -272,7 +276,9 @@ def test_blocks_of_the_real_backbones(name):
     assert len(set(counts.values())) == len(counts)
     assert counts["head"] == 1
     months = model.predict_on_batch(
-        regression_network.inputs(model, np.zeros((1, 75, 75), np.uint8), IS_MALE[:1])
+        regression_network.feed_dict(
+            model, np.zeros((1, 75, 75), np.uint8), IS_MALE[:1]
+        )
     )
     assert np.isfinite(months).all()
 
@@ -283,8 +289,10 @@ def test_stage_of_a_real_backbone_changes_just_its_layers(name):
     model = regression_network.build(name, 75, "none")
     network, before = model.get_layer(name), set()
     rng = np.random.default_rng(0)
-    fed = regression_network.inputs(model, rng.integers(0, 256, (4, 75, 75)), IS_MALE)
-    for start in backbones.stages(name).values():
+    fed = regression_network.feed_dict(
+        model, rng.integers(0, 256, (4, 75, 75)), IS_MALE
+    )
+    for start in backbones.transfer_stages(name).values():
         learning = regression_network.freeze_and_compile(
             model, name, start, keras.optimizers.Adam(1e-3), "mean_absolute_error"
         )

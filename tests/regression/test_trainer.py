@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage import cli
+from boneage import augmentation, cli
 from boneage.cohort import table as cohorts
-from boneage.explanation.activation_maps import read_panel
+from boneage.errors import InputError
+from boneage.explanation.panel import read_panel
 from boneage.io import files, hdf5
-from boneage.io.files import InputError
 from boneage.layout import Layout
 from boneage.regression import batches, losses, run_folder, trainer, training_runs
 from boneage.regression.settings import TrainingSettings
@@ -313,7 +313,7 @@ def test_share_of_mirrored_hands_is_the_trainings(ready, monkeypatch):
 
     def record(size, strength, rng, mirrored_share):
         shares.append(mirrored_share)
-        return batches.Change(None)
+        return augmentation.AugmentationParameters(None)
 
     monkeypatch.setattr(batches, "draw_change", record)
     training_runs.train_run(ready, replace(SETTINGS, mirrored_share=0.2, epochs=1))
@@ -406,7 +406,7 @@ sys.path.insert(0, "tests")
 import keras, numpy as np, tensorflow as tf
 from tests.conftest import pack_hands, tiny_build
 from boneage.io import files
-from boneage.explanation.activation_maps import read_panel
+from boneage.explanation.panel import read_panel
 from boneage.explanation.panel import PanelRecorder
 from boneage.layout import Layout
 from boneage.regression import backbones, devices, training_runs, network, trainer
@@ -531,13 +531,17 @@ def test_like_refuses_flags_that_say_the_default(finished, tmp_path, monkeypatch
     files.write_json(path, facts | {"settings": facts["settings"] | {"index": 1}})
     words = ["step4", "--like", str(path), "--devices=1"]
     monkeypatch.setattr("sys.argv", words)
-    again = training_runs.like(layout, TrainingSettings(), str(path), cli.flags_given())
+    again = training_runs.settings_of_run(
+        layout, TrainingSettings(), str(path), cli.flags_given()
+    )
     assert (again.loss, again.devices, again.cluster, again.index) == (
         *("mae", "1", "", 0),
     )
     monkeypatch.setattr("sys.argv", [*words, "--loss", "distribution"])
     with pytest.raises(InputError, match="--loss comes from there"):
-        training_runs.like(layout, TrainingSettings(), str(path), cli.flags_given())
+        training_runs.settings_of_run(
+            layout, TrainingSettings(), str(path), cli.flags_given()
+        )
 
 
 def test_random_layers_are_not_left_as_they_are(layout, tiny_backbone):

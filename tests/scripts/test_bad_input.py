@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from boneage.cohort import table as cohorts
 from boneage.cohort.table import Cohort
+from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError
 from tests.conftest import call
 from tests.scripts import bad_input
 from tests.scripts.bad_input import IMAGES, TABLES
@@ -190,7 +190,7 @@ LARGE = """
 import sys
 from pathlib import Path
 from boneage.io import radiographs
-from boneage.io.files import InputError
+from boneage.errors import InputError
 try:
     radiographs.read(Path(sys.argv[1]))
 except InputError as error:

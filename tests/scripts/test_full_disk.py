@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from tests.scripts.test_step5_step6 import ERRORS, finish
 
 from boneage import cli
 from boneage.io import files
 from boneage.layout import Layout
 from tests.conftest import pack_hands, quick_networks, script, with_tiny_backbone
+from tests.scripts.test_step5_step6 import ERRORS, finish
 
 QUICK = {
     "step0_prepare_cohort": ["--count", "40", "--size-px", "128", "--annotated", "9"],
@@ -172,10 +172,16 @@ def test_full_disk_where_networks_are_at_work(disk, small, step, capsys):
 
 def test_full_disk_names_the_file_and_not_its_temporary_name(tmp_path):
     path = tmp_path / "a.csv"
-    with pytest.raises(OSError, match="No space left") as caught, files.replacing(path):
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        files.atomic_write(path),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(path)
-    with pytest.raises(OSError, match="quota") as caught, files.replacing(path) as part:
+    with (
+        pytest.raises(OSError, match="quota") as caught,
+        files.atomic_write(path) as part,
+    ):
         raise OSError(errno.EDQUOT, "Disk quota exceeded", str(part))
     assert caught.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []
@@ -184,6 +190,6 @@ def test_full_disk_names_the_file_and_not_its_temporary_name(tmp_path):
 def test_number_that_hdf5_tells_in_words_is_understood(tmp_path):
     told = "Can't write data (file write failed: errno = 28, error message = 'No ...')"
     name = tmp_path / "a.h5"
-    with pytest.raises(OSError, match="No space") as caught, files.naming(name):
+    with pytest.raises(OSError, match="No space") as caught, files.name_oserror(name):
         raise OSError(told)
     assert caught.value.errno == errno.ENOSPC

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from boneage.errors import InputError
 from boneage.evaluation import comparison
-from boneage.explanation import activation_maps
-from boneage.io import hdf5
-from boneage.io.files import InputError, alone
+from boneage.explanation import panel
+from boneage.io import hdf5, transforms
+from boneage.io.locks import exclusive
 from boneage.layout import Layout
 from boneage.regression.run_folder import Run
 
@@ -225,7 +226,7 @@ def test_statistics_need_the_config(layout):
     ],
 )
 def test_numbers_have_the_decimals_they_deserve(metric, value, text):
-    assert comparison.number(metric, value) == text
+    assert comparison.format_metric(metric, value) == text
 
 
 # --- step6 -------------------------------------------------------------------------
@@ -244,7 +245,6 @@ def train(layout, name, monkeypatch) -> Run:
     """A finished run whose network has one convolution, and agrees with its table."""
     import keras
 
-    from boneage.io import radiographs
     from boneage.regression import backbones, network
 
     def small(name, size, weights):
@@ -259,8 +259,8 @@ def train(layout, name, monkeypatch) -> Run:
     model.save(run.model)
     hands = hdf5.read(layout.hands_h5, "the test")
     table = run.read_predictions()
-    images = np.stack([radiographs.resize(hands.images[i - 1], 96) for i in table.id])
-    fed = network.inputs(model, images, table.is_male.to_numpy())
+    images = np.stack([transforms.resize(hands.images[i - 1], 96) for i in table.id])
+    fed = network.feed_dict(model, images, table.is_male.to_numpy())
     said = model.predict_on_batch(fed)[:, 0]
     run.write_predictions(table.assign(predicted_months=said))
     return run
@@ -315,9 +315,7 @@ def test_history_of_the_panel_becomes_a_video(with_hands, monkeypatch):
     for epoch in (1, 2):
         maps = np.random.default_rng(epoch).normal(size=(2, 3, 3)).astype(np.float32)
         months = np.array([90.0, 80])
-        activation_maps.append_panel(
-            run.cam_history, epoch, VALIDATION[:2], maps, months
-        )
+        panel.append_panel(run.cam_history, epoch, VALIDATION[:2], maps, months)
     explain(with_hands, limit=2)
     assert (run.cam / "evolution.webm").stat().st_size > 1000
     assert 'src="evolution.webm"' in (run.cam / "index.html").read_text()
@@ -340,7 +338,7 @@ def test_gallery_needs_a_run(with_hands):
 def test_second_gallery_of_a_run_is_refused(with_hands, monkeypatch):
     run = train(with_hands, "boys", monkeypatch)
     with (
-        alone(run.cam),
+        exclusive(run.cam),
         pytest.raises(InputError, match="another process is at work on it"),
     ):
         explain(with_hands, run="boys")
@@ -389,9 +387,7 @@ def test_epochs_of_nan_are_left_out_of_the_video(with_hands, monkeypatch):
     run = train(with_hands, "one", monkeypatch)
     for epoch, value in ((1, np.nan), (2, 5.0)):
         maps = np.full((2, 3, 3), value, np.float32)
-        activation_maps.append_panel(
-            run.cam_history, epoch, VALIDATION[:2], maps, maps[:, 0, 0]
-        )
+        panel.append_panel(run.cam_history, epoch, VALIDATION[:2], maps, maps[:, 0, 0])
     explain(with_hands, limit=2)
     assert (run.cam / "evolution.webm").exists()
 

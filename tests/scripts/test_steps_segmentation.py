@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
 from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 COARSE = "al_segmentation/step1_corase_segment"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from boneage.active_learning import excluded
-from boneage.io import files, hdf5, radiographs
-from boneage.io.files import InputError
+from boneage.errors import InputError
+from boneage.io import hdf5, locks, radiographs
 from boneage.layout import Layout
 from tests.conftest import call, pack_hands, script
 
@@ -38,12 +38,12 @@ def test_lock_vanishes_with_a_killed_owner(tmp_path, lock):
     process = hold(lock, tmp_path / "committee")
     with (
         pytest.raises(InputError, match="another process is at work on it"),
-        files.alone(tmp_path / "committee"),
+        locks.exclusive(tmp_path / "committee"),
     ):
         pass
     process.kill()
     process.communicate()
-    with files.alone(tmp_path / "committee"):
+    with locks.exclusive(tmp_path / "committee"):
         pass
 
 
@@ -64,7 +64,7 @@ def test_second_of_its_kind_is_refused(cohort_copy, step):
     more = {"pool": "unannotated", "size": 32} if step == "step2_image_2_h5" else {}
     before = {p: p.read_bytes() for p in cohort_copy.data.rglob("*.h5")}
     with (
-        files.alone(OWN[step].fget(cohort_copy)),
+        locks.exclusive(OWN[step].fget(cohort_copy)),
         pytest.raises(InputError, match="another process is at work on it"),
     ):
         call(cohort_copy, f"al_segmentation/{step}", **more)
@@ -76,7 +76,7 @@ def test_second_training_of_a_run_is_refused(layout):
     run = layout.regression / "inception_v3_all"
     step4 = script("al_segmentation/step4_regression_multi_gpu")
     options = step4.Options(data=layout.data, models=layout.models)
-    with files.alone(run), pytest.raises(InputError, match="another process"):
+    with locks.exclusive(run), pytest.raises(InputError, match="another process"):
         step4.main(options)
 
 
@@ -89,7 +89,7 @@ layout = Layout(Path(sys.argv[1]), Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(6):
-    dataset.take_in_new(layout)
+    dataset.append_new_pairs(layout)
 """
 
 

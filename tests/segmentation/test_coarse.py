@@ -7,9 +7,9 @@ import pytest
 from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.segmentation.coarse import (
     coarse_mask,
+    implausibilities,
     largest_hand,
     published_coarse_mask,
-    suspicions,
 )
 
 HEIGHT_PX, WIDTH_PX = 400, 300
@@ -131,7 +131,7 @@ def test_size_of_the_radiograph_hardly_matters() -> None:
 def test_constant_image_has_an_empty_mask(level: int) -> None:
     mask = coarse_mask(np.full((50, 40), level, np.uint8))
     assert not mask.any()
-    assert suspicions(mask) == ["empty"]
+    assert implausibilities(mask) == ["empty"]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (1, 300), (300, 2)])
@@ -178,30 +178,30 @@ def test_largest_hand_leaves_its_argument_alone() -> None:
 
 
 def test_drawn_hand_is_not_suspicious() -> None:
-    assert suspicions(drawn_hand()) == []
+    assert implausibilities(drawn_hand()) == []
 
 
 def test_speck_is_too_small() -> None:
     mask = np.zeros((100, 100), np.uint8)
     mask[40:45, 40:60] = 255
-    assert "too small" in suspicions(mask)
+    assert "too small" in implausibilities(mask)
 
 
 def test_full_image_touches_all_borders() -> None:
-    flags = suspicions(np.full((100, 100), 255, np.uint8))
+    flags = implausibilities(np.full((100, 100), 255, np.uint8))
     assert {"too large", "no fingers", "touches all borders"} <= set(flags)
 
 
 def test_band_across_touches_several_borders() -> None:
     mask = np.zeros((100, 100), np.uint8)
     mask[40:70] = 255
-    assert "touches several borders" in suspicions(mask)
+    assert "touches several borders" in implausibilities(mask)
 
 
 def test_thin_frame_is_scattered() -> None:
     mask = np.zeros((100, 100), np.uint8)
     mask[10:90, 10:18] = mask[82:90, 10:90] = 255
-    assert "scattered" in suspicions(mask)
+    assert "scattered" in implausibilities(mask)
 
 
 def test_mean_dice_on_phantoms() -> None:

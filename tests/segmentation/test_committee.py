@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from boneage import augmentation
 from boneage.active_learning import acquisition
-from boneage.io.files import InputError
+from boneage.errors import InputError
 from boneage.segmentation import committee as committees
 from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
 from tests.conftest import quick_networks
@@ -66,14 +67,18 @@ def test_sure_members_are_sure_without_a_warning():
 
 
 @pytest.mark.parametrize(
-    "measure", [*acquisition.MEASURES, *acquisition.FEATURE_MEASURES]
+    "measure",
+    [*acquisition.ACQUISITION_FUNCTIONS, *acquisition.FEATURE_ACQUISITION_FUNCTIONS],
 )
 def test_every_image_of_the_pool_is_scored(committee, measure):
     pool, rows = images(7), np.array([6, 0, 2, 3, 5])
-    batches = list(committee.scores(pool, rows, measure, batch_size=2))
+    batches = list(
+        acquisition.pool_scores(committee, pool, rows, measure, batch_size=2)
+    )
     assert [len(batch) for batch in batches] == [2, 2, 1]
     one_by_one = [
-        next(iter(committee.scores(pool, rows[i : i + 1], measure))) for i in range(5)
+        next(iter(acquisition.pool_scores(committee, pool, rows[i : i + 1], measure)))
+        for i in range(5)
     ]
     expected = np.concatenate(one_by_one)
     np.testing.assert_allclose(np.concatenate(batches), expected, atol=1e-4)
@@ -85,7 +90,7 @@ def test_augmented_mask_moves_with_its_image():
     rng = np.random.default_rng(0)
     moved = 0
     for _ in range(20):
-        seen, mask = committees.augment(image, image, rng)
+        seen, mask = augmentation.augment(image, image, rng)
         assert np.unique(mask).tolist() == [0, 255]
         # the outline alone may differ: grey in the image, decided in the mask
         assert np.count_nonzero((seen > 60) != (mask > 0)) < 40
@@ -96,7 +101,7 @@ def test_augmented_mask_moves_with_its_image():
 def test_augmentation_depends_on_its_generator_alone():
     image = images(1)[0]
     pairs = [
-        committees.augment(image, image, np.random.default_rng(5)) for _ in range(2)
+        augmentation.augment(image, image, np.random.default_rng(5)) for _ in range(2)
     ]
     np.testing.assert_array_equal(pairs[0], pairs[1])
 

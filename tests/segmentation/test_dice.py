@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.io.files import InputError
 from boneage.segmentation import dice
 
 LEFT = np.array([[255, 0], [255, 0]], np.uint8)
@@ -41,7 +41,7 @@ def test_masks_on_disk_against_the_known_ones(tmp_path, truth):
     radiographs.write(masks[1], LEFT)
     radiographs.write(masks[2], TOP)
     radiographs.write(masks[3], TOP)
-    lines = dice.against_truth(masks, dice.known_masks(truth))
+    lines = dice.dice_report(masks, dice.known_masks(truth))
     assert lines[0] == (
         "Dice against 2 known masks: mean 0.7500, median 0.7500, lowest 0.5000"
     )
@@ -50,7 +50,7 @@ def test_masks_on_disk_against_the_known_ones(tmp_path, truth):
 
 def test_nothing_in_common_is_said(tmp_path, truth):
     known = dice.known_masks(truth)
-    (line,) = dice.against_truth({9: tmp_path / "9_bin.png"}, known)
+    (line,) = dice.dice_report({9: tmp_path / "9_bin.png"}, known)
     assert "no radiograph here has a known mask" in line
 
 
@@ -62,4 +62,4 @@ def test_folder_without_known_masks_is_refused(tmp_path):
 def test_truth_of_another_size_is_named(tmp_path, truth):
     radiographs.write(tmp_path / "1_bin.png", np.tile(LEFT, (2, 2)))
     with pytest.raises(InputError, match=r"truth/1_bin\.png"):
-        dice.against_truth({1: tmp_path / "1_bin.png"}, dice.known_masks(truth))
+        dice.dice_report({1: tmp_path / "1_bin.png"}, dice.known_masks(truth))

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
-from boneage.io.files import InputError
 from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.segmentation import hand_images
 from boneage.segmentation.hand_images import Enhancement
@@ -153,7 +153,7 @@ def test_places_are_found_again_on_the_hand(fill):
         radiograph[row - 2 : row + 3, column - 2 : column + 3] = 255
     how = Enhancement(clip_limit=0, stretch=False, fill=fill)
     hand = hand_images.enhanced_hand(radiograph, mask, how)
-    for row, column in hand_images.placed(marks, mask, how):
+    for row, column in hand_images.to_hand_coordinates(marks, mask, how):
         rows, columns = np.nonzero(hand > 200)
         near = (np.abs(rows - row) < 20) & (np.abs(columns - column) < 20)
         assert abs(rows[near].mean() - row) < 1
@@ -278,7 +278,9 @@ def test_interrupted_overwriting_goes_on_with_what_is_left(segmented):
     for path in segmented.hands.iterdir():
         os.utime(path, (1e9, 1e9))
     # killed after the first hand
-    hand_images.begin(segmented, Enhancement(fill=True).describe(), overwrite=True)
+    hand_images.claim_preprocessing(
+        segmented, Enhancement(fill=True).describe(), overwrite=True
+    )
     hand_images.enhance_file(segmented, Enhancement(fill=True), 1)
     with pytest.raises(InputError, match="filled, now"):
         call(segmented, STEP)

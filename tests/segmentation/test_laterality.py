@@ -18,7 +18,7 @@ def masks():
 
 
 def sides(masks):
-    found = [laterality.side_of(np.ascontiguousarray(mask)) for mask in masks]
+    found = [laterality.laterality(np.ascontiguousarray(mask)) for mask in masks]
     return {side: found.count(side) for side in ("left", "right", None)}
 
 
@@ -58,4 +58,4 @@ def test_squeezed_hands(masks):
     ],
 )
 def test_what_has_no_fingers_has_no_side(mask):
-    assert laterality.side_of(mask) is None
+    assert laterality.laterality(mask) is None

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.io.files import InputError, alone, write_json
+from boneage.errors import InputError
+from boneage.io.files import write_json
+from boneage.io.locks import exclusive
 from boneage.regression.run_folder import Run
 from boneage.regression.settings import TrainingSettings, only
 from boneage.transfer import comparison, runs
@@ -298,7 +300,7 @@ def test_interval_holds_the_true_difference_as_often_as_it_says(layout):
 
 def test_two_comparisons_at_once_are_refused(layout):
     paced(layout, "p", noise(0))
-    with alone(layout.transfer), pytest.raises(InputError, match="another process"):
+    with exclusive(layout.transfer), pytest.raises(InputError, match="another process"):
         call(layout, STEP, resamples=20)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.io.files import InputError
 from boneage.layout import Layout
 from boneage.regression.label_distribution import MONTHS
 from boneage.regression.run_folder import Run
