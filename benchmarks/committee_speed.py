@@ -3,6 +3,7 @@
 import numpy as np
 
 from benchmarks.timing import LEAST, Goal, Row, Size, medians
+from boneage.active_learning import acquisition
 from boneage.segmentation.committee import Committee, EpochPlan
 
 BATCH = 8

@@ -15,13 +15,13 @@ from boneage.io.locks import exclusive, file_lock
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, THIS_PROCESS, Skipped, Workers
 from boneage.segmentation.preprocessing import (
+    PACKED_BY,
     clip_limit_of,
     describe,
     prepare,
     prepare_mask,
 )
 
-PACKED_BY = "al_segmentation/step2_image_2_h5.py"
 SIZE_STEP = 16
 """The members halve an image four times."""
 

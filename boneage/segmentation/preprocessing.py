@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from boneage.active_learning.dataset import PACKED_BY
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs, transforms
+
+PACKED_BY = "al_segmentation/step2_image_2_h5.py"
 
 
 def prepare(radiograph: np.ndarray, size: int, clip_limit: float) -> np.ndarray:

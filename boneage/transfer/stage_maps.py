@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage.evaluation import comparison, metrics
-from boneage.explanation import activation_maps, captions, overlays
+from boneage.explanation import activation_maps, captions, gallery, overlays
 from boneage.explanation.activation_maps import (
     DISPLAY_PX,
     Explainer,
