@@ -208,14 +208,14 @@ def test_without_any_usable_pair_the_old_file_stays(cohort_copy):
 
 
 def test_mask_that_was_trained_on_counts(cohort_copy):
-    assert dataset.annotation_path(cohort_copy, 9) is None
+    assert cohort_copy.annotation_path(9) is None
     drawn_first = cohort_copy.annotated / "1_bin.png"
-    assert dataset.annotation_path(cohort_copy, 1) == drawn_first
+    assert cohort_copy.annotation_path(1) == drawn_first
     # drawn again
     lay_out(cohort_copy, 1)
-    assert dataset.annotation_path(cohort_copy, 1) == cohort_copy.new / "1_bin.png"
+    assert cohort_copy.annotation_path(1) == cohort_copy.new / "1_bin.png"
     lay_out(cohort_copy, 9)
-    assert dataset.annotation_path(cohort_copy, 9) == cohort_copy.new / "9_bin.png"
+    assert cohort_copy.annotation_path(9) == cohort_copy.new / "9_bin.png"
 
 
 def test_unreadable_radiograph_leaves_the_pool(cohort_copy, capsys):
