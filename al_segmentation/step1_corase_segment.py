@@ -59,7 +59,7 @@ def segment_all(options: Options, ids: list[int]) -> None:
     """Write masks and the table of their quality."""
     layout = options.layout
     known = dice.known_masks(options.truth) if options.truth else None
-    table = mask_quality.QualityTable(layout.coarse / "quality.csv", options.overwrite)
+    table = mask_quality.QualityTable(layout.coarse_quality, options.overwrite)
     method = "published" if options.published else "otsu"
     todo = [
         i

@@ -29,9 +29,9 @@ class Options(cli.ImagePaths):
 def main(options: Options) -> int:
     """Print the table; 1 where something that has begun is incomplete."""
     layout = options.layout
-    ids = table.read(layout.train_csv).ids.tolist()
+    ids = table.read_cohort(layout.train_csv).ids.tolist()
     if layout.test_csv.exists():
-        ids = sorted({*ids, *table.read(layout.test_csv).ids.tolist()})
+        ids = sorted({*ids, *table.read_cohort(layout.test_csv).ids.tolist()})
     stages = checks.check_all(layout, ids, options.workers)
     for stage in stages:
         count = f"{stage.complete} of {stage.expected}" if stage.begun else "not begun"

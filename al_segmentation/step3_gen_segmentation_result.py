@@ -46,9 +46,7 @@ def segment_all(options: Options, ids: list[int]) -> None:
 
     from boneage.segmentation import inference
 
-    table = mask_quality.QualityTable(
-        layout.segmentation / "quality.csv", options.overwrite
-    )
+    table = mask_quality.QualityTable(layout.mask_quality, options.overwrite)
     todo = [
         i for i in ids if options.overwrite or not inference.is_done(layout, table, i)
     ]

@@ -62,7 +62,7 @@ def enhance_all(options: Options) -> None:
         set_aside += hand_images.pack_hands(
             layout, ids, options.describe(), options.workers
         )
-    packed = len(hdf5.read(layout.hands_h5, "this step").ids)
+    packed = len(hdf5.open_packed(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.skipped_lines(set_aside),
         f"{packed} of {len(ids)} hands packed, {len(set_aside)} set aside",

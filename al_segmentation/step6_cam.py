@@ -46,7 +46,7 @@ def main(options: Options) -> None:
             f"{options.layout.regression / str(options.run)}: no finished run; there "
             f"are {cli.list_some([run.name for run in found])}"
         )
-    hands = hdf5.read(options.layout.hands_h5, HANDS_BY)
+    hands = hdf5.open_packed(options.layout.hands_h5, HANDS_BY)
 
     # Keras and Matplotlib: seconds, once everything named is there
     from boneage.explanation import gallery

@@ -31,7 +31,7 @@ def hands(count: int, distinct: int = 64) -> Iterator[HandDataset]:
             file["id"] = ids
             facts = {"size": side, "preprocessing": "noise", "version": hdf5.VERSION}
             file.attrs.update(facts)
-        packed = hdf5.read(path, "this benchmark")
+        packed = hdf5.open_packed(path, "this benchmark")
         ages = rng.uniform(1, 228, count)
         cohort = Cohort(packed.ids, ages, rng.random(count) < 0.5)
         yield HandDataset(packed, np.arange(count), cohort)

@@ -6,9 +6,38 @@ from pathlib import Path
 from boneage.errors import InputError
 
 LARGEST_ID = (1 << 63) - 1
-"""What HDF5 files and tables can hold."""
+"""The largest int64: what HDF5 files and tables can hold."""
+
+LONGEST_ID = len(str(LARGEST_ID))
+"""Digits; int() refuses thousands of them."""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# names within the folders below, for functions that are given such a folder
+MASK_ENDING = "_bin.png"
+HAND_ENDING = "_seg.png"
+ORIGINAL_ENDING = "_ori.png"
+QUALITY_CSV = "quality.csv"
+STATE_JSON = "state.json"
+HISTORY_CSV = "history.csv"
+
+
+def mask_in(folder: Path, radiograph_id: int) -> Path:
+    """`<id>_bin.png` of a folder: a mask, whoever drew it."""
+    return folder / f"{radiograph_id}{MASK_ENDING}"
+
+
+def ids_in(folder: Path, ending: str) -> dict[int, Path]:
+    """Files `<id><ending>` of a folder by their id; other names do not count."""
+    paths = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}")}
+    return {int(name): path for name, path in paths.items() if is_id(name)}
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is the id of a radiograph: digits that int64 can hold."""
+    # isdecimal alone admits digits of other scripts, which int() turns into doubles
+    is_number = text.isascii() and text.isdecimal() and len(text) <= LONGEST_ID
+    return is_number and int(text) <= LARGEST_ID
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,14 @@ class Layout:
         """Exact masks `<id>_bin.png`, facts `<id>.json`: step0, of phantoms only."""
         return self.data / "truth"
 
+    def true_mask(self, radiograph_id: int) -> Path:
+        """The exact mask of a phantom."""
+        return mask_in(self.truth, radiograph_id)
+
+    def phantom_facts(self, radiograph_id: int) -> Path:
+        """Age, sex, growth plates and carpals of a phantom."""
+        return self.truth / f"{radiograph_id}.json"
+
     @property
     def coarse(self) -> Path:
         """Coarse masks and hands, `quality.csv`: step1_corase_segment.py."""
@@ -54,16 +91,29 @@ class Layout:
 
     def coarse_mask(self, radiograph_id: int) -> Path:
         """Otsu's mask of one radiograph."""
-        return self.coarse / f"{radiograph_id}_bin.png"
+        return mask_in(self.coarse, radiograph_id)
 
     def coarse_hand(self, radiograph_id: int) -> Path:
         """The radiograph under its coarse mask."""
-        return self.coarse / f"{radiograph_id}_seg.png"
+        return self.coarse / f"{radiograph_id}{HAND_ENDING}"
+
+    @property
+    def coarse_quality(self) -> Path:
+        """A row for every coarse mask: step1_corase_segment.py."""
+        return self.coarse / QUALITY_CSV
 
     @property
     def annotated(self) -> Path:
         """The first annotated pairs `<id>_ori.png`, `<id>_bin.png`: the oracle."""
         return self.data / "gt" / "annotated"
+
+    def annotated_mask(self, radiograph_id: int) -> Path:
+        """The mask of one of these pairs."""
+        return mask_in(self.annotated, radiograph_id)
+
+    def annotated_original(self, radiograph_id: int) -> Path:
+        """The radiograph of one of these pairs."""
+        return self.annotated / f"{radiograph_id}{ORIGINAL_ENDING}"
 
     @property
     def new(self) -> Path:
@@ -88,7 +138,7 @@ class Layout:
 
     def answer(self, radiograph_id: int) -> Path:
         """The mask that the oracle drew."""
-        return self.new / f"{radiograph_id}_bin.png"
+        return mask_in(self.new, radiograph_id)
 
     @property
     def unusable(self) -> Path:
@@ -116,13 +166,23 @@ class Layout:
         return self.models / "committee"
 
     @property
+    def committee_state(self) -> Path:
+        """The newest epoch and its facts: step2_interactive_segmentation.py."""
+        return self.committee / STATE_JSON
+
+    @property
     def segmentation(self) -> Path:
         """Final masks and `quality.csv`: step3_gen_segmentation_result.py."""
         return self.data / "segmentation"
 
     def mask(self, radiograph_id: int) -> Path:
         """The final mask of one radiograph, at its own size."""
-        return self.segmentation / f"{radiograph_id}_bin.png"
+        return mask_in(self.segmentation, radiograph_id)
+
+    @property
+    def mask_quality(self) -> Path:
+        """A row for every final mask: step3_gen_segmentation_result.py."""
+        return self.segmentation / QUALITY_CSV
 
     @property
     def hands(self) -> Path:
@@ -131,7 +191,7 @@ class Layout:
 
     def hand(self, radiograph_id: int) -> Path:
         """One enhanced hand."""
-        return self.hands / f"{radiograph_id}_seg.png"
+        return self.hands / f"{radiograph_id}{HAND_ENDING}"
 
     @property
     def hands_facts(self) -> Path:
@@ -204,7 +264,7 @@ class Layout:
         If there are two, the one in gt/new: it was drawn again.
         """
         for folder in (self.new, self.annotated):
-            path = folder / f"{radiograph_id}_bin.png"
+            path = mask_in(folder, radiograph_id)
             if path.exists():
                 return path
         return None

@@ -39,16 +39,16 @@ class Options(cli.Paths):
 def main(options: Options) -> None:
     """Draw a row for each radiograph."""
     layout = options.layout
-    everyone, parts = table.split(layout)
+    everyone, parts = table.split_cohort(layout)
     test = everyone.select(parts == "test")
     nearest = [
         np.abs(test.bone_age_months - age).argmin() for age in options.ages_months
     ]
     shown = test.select(np.isin(np.arange(len(test)), nearest))
     order = np.argsort(shown.bone_age_months)
-    packed = hdf5.read(layout.hands_h5, "make demo")
+    packed = hdf5.open_packed(layout.hands_h5, "make demo")
     explainer = Explainer(Run(layout.regression / options.run).load_model())
-    hands = HandDataset(packed, packed.rows_of(shown.ids), shown)
+    hands = HandDataset(packed, packed.row_indices(shown.ids), shown)
     explanation = explain_hands(explainer, hands, batch_size=len(shown))
     deviations = activation_maps.centred_maps(explanation.maps)
     limit_months = overlays.colour_limit(deviations)

@@ -106,7 +106,7 @@ def main(options: Run | Report) -> None:
         print("\n".join(learning_curves.report(options.out)))
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    packed = hdf5.read(options.annotated, "step2_image_2_h5.py --pool annotated")
+    packed = hdf5.open_packed(options.annotated, "step2_image_2_h5.py --pool annotated")
     for seed in options.seeds:
         for name in options.variants:
             path = learning_curves.path_of(options.out, name, seed)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.cohort.table import Cohort
 from boneage.io import hdf5
 from boneage.layout import Layout
@@ -96,7 +96,7 @@ def pack_hands(
 ) -> Cohort:
     """A cohort in train.csv and its packed hands: noise, the brighter the older."""
     cohort = make_cohort(count)
-    cohorts.write(layout.train_csv, cohort)
+    table.write_cohort(layout.train_csv, cohort)
     rng = np.random.default_rng(0)
     with hdf5.create(layout.hands_h5, count, size, preprocessing) as writer:
         for radiograph_id, age in zip(cohort.ids, cohort.bone_age_months, strict=True):

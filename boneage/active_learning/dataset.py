@@ -12,7 +12,7 @@ from boneage.active_learning import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
 from boneage.io.locks import exclusive, file_lock
-from boneage.layout import Layout
+from boneage.layout import MASK_ENDING, ORIGINAL_ENDING, Layout, mask_in
 from boneage.parallel import ALL_CORES, THIS_PROCESS, Skipped, Workers
 from boneage.segmentation.preprocessing import (
     PACKED_BY,
@@ -76,7 +76,7 @@ def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, P
     """
     pairs = {}
     for path in sorted(folder.glob("*.png")):
-        for ending in ("_bin.png", suffix):  # the radiograph beside it last: it wins
+        for ending in (MASK_ENDING, suffix):  # the radiograph beside it last: it wins
             name = path.name.removesuffix(ending)
             if path.name.endswith(ending) and name.isdecimal():
                 if name != str(int(name)):
@@ -84,7 +84,7 @@ def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, P
                     raise InputError(f"{path}: expected {expected}; rename it")
                 beside = folder / f"{name}{suffix}"
                 radiograph = beside if beside.exists() else layout.radiograph(int(name))
-                pairs[int(name)] = (radiograph, folder / f"{name}_bin.png")
+                pairs[int(name)] = (radiograph, mask_in(folder, int(name)))
     return pairs
 
 
@@ -100,7 +100,7 @@ def pack_annotated(
         InputError: no usable pair in either, or a size that no member takes.
     """
     _check_size(size)
-    pairs = _pairs(layout, layout.annotated, "_ori.png")
+    pairs = _pairs(layout, layout.annotated, ORIGINAL_ENDING)
     new = _pairs(layout, layout.new, ".png").values()
     drawn = any(mask.exists() for _, mask in new)
     if not pairs and not drawn:
@@ -140,7 +140,7 @@ def append_new_pairs(layout: Layout) -> PackResult:
     radiograph is flagged as not usable; packed before it was flagged, it goes.
     """
     with file_lock(layout.annotated_h5):
-        packed = hdf5.read(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
+        packed = hdf5.open_packed(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
         known = set(packed.ids.tolist())
         pairs = _pairs(layout, layout.new, ".png")
         flagged = excluded.flagged(layout).keys() & pairs.keys()
@@ -201,7 +201,7 @@ def pack_unannotated(
         InputError: no radiographs, or a size that no member takes.
     """
     _check_size(size)
-    annotated = set(_pairs(layout, layout.annotated, "_ori.png"))
+    annotated = set(_pairs(layout, layout.annotated, ORIGINAL_ENDING))
     ids = [i for i in layout.ids_on_disk() if i not in annotated]
     work = functools.partial(_prepare_path, size, clip_limit)
     added, set_aside = [], []
@@ -243,12 +243,12 @@ def rows_for_testing(
             f"{layout.unusable}: every pair of the committee's test part is flagged "
             "there; take a line out, or begin anew with --models DIR"
         )
-    return annotated.rows_of(ids)
+    return annotated.row_indices(ids)
 
 
 def read_pool(layout: Layout) -> hdf5.PackedImages:
     """Map unannotated.h5 into memory; InputError where it is missing or damaged."""
-    return hdf5.read(layout.unannotated_h5, f"{PACKED_BY} --pool unannotated")
+    return hdf5.open_packed(layout.unannotated_h5, f"{PACKED_BY} --pool unannotated")
 
 
 def read_pools(layout: Layout) -> tuple[hdf5.PackedImages, hdf5.PackedImages]:
@@ -257,7 +257,7 @@ def read_pools(layout: Layout) -> tuple[hdf5.PackedImages, hdf5.PackedImages]:
     Raises:
         InputError: one is missing or damaged, or their images differ in size.
     """
-    annotated = hdf5.read(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
+    annotated = hdf5.open_packed(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
     unannotated = read_pool(layout)
     if annotated.size != unannotated.size:
         raise InputError(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from boneage.io.files import atomic_write
+from boneage.layout import HISTORY_CSV
 
 COLUMNS = (
     *("epoch", "training_pairs", "pool", "asked", "pool_score"),
@@ -13,7 +14,7 @@ COLUMNS = (
 
 def write(folder: Path, rows: list[dict]) -> None:
     """Write all rows, atomically; what a row does not have stays empty."""
-    with atomic_write(folder / "history.csv") as temporary, temporary.open("w") as file:
+    with atomic_write(folder / HISTORY_CSV) as temporary, temporary.open("w") as file:
         file.write(",".join(COLUMNS) + "\n")
         for row in rows:
             cells = ("" if row.get(n) is None else str(row[n]) for n in COLUMNS)

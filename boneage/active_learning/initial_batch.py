@@ -7,7 +7,7 @@ from boneage.active_learning.oracle import Oracle, Query, StopAsking, StopTraini
 from boneage.active_learning.query_log import QueryLog
 from boneage.errors import InputError
 from boneage.io import hdf5
-from boneage.layout import Layout
+from boneage.layout import MASK_ENDING, Layout, ids_in
 from boneage.parallel import THIS_PROCESS, skipped_lines
 from boneage.segmentation import preprocessing
 
@@ -19,11 +19,11 @@ FEWEST = 2
 
 def is_needed(layout: Layout) -> bool:
     """Whether nobody has annotated enough to train a committee and to test it."""
-    if any(layout.annotated.glob("*_bin.png")):
+    if any(ids_in(layout.annotated, MASK_ENDING)):
         return False
     if not layout.annotated_h5.exists():
         return True
-    return len(hdf5.read(layout.annotated_h5, dataset.PACKED_BY).ids) < FEWEST
+    return len(hdf5.open_packed(layout.annotated_h5, dataset.PACKED_BY).ids) < FEWEST
 
 
 def ask(
@@ -40,7 +40,9 @@ def ask(
     Raises:
         InputError: fewer than two answers.
     """
-    pool = hdf5.read(layout.unannotated_h5, f"{dataset.PACKED_BY} --pool unannotated")
+    pool = hdf5.open_packed(
+        layout.unannotated_h5, f"{dataset.PACKED_BY} --pool unannotated"
+    )
     rows = np.arange(len(pool.ids))
     if askable is not None:
         rows = np.flatnonzero(np.isin(pool.ids, list(askable)))

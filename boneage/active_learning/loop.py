@@ -180,7 +180,7 @@ class ActiveLearning:
             print(line)
         if taken.added:
             print(f"took in {len(taken.added)} new pairs")
-        self.annotated = hdf5.read(self.layout.annotated_h5, dataset.PACKED_BY)
+        self.annotated = hdf5.open_packed(self.layout.annotated_h5, dataset.PACKED_BY)
         self.log.answered(self.annotated.ids, seconds)
         return taken.set_aside
 
@@ -315,7 +315,7 @@ class ActiveLearning:
         if not open_queries:
             return None
         ids = np.array([query.radiograph_id for query in open_queries])
-        images = self.unannotated.images[self.unannotated.rows_of(ids)]
+        images = self.unannotated.images[self.unannotated.row_indices(ids)]
         found = self.committee.probabilities(images)
         query_folder.write_queries(self.layout, open_queries, found)
         self.log.asked(open_queries)

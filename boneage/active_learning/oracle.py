@@ -11,7 +11,7 @@ from typing import Protocol
 from boneage.errors import InputError
 from boneage.io import radiographs
 from boneage.io.files import read_json
-from boneage.layout import Layout
+from boneage.layout import STATE_JSON, Layout
 from boneage.segmentation import dice
 
 
@@ -105,7 +105,7 @@ class SimulatedOracle:
 def _save_copy(committee: Path) -> str:
     """Keep the committee as it is after this epoch in a folder of its own."""
     try:
-        epoch = read_json(committee / "state.json", "this step")["epoch"]
+        epoch = read_json(committee / STATE_JSON, "this step")["epoch"]
     except InputError:
         return "nothing is trained yet"
     folder = committee / f"saved_epoch_{epoch}"
@@ -117,7 +117,7 @@ def _save_copy(committee: Path) -> str:
 
 
 def _has_mask(layout: Layout, query: Query) -> bool:
-    return (layout.new / f"{query.radiograph_id}_bin.png").exists()
+    return layout.answer(query.radiograph_id).exists()
 
 
 def timed(oracle: Oracle, queries: list[Query]) -> tuple[int, float]:

@@ -29,7 +29,7 @@ NO_LONGER_FALLS = 0.9
 
 def advice(layout: Layout) -> str:
     """Tell the person to stop, with the evidence; empty while asking still pays."""
-    state = layout.committee / "state.json"
+    state = layout.committee_state
     if not state.exists():
         return ""
     facts = read_json(state, "step2_interactive_segmentation.py")

@@ -9,8 +9,7 @@ import numpy as np
 
 from boneage import parallel
 from boneage.cli import list_some
-from boneage.cohort import duplicates
-from boneage.cohort import table as cohorts
+from boneage.cohort import duplicates, table
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs, transforms
 from boneage.layout import Layout
@@ -113,7 +112,7 @@ def find_duplicate_radiographs(
     )
     part_of: dict[int, str] = {}
     if layout.split_csv.exists():
-        part_of = cohorts.read_split(layout.split_csv)
+        part_of = table.read_split(layout.split_csv)
     across, within = [], []
     for pair in pairs:
         parts = [part_of.get(i, "") for i in (pair.first, pair.second)]
@@ -154,7 +153,7 @@ def _check_packed(layout: Layout, ids: Sequence[int]) -> Stage:
         stage.problems = dict.fromkeys(ids, "missing")
         return stage
     try:
-        packed = hdf5.read(path, "step3_gen_segmentation_with_enhance.py")
+        packed = hdf5.open_packed(path, "step3_gen_segmentation_with_enhance.py")
     except InputError as error:
         stage.problems = dict.fromkeys(ids, str(error))
         return stage

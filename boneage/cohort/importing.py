@@ -7,7 +7,7 @@ import numpy as np
 
 from boneage import parallel
 from boneage.cli import list_some
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.io import radiographs
@@ -37,7 +37,7 @@ def import_folder(
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder to import")
-    wanted = cohorts.read(csv_path or _only_csv(folder), "with --csv FILE")
+    wanted = table.read_cohort(csv_path or _only_csv(folder), "with --csv FILE")
     found: dict[int, Path] = {}
     unnamed = []
     for path in sorted(folder.rglob("*")):
@@ -72,10 +72,10 @@ def import_folder(
             f"the oldest bone age is {oldest:g}: are these years? Months are expected"
         )
     target = layout.test_csv if official_test else layout.train_csv
-    _claim(target, wanted, overwrite)
+    refuse_other_cohort(target, wanted, overwrite)
     other = layout.train_csv if official_test else layout.test_csv
     if other.exists():
-        both = np.intersect1d(wanted.ids[present], cohorts.read(other).ids)
+        both = np.intersect1d(wanted.ids[present], table.read_cohort(other).ids)
         if len(both):
             raise InputError(
                 f"{other}: has id {both[0]} of this CSV as well; a radiograph is in "
@@ -92,7 +92,7 @@ def import_folder(
     cohort = wanted.select(present & ~np.isin(wanted.ids, bad))
     if not len(cohort):
         raise InputError(unreadable[0].reason)
-    cohorts.write(target, cohort)
+    table.write_cohort(target, cohort)
     return cohort, set_aside + unreadable
 
 
@@ -107,11 +107,11 @@ def _convert_one(layout: Layout, path: Path) -> None:
     radiographs.write(layout.radiograph(int(path.stem)), radiographs.read(path))
 
 
-def _claim(path: Path, cohort: Cohort, overwrite: bool) -> None:
+def refuse_other_cohort(path: Path, cohort: Cohort, overwrite: bool) -> None:
     """Refuse to replace a CSV that says something else, the user's own data."""
     if overwrite or not path.exists():
         return
-    there = cohorts.read(path)
+    there = table.read_cohort(path)
     row = np.searchsorted(cohort.ids, there.ids).clip(max=len(cohort) - 1)
     same = (cohort.ids[row] == there.ids) & (cohort.is_male[row] == there.is_male)
     same &= np.isclose(

@@ -49,7 +49,7 @@ class Cohort:
         )
 
 
-def read(path: Path, made_by: str = "step0_prepare_cohort.py") -> Cohort:
+def read_cohort(path: Path, made_by: str = "step0_prepare_cohort.py") -> Cohort:
     """Read a cohort's CSV, in any of the forms that the RSNA and Kaggle files have.
 
     `id,boneage,male`; `Case ID,Sex`; `Case ID,Sex,Ground truth bone age (months)`;
@@ -156,7 +156,7 @@ def _checked(path: Path, values: dict[int, tuple[float, bool]]) -> Cohort:
     return Cohort(ids, ages, np.array([values[i][1] for i in ids]))
 
 
-def write(path: Path, cohort: Cohort) -> None:
+def write_cohort(path: Path, cohort: Cohort) -> None:
     """Write `id,boneage,male` in the RSNA file's form."""
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -197,7 +197,7 @@ def _every(count: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
     return np.diff(np.floor(np.arange(count + 1) * fraction + rng.random())) > 0
 
 
-def split(
+def split_cohort(
     layout: Layout,
     seed: int = 0,
     validation_fraction: float = 0.1,
@@ -222,7 +222,7 @@ def split(
             f"validation fraction {validation_fraction:g}, test fraction "
             f"{test_fraction:g}: nothing would be left to train on"
         )
-    cohort, official_test = read_all(layout)
+    cohort, official_test = read_with_test(layout)
     known = ~np.isnan(cohort.bone_age_months)
     if not known.any():
         raise InputError(f"{layout.train_csv}: no bone ages; training needs them")
@@ -239,7 +239,7 @@ def split(
                 0 if official_test.any() else test_fraction,
                 rng,
             )
-            _write_split(layout.split_csv, cohort.ids, parts)
+            write_split(layout.split_csv, cohort.ids, parts)
         drawn = read_split(layout.split_csv)
     leaked = [i for i in cohort.ids[official_test] if drawn.get(i, "test") != "test"]
     if leaked:
@@ -257,15 +257,15 @@ def split(
     return cohort, np.array([drawn[i] for i in cohort.ids], dtype=object)
 
 
-def read_all(layout: Layout) -> tuple[Cohort, np.ndarray]:
+def read_with_test(layout: Layout) -> tuple[Cohort, np.ndarray]:
     """The radiographs of train.csv, then those of test.csv, and which are the latter.
 
-    Ages may be unknown. Raises InputError as `read`, or where both name an id.
+    Ages may be unknown. Raises InputError as `read_cohort`, or where both name an id.
     """
-    cohort = read(layout.train_csv)
+    cohort = read_cohort(layout.train_csv)
     official_test = np.zeros(len(cohort), dtype=bool)
     if layout.test_csv.exists():
-        test = read(layout.test_csv)
+        test = read_cohort(layout.test_csv)
         both = np.intersect1d(cohort.ids, test.ids)
         if len(both):
             raise InputError(f"{layout.test_csv}: id {both[0]} is in train.csv as well")
@@ -278,7 +278,7 @@ def read_all(layout: Layout) -> tuple[Cohort, np.ndarray]:
     return cohort, official_test
 
 
-def _write_split(path: Path, ids: np.ndarray, parts: np.ndarray) -> None:
+def write_split(path: Path, ids: np.ndarray, parts: np.ndarray) -> None:
     with atomic_write(path) as temporary:
         lines = [f"{i},{part}\n" for i, part in zip(ids, parts, strict=True)]
         temporary.write_text("id,split\n" + "".join(lines))

@@ -142,7 +142,7 @@ def _hands_of(
     rows = predictions.loc[ids]
     ages, is_male = rows.bone_age_months.to_numpy(), rows.is_male.to_numpy(bool)
     return HandDataset(
-        packed, packed.rows_of(ids), Cohort(np.asarray(ids), ages, is_male)
+        packed, packed.row_indices(ids), Cohort(np.asarray(ids), ages, is_male)
     )
 
 

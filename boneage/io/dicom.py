@@ -41,7 +41,7 @@ def damaged() -> tuple[type[Exception], ...]:
     return (*_DAMAGED, BytesLengthException)
 
 
-def read(path: Path, longest_side_px: int) -> np.ndarray:
+def read_frame(path: Path, longest_side_px: int) -> np.ndarray:
     """Read one frame as (row, column) uint16, bone bright.
 
     Windowed as the file says, MONOCHROME1 inverted, stretched to the full 16 bits.

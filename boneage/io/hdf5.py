@@ -43,13 +43,13 @@ class PackedImages:
     image_hashes: np.ndarray | None = None
     mask_hashes: np.ndarray | None = None
 
-    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+    def row_indices(self, ids: np.ndarray) -> np.ndarray:
         """Row of each id, (id,) int64; KeyError for one that is not in the file."""
         row = {int(radiograph_id): row for row, radiograph_id in enumerate(self.ids)}
         return np.array([row[int(radiograph_id)] for radiograph_id in ids], np.int64)
 
 
-class Writer:
+class PackedWriter:
     """Fills a file row by row; rows never written are cut off in the end."""
 
     def __init__(self, file: h5py.File) -> None:
@@ -73,7 +73,7 @@ class Writer:
             self.file["mask_hash"][self.rows] = mask_hash
         self.rows += 1
 
-    def cut(self) -> None:
+    def trim(self) -> None:
         """Shorten the datasets to the rows written (contiguous ones cannot shrink)."""
         for name, dataset in list(self.file.items()):
             if len(dataset) > self.rows:
@@ -93,7 +93,7 @@ def create(
     size: int,
     preprocessing: str,
     with_masks: bool = False,
-) -> Iterator[Writer]:
+) -> Iterator[PackedWriter]:
     """Yield a writer of at most `count` rows; the file appears when it is complete."""
     layers = 2 if with_masks else 1
     with atomic_write(path) as temporary:
@@ -107,9 +107,9 @@ def create(
                 _add(file, "mask", (count, size, size), np.uint8)
                 _add(file, "mask_hash", (count,), np.int64)
             _add(file, "id", (count,), np.int64)
-            writer = Writer(file)
+            writer = PackedWriter(file)
             yield writer
-            writer.cut()
+            writer.trim()
 
 
 def _add(
@@ -131,7 +131,7 @@ def _add(
     return dataset
 
 
-def read(path: Path, made_by: str) -> PackedImages:
+def open_packed(path: Path, made_by: str) -> PackedImages:
     """Map a packed file into memory.
 
     Raises:
@@ -213,7 +213,7 @@ def append(
     A pair whose id is there already takes the place of the old one; those of the ids
     in `without` go. hashes: of the masks' files, where they are known.
     """
-    before = read(path, "step2_image_2_h5.py --pool annotated")
+    before = open_packed(path, "step2_image_2_h5.py --pool annotated")
     if before.masks is None:
         raise InputError(f"{path}: holds no masks; expected an annotated file")
     count = len(before.ids) + len(ids)

@@ -25,7 +25,7 @@ def read(path: Path) -> np.ndarray:
     """Read a radiograph as (row, column), uint8 or uint16, bone bright.
 
     PNG, JPEG, WebP and TIFF through OpenCV, whatever of these the name says (colour
-    becomes grey, EXIF rotation is applied); DICOM see `dicom.read`.
+    becomes grey, EXIF rotation is applied); DICOM see `dicom.read_frame`.
 
     Raises:
         InputError: the file is missing, cannot be opened, is no image or a damaged
@@ -45,7 +45,7 @@ def read(path: Path) -> np.ndarray:
         if path.suffix.lower() in (".dcm", ".dicom"):
             # opened here, so that a file that may not be read is named as such
             with path.open("rb"):
-                return dicom.read(path, LONGEST_SIDE_PX)
+                return dicom.read_frame(path, LONGEST_SIDE_PX)
         return _decode(path, path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -156,7 +156,7 @@ class Tube:
 
 
 @dataclass(frozen=True)
-class Nodule:
+class Ossicle:
     """An epiphysis or a carpal: a shelled ellipsoid with a lobed or bowed outline."""
 
     centre: np.ndarray
@@ -168,7 +168,7 @@ class Nodule:
 
 
 @dataclass
-class Hand:
+class HandModel:
     """Bones, soft tissue and landmarks of one hand in mm.
 
     The first four are scales relative to the adult tables: along the hand, across the
@@ -184,6 +184,6 @@ class Hand:
     # name -> (polygon (point, 2), half depth) of the soft tissue
     outlines: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
     tubes: list[Tube] = field(default_factory=list)
-    nodules: list[Nodule] = field(default_factory=list)
+    ossicles: list[Ossicle] = field(default_factory=list)
     growth_plates: dict[str, np.ndarray] = field(default_factory=dict)
     carpals: dict[str, np.ndarray] = field(default_factory=dict)

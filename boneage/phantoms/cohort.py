@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from boneage import parallel
-from boneage.cohort import table as cohorts
-from boneage.cohort.importing import (
-    _claim,
-)
+from boneage.cohort import table
+from boneage.cohort.importing import refuse_other_cohort
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.io import radiographs
@@ -54,34 +52,34 @@ def simulate_cohort(
         np.array([male for _, male in drawn]),
     )
     for i in ids:
-        if layout.radiograph(i).exists() and not _facts(layout, i).exists():
+        if layout.radiograph(i).exists() and not layout.phantom_facts(i).exists():
             raise InputError(
                 f"{layout.radiograph(i)}: was not simulated here; choose another "
                 "--data DIR for phantoms"
             )
-    _claim(layout.train_csv, cohort, overwrite)
+    refuse_other_cohort(layout.train_csv, cohort, overwrite)
     there = [
         int(i)
         for i in ids
-        if layout.radiograph(i).exists() and _facts(layout, i).exists()
+        if layout.radiograph(i).exists() and layout.phantom_facts(i).exists()
     ]
     for i in [] if overwrite else there:
-        before = read_json(_facts(layout, i), "this step").get("size_px", size_px)
+        before = read_json(layout.phantom_facts(i), "this step").get("size_px", size_px)
         if before != size_px:
             raise InputError(
                 f"{layout.radiograph(i)}: simulated with --size-px {before}, now "
                 f"{size_px}; give the same, or --overwrite"
             )
-    cohorts.write(layout.train_csv, cohort)
+    table.write_cohort(layout.train_csv, cohort)
     todo = [int(i) for i in ids if overwrite or i not in there]
     simulate = functools.partial(_simulate_one, layout, size_px, seed)
     _, set_aside = parallel.map_all(simulate, todo, workers, "simulating")
     for i in ids[:annotated]:
-        mask = layout.annotated / f"{i}_bin.png"
+        mask = layout.annotated_mask(i)
         if overwrite or not mask.exists():
             layout.annotated.mkdir(parents=True, exist_ok=True)
-            _copy(layout.radiograph(i), layout.annotated / f"{i}_ori.png")
-            _copy(layout.truth / mask.name, mask)
+            _copy(layout.radiograph(i), layout.annotated_original(i))
+            _copy(layout.true_mask(i), mask)
     return cohort, set_aside
 
 
@@ -95,17 +93,13 @@ def _draw(seed: int, radiograph_id: int) -> tuple[int, bool]:
     return int(rng.integers(1, OLDEST_PHANTOM_MONTHS + 1)), bool(rng.random() < 0.5)
 
 
-def _facts(layout: Layout, radiograph_id: int) -> Path:
-    return layout.truth / f"{radiograph_id}.json"
-
-
 def _simulate_one(layout: Layout, size_px: int, seed: int, radiograph_id: int) -> None:
     age, male = _draw(seed, radiograph_id)
     rng = np.random.default_rng([seed, radiograph_id, 1])
     simulated = radiograph.simulate(rng, age, male, size_px)
-    radiographs.write(layout.truth / f"{radiograph_id}_bin.png", simulated.mask)
+    radiographs.write(layout.true_mask(radiograph_id), simulated.mask)
     write_json(
-        _facts(layout, radiograph_id),
+        layout.phantom_facts(radiograph_id),
         {
             "bone_age_months": age,
             "is_male": male,

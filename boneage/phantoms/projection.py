@@ -3,13 +3,13 @@
 import cv2
 import numpy as np
 
-from boneage.phantoms.anatomy import Hand, Nodule, Tube
+from boneage.phantoms.anatomy import HandModel, Ossicle, Tube
 
 SPONGY_FRACTION = 0.18  # of bone inside carpals and epiphyses
 
 
 def project(
-    hand: Hand, to_px: np.ndarray, shape: tuple[int, int]
+    hand: HandModel, to_px: np.ndarray, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Project a hand to thickness maps.
 
@@ -25,8 +25,8 @@ def project(
     bone = np.zeros(shape, np.float32)
     for tube in hand.tubes:
         _project_tube(bone, tube, to_px)
-    for nodule in hand.nodules:
-        _project_nodule(bone, nodule, to_px)
+    for ossicle in hand.ossicles:
+        _project_ossicle(bone, ossicle, to_px)
     soft = _project_outlines(hand, to_px, shape)
     # A splayed bone may stick out of the outline by a pixel.
     bone[soft == 0] = 0
@@ -72,29 +72,29 @@ def _project_tube(bone: np.ndarray, tube: Tube, to_px: np.ndarray) -> None:
     view += np.where(inside, 2 * tube.depth * (outer - (1 - canal) * inner), 0)
 
 
-def _project_nodule(bone: np.ndarray, nodule: Nodule, to_px: np.ndarray) -> None:
+def _project_ossicle(bone: np.ndarray, ossicle: Ossicle, to_px: np.ndarray) -> None:
     """Add the thickness of a thin shell around spongy bone."""
     scale = scale_of(to_px)
-    centre = to_px[:, :2] @ nodule.centre + to_px[:, 2]
-    first = to_px[:, :2] @ nodule.axis / scale
-    second = to_px[:, :2] @ np.array([-nodule.axis[1], nodule.axis[0]]) / scale
-    reach = 1.3 * max(nodule.semi_axes) * scale
+    centre = to_px[:, :2] @ ossicle.centre + to_px[:, 2]
+    first = to_px[:, :2] @ ossicle.axis / scale
+    second = to_px[:, :2] @ np.array([-ossicle.axis[1], ossicle.axis[0]]) / scale
+    reach = 1.3 * max(ossicle.semi_axes) * scale
     view, x, y = _box(bone, np.array([centre - reach, centre + reach]))
     if not view.size:
         return
     x, y = x - np.float32(centre[0]), y - np.float32(centre[1])
-    a, b = nodule.semi_axes
+    a, b = ossicle.semi_axes
     p = (x * first[0] + y * first[1]) / (a * scale)
-    q = (x * second[0] + y * second[1]) / (b * scale) + nodule.bow * (p**2 - 0.5)
+    q = (x * second[0] + y * second[1]) / (b * scale) + ossicle.bow * (p**2 - 0.5)
     radius = np.ones_like(p)
     angle = np.arctan2(q, p)
-    for order, amplitude, phase in nodule.lobes:
+    for order, amplitude, phase in ossicle.lobes:
         radius += amplitude * np.cos(order * (angle - phase))
     rho2 = (p**2 + q**2) / radius**2
     shell = min(0.6, 0.14 * min(a, b))
     hollow = (1 - shell / min(a, b)) ** 2
-    outer = np.sqrt(np.maximum(1 - rho2, 0)) * nodule.depth
-    inner = np.sqrt(np.maximum(1 - rho2 / hollow, 0)) * max(nodule.depth - shell, 0)
+    outer = np.sqrt(np.maximum(1 - rho2, 0)) * ossicle.depth
+    inner = np.sqrt(np.maximum(1 - rho2 / hollow, 0)) * max(ossicle.depth - shell, 0)
     view += (2 * (outer - (1 - SPONGY_FRACTION) * inner)).astype(np.float32)
 
 
@@ -103,7 +103,7 @@ def _fill(image: np.ndarray, polygon: np.ndarray, value: float) -> None:
     cv2.fillPoly(image, [points], value, lineType=cv2.LINE_8, shift=4)
 
 
-def _project_outlines(hand: Hand, to_px: np.ndarray, shape) -> np.ndarray:
+def _project_outlines(hand: HandModel, to_px: np.ndarray, shape) -> np.ndarray:
     """Thickness in mm of the soft-tissue body; more than 0 on its silhouette only."""
     scale = scale_of(to_px)
     # A border keeps the frame's own edge from rounding off the forearm.

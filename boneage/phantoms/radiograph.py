@@ -1,9 +1,9 @@
 """Simulated hand radiographs with known hand mask, bone age and growth plates.
 
-A hand grown by `boneage.phantoms.skeleton` is projected to maps of soft-tissue and bone thickness
-in mm; a narrow beam is attenuated by them (Beer-Lambert), blurred, counted in quanta
-and shown as archives of hand radiographs show it: with markers, collimator edges and
-black, grey, uneven or bright backgrounds.
+A hand grown by `boneage.phantoms.skeleton` is projected to maps of soft-tissue and
+bone thickness in mm. A narrow beam is attenuated by them (Beer-Lambert), blurred and
+counted in quanta, then displayed as archives of hand radiographs display it: with
+markers, collimator edges, and black, grey, uneven or bright backgrounds.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from boneage.phantoms.anatomy import Hand
+from boneage.phantoms.anatomy import HandModel
 from boneage.phantoms.projection import project, scale_of
 from boneage.phantoms.skeleton import grow_hand
 
@@ -45,7 +45,7 @@ class Backdrop:
     is_tilted: bool = False  # the field is a rectangle turned by 8 to 25 degrees
 
 
-SCENES = {
+BACKDROPS = {
     "black": Backdrop(0.53, (0.0, 0.05), (0.5, 0.95), 0.01, 0.15),
     "grey": Backdrop(0.14, (0.12, 0.33), (0.5, 0.7), 0.03, 0.7),
     "uneven": Backdrop(0.08, (0.04, 0.2), (0.5, 0.75), 0.1, 0.3),
@@ -77,13 +77,13 @@ def simulate(
     shape = _frame(rng, size_px)
     to_px = _place(rng, hand, shape)
     soft, bone = project(hand, to_px, shape)
-    probabilities = [scene.probability for scene in SCENES.values()]
-    scene = rng.choice(list(SCENES.values()), p=probabilities)
-    inside = _collimate(rng, scene, hand, to_px, shape)
+    probabilities = [backdrop.probability for backdrop in BACKDROPS.values()]
+    backdrop = rng.choice(list(BACKDROPS.values()), p=probabilities)
+    inside = _collimate(rng, backdrop, hand, to_px, shape)
     mask = np.where((soft > 0) & (inside > 0), np.uint8(255), np.uint8(0))
     signal = _acquire(rng, soft, bone, inside, scale_of(to_px))
     return Phantom(
-        radiograph=_display(rng, scene, signal, inside),
+        radiograph=_display(rng, backdrop, signal, inside),
         mask=mask,
         bone_age_months=int(bone_age_months),
         is_male=bool(is_male),
@@ -104,7 +104,7 @@ def _locate(points, to_px, mask) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _body(hand: Hand) -> np.ndarray:
+def _body(hand: HandModel) -> np.ndarray:
     """Outline points (point, 2) in mm of all but the forearm."""
     parts = [name for name in hand.outlines if name != "forearm"]
     return np.vstack([hand.outlines[name][0] for name in parts])
@@ -120,7 +120,7 @@ def _frame(rng: np.random.Generator, size_px: int) -> tuple[int, int]:
     return (size_px, short) if kind == "portrait" else (short, size_px)
 
 
-def _place(rng: np.random.Generator, hand: Hand, shape) -> np.ndarray:
+def _place(rng: np.random.Generator, hand: HandModel, shape) -> np.ndarray:
     """Choose rotation, scale and position so that the hand lies within the frame."""
     is_small, is_turned = rng.random(2) < (0.07, 0.15)
     turn = np.radians(np.clip(rng.normal(0, 24 if is_turned else 7), -50, 50))
@@ -137,15 +137,15 @@ def _place(rng: np.random.Generator, hand: Hand, shape) -> np.ndarray:
     return np.column_stack([scale * rotation, offset])
 
 
-def _collimate(rng, scene: Backdrop, hand: Hand, to_px, shape) -> np.ndarray:
+def _collimate(rng, backdrop: Backdrop, hand: HandModel, to_px, shape) -> np.ndarray:
     """Distance in px to the edge of the exposed field, positive inside, (row, column).
 
     The field holds the whole hand; only the forearm may leave it.
     """
-    if rng.random() >= scene.edges:
+    if rng.random() >= backdrop.edges:
         return np.full(shape, max(shape), np.float32)
     angle = np.radians(rng.normal(0, 1.2))
-    if scene.is_tilted:
+    if backdrop.is_tilted:
         angle += np.radians(rng.uniform(8, 25) * rng.choice([-1, 1]))
     points = _body(hand) @ to_px[:, :2].T + to_px[:, 2]
     margin = rng.uniform(-0.02, 0.07, (2, 2)) * max(shape)
@@ -219,13 +219,13 @@ def _add_marker(rng, attenuation, soft, inside, lead) -> None:
             return
 
 
-def _display(rng, scene: Backdrop, signal, inside) -> np.ndarray:
-    """Show the signal as the scene does: (row, column) uint8, air dark, bone bright."""
-    air, contrast = rng.uniform(*scene.air), rng.uniform(*scene.contrast)
+def _display(rng, backdrop: Backdrop, signal, inside) -> np.ndarray:
+    """Display the signal: (row, column) uint8, air dark, bone bright."""
+    air, contrast = rng.uniform(*backdrop.air), rng.uniform(*backdrop.contrast)
     level = air + contrast * signal ** rng.uniform(1.05, 1.6)
-    level += scene.unevenness * _slow_field(rng, signal.shape)
+    level += backdrop.unevenness * _slow_field(rng, signal.shape)
     # A frame turned after the exposure leaves corners that are often white.
-    bright = 0.5 if scene.is_tilted else 0.15
+    bright = 0.5 if backdrop.is_tilted else 0.15
     if rng.random() < bright:
         outside = rng.uniform(0.5, 0.97)
     else:

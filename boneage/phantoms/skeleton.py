@@ -11,9 +11,9 @@ from boneage.phantoms import anatomy
 from boneage.phantoms.anatomy import (
     DIGIT_WIDTH,
     LONG_BONES,
-    Hand,
+    HandModel,
     LongBone,
-    Nodule,
+    Ossicle,
     Tube,
 )
 
@@ -49,7 +49,9 @@ class _Maturity:
         return 0.26 + 0.74 * min(1, (age - appears[sex]) / months) ** 0.55
 
 
-def grow_hand(rng: np.random.Generator, bone_age_months: int, is_male: bool) -> Hand:
+def grow_hand(
+    rng: np.random.Generator, bone_age_months: int, is_male: bool
+) -> HandModel:
     """Grow and pose a hand of that bone age (months) and sex."""
     maturity = _Maturity(rng, bone_age_months, is_male)
     fraction = np.interp(
@@ -59,7 +61,7 @@ def grow_hand(rng: np.random.Generator, bone_age_months: int, is_male: bool) -> 
     chubbiness = np.clip(rng.normal(1, 0.07), 0.86, 1.2)
     chubbiness += np.interp(bone_age_months, (0, 60), (0.06, 0)) * rng.random()
     # A child's palm, bones and fingers are relatively broader than an adult's.
-    hand = Hand(
+    hand = HandModel(
         length=adult * fraction * rng.normal(1, 0.03),
         breadth=adult * fraction**0.58,
         width=adult * fraction**0.8 * rng.normal(1, 0.03),
@@ -161,7 +163,7 @@ def _add_bone(hand, maturity, name, bone, digit, start, direction) -> None:
     bow = size * (-0.42 if domed else 0.12)
     depth = 0.85 * bone.depth * plate_width * size / 2
     axis /= np.linalg.norm(axis)
-    hand.nodules.append(Nodule(centre, axis, semi_axes, depth, lobes, bow))
+    hand.ossicles.append(Ossicle(centre, axis, semi_axes, depth, lobes, bow))
 
 
 def _profile(length, widths, caps, flare, cortex, spongy) -> np.ndarray:
@@ -186,10 +188,10 @@ def _add_carpal(hand, size, centre, semi_axes, angle_deg, lobes) -> None:
     semi = mean + (semi - mean) * size
     lobes = tuple((order, size**2 * amount, phase) for order, amount, phase in lobes)
     axis = unit_vector(90 - angle_deg)
-    hand.nodules.append(Nodule(centre, axis, tuple(semi), 0.7 * mean, lobes))
+    hand.ossicles.append(Ossicle(centre, axis, tuple(semi), 0.7 * mean, lobes))
 
 
-def _wrap(hand: Hand) -> None:
+def _wrap(hand: HandModel) -> None:
     """Outline the soft tissue around the posed bones."""
     girth = hand.girth
     for digit, joints in enumerate(hand.digits, 1):
@@ -227,7 +229,7 @@ def _finger(joints: np.ndarray, half_widths, tip: float) -> np.ndarray:
     return np.vstack([line + normal, (line - normal)[::-1]])
 
 
-def _palm(hand: Hand) -> np.ndarray:
+def _palm(hand: HandModel) -> np.ndarray:
     """Outline of the palm: ulnar side, webs between the digits, thenar side, wrist."""
     girth, breadth, length = hand.girth, hand.width, hand.length
     thumb, index, little = hand.digits[0], hand.digits[1], hand.digits[4]

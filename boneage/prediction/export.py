@@ -20,7 +20,7 @@ from boneage.cohort import table as cohort_table
 from boneage.errors import InputError
 from boneage.io import hdf5
 from boneage.io.files import atomic_write, read_json, write_json
-from boneage.layout import Layout
+from boneage.layout import STATE_JSON, Layout
 from boneage.prediction import test_time_augmentation
 from boneage.prediction.model_card import Shipped, write_card
 from boneage.prediction.model_selection import select_ensembles
@@ -154,13 +154,13 @@ def export_committee(source: Path, target: Path) -> None:
 
     committee = Committee.load(source)
     # that of an earlier call would stand for members half replaced
-    (target / "state.json").unlink(missing_ok=True)
+    (target / STATE_JSON).unlink(missing_ok=True)
     for number, member in enumerate(committee.members):
         save_float16(member, target / f"member_{number}.keras")
-    state = read_json(source / "state.json", "step2_interactive_segmentation.py")
+    state = read_json(source / STATE_JSON, "step2_interactive_segmentation.py")
     wanted = ("epoch", "members", "clip_limit", "settings")
     # last: without it there is no committee
-    write_json(target / "state.json", {k: state[k] for k in wanted if k in state})
+    write_json(target / STATE_JSON, {k: state[k] for k in wanted if k in state})
 
 
 def export_run(
@@ -215,7 +215,7 @@ def _without_folders(config: dict) -> dict:
 
 def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandDataset:
     """The hands of a run's predictions, as they were when it was trained."""
-    packed = hdf5.read(layout.hands_h5, HANDS_BY)
+    packed = hdf5.open_packed(layout.hands_h5, HANDS_BY)
     if packed.preprocessing != config["preprocessing"]:
         raise InputError(
             f"{layout.hands_h5}: made as {packed.preprocessing}; {run.name} was "
@@ -229,7 +229,7 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandD
         table.bone_age_months.to_numpy(float),
         table.is_male.to_numpy(bool),
     )
-    return HandDataset(packed, packed.rows_of(of_table.ids), of_table)
+    return HandDataset(packed, packed.row_indices(of_table.ids), of_table)
 
 
 def _seen(

@@ -96,7 +96,7 @@ def find_models(layout: Layout, names: Sequence[str] = ()) -> Layout:
     is_elsewhere = names and all(Path(name).is_dir() for name in names)
     shipped = Layout(layout.data, Layout(models=REPOSITORY / "models").pretrained)
     for found in (layout, shipped):
-        has_committee = (found.committee / "state.json").is_file()
+        has_committee = found.committee_state.is_file()
         has_run = any(found.regression.glob("*/predictions.csv"))
         if has_committee and (has_run or is_elsewhere):
             return found

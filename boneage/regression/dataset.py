@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.io import hdf5, transforms
@@ -57,8 +57,8 @@ def select_hands(
     Raises:
         InputError: a file is missing, an id is not in it, or no hand is left.
     """
-    packed = hdf5.read(layout.hands_h5, HANDS_BY)
-    cohort, _ = cohorts.read_all(layout)
+    packed = hdf5.open_packed(layout.hands_h5, HANDS_BY)
+    cohort, _ = table.read_with_test(layout)
     cohort = cohort.select(np.argsort(cohort.ids))
     for holder, there in (
         (layout.train_csv, cohort.ids),
@@ -69,7 +69,7 @@ def select_hands(
             raise InputError(f"{holder}: no hand of id {absent[0]}")
     parts = np.full(len(cohort), "", dtype=object)
     if layout.split_csv.exists():
-        known, of_known = cohorts.split(layout)
+        known, of_known = table.split_cohort(layout)
         parts[np.searchsorted(cohort.ids, known.ids)] = of_known
     elif part != "all" and not len(ids):
         raise InputError(f"{layout.split_csv}: not found; give --part all, or --ids")
@@ -88,15 +88,15 @@ def select_hands(
             f"{layout.data}: no hand to show ({list(ids) or part}, sex {sex})"
         )
     cohort = cohort.select(chosen)
-    return HandDataset(packed, packed.rows_of(cohort.ids), cohort), parts[chosen]
+    return HandDataset(packed, packed.row_indices(cohort.ids), cohort), parts[chosen]
 
 
 def split_hash_on_disk(layout: Layout) -> str | None:
     """The hash of the cohort's split, None where none has been drawn."""
     if not layout.split_csv.exists():
         return None
-    cohort, of_cohort = cohorts.split(layout)
-    return cohorts.split_hash(cohort.ids, of_cohort)
+    cohort, of_cohort = table.split_cohort(layout)
+    return table.split_hash(cohort.ids, of_cohort)
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ class DataSplits:
     @property
     def hands_hash(self) -> str:
         """Names the hands of each part: of one sex, and only those that are packed."""
-        parts = {name: getattr(self, name).cohort.ids for name in cohorts.PARTS}
+        parts = {name: getattr(self, name).cohort.ids for name in table.PARTS}
         names = np.repeat(list(parts), [len(ids) for ids in parts.values()])
-        return cohorts.split_hash(np.concatenate(list(parts.values())), names)
+        return table.split_hash(np.concatenate(list(parts.values())), names)
 
     @property
     def pictures_hash(self) -> str | None:
@@ -121,9 +121,9 @@ class DataSplits:
         hashes = self.train.packed.image_hashes
         if hashes is None:
             return None
-        hands = [getattr(self, name) for name in cohorts.PARTS]
+        hands = [getattr(self, name) for name in table.PARTS]
         ids = np.concatenate([part.cohort.ids for part in hands])
-        return cohorts.split_hash(ids, hashes[np.concatenate([p.rows for p in hands])])
+        return table.split_hash(ids, hashes[np.concatenate([p.rows for p in hands])])
 
     def has_other_pictures(self, config: dict) -> bool:
         """Whether a run with this config.json saw others, as far as both say."""
@@ -136,11 +136,11 @@ class DataSplits:
         Raises:
             InputError: a file is missing, a part is empty, or hands lack an age.
         """
-        packed = hdf5.read(layout.hands_h5, HANDS_BY)
-        cohort, parts = cohorts.split(
+        packed = hdf5.open_packed(layout.hands_h5, HANDS_BY)
+        cohort, parts = table.split_cohort(
             layout, settings.seed, settings.validation_fraction, settings.test_fraction
         )
-        split_hash = cohorts.split_hash(cohort.ids, parts)
+        split_hash = table.split_hash(cohort.ids, parts)
         chosen = np.isin(cohort.ids, packed.ids)
         if not chosen.all():
             print(
@@ -156,11 +156,11 @@ class DataSplits:
                 f"{layout.train_csv}: a bone age of {oldest:g} months; --loss "
                 f"distribution knows those below {MONTHS}: give --loss mae"
             )
-        hands = HandDataset(packed, packed.rows_of(cohort.ids), cohort)
-        for part in cohorts.PARTS:
+        hands = HandDataset(packed, packed.row_indices(cohort.ids), cohort)
+        for part in table.PARTS:
             if not np.any(parts == part):
                 raise InputError(
                     f"{layout.split_csv}: no hand of the {part} part (sex "
                     f"{settings.sex}) in {layout.hands_h5.name}"
                 )
-        return cls(*(hands.select(parts == p) for p in cohorts.PARTS), split_hash)
+        return cls(*(hands.select(parts == p) for p in table.PARTS), split_hash)

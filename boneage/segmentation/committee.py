@@ -12,6 +12,7 @@ from boneage.augmentation import augment
 from boneage.errors import InputError
 from boneage.io import keras_models
 from boneage.io.files import atomic_write, read_json, write_json
+from boneage.layout import STATE_JSON
 from boneage.segmentation import unet
 
 TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
@@ -94,7 +95,7 @@ class Committee:
         Raises:
             InputError: no committee there, or a damaged member.
         """
-        state = read_json(folder / "state.json", TRAINED_BY, STATE)
+        state = read_json(folder / STATE_JSON, TRAINED_BY, STATE)
         advice = f"remove {folder} and run {TRAINED_BY} again"
         members: list[keras.Model] = []
         for member in range(state["members"]):
@@ -197,7 +198,7 @@ def commit_epoch(folder: Path, state: dict | None = None) -> dict | None:
     Returns:
         The state now valid, None when no epoch was ever finished.
     """
-    path = folder / "state.json"
+    path = folder / STATE_JSON
     if state is not None:
         write_json(path, state)
     elif not path.exists():

@@ -6,6 +6,7 @@ import numpy as np
 
 from boneage.errors import InputError
 from boneage.io import radiographs
+from boneage.layout import MASK_ENDING, ids_in
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -23,11 +24,7 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 def known_masks(truth: Path) -> dict[int, Path]:
     """Known masks `<id>_bin.png` of a folder, by id; InputError where there is none."""
-    known = {
-        int(path.name.removesuffix("_bin.png")): path
-        for path in truth.glob("*_bin.png")
-        if path.name.removesuffix("_bin.png").isdecimal()
-    }
+    known = ids_in(truth, MASK_ENDING)
     if not known:
         raise InputError(f"{truth}: no known masks <id>_bin.png there")
     return known

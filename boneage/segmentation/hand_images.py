@@ -15,7 +15,7 @@ from boneage.io.files import read_json, up_to_date, write_json
 from boneage.io.hdf5 import HAND_PX
 from boneage.io.radiographs import Mask
 from boneage.io.transforms import equalize_clahe, from_square, resize, to_uint8
-from boneage.layout import Layout
+from boneage.layout import HAND_ENDING, Layout, ids_in
 from boneage.parallel import ALL_CORES, Skipped, Workers
 from boneage.segmentation.coarse import largest_hand
 
@@ -210,7 +210,7 @@ def claim_preprocessing(layout: Layout, preprocessing: str, overwrite: bool) -> 
         InputError: hands were made in another way, and are not to be overwritten.
     """
     facts, made_by = layout.hands_facts, f"{ENHANCED_BY} --overwrite"
-    if overwrite or not any(layout.hands.glob("*_seg.png")):
+    if overwrite or not ids_in(layout.hands, HAND_ENDING):
         write_json(facts, {"preprocessing": preprocessing})
         return
     if facts.exists():
@@ -218,7 +218,7 @@ def claim_preprocessing(layout: Layout, preprocessing: str, overwrite: bool) -> 
         before = read_json(facts, made_by, ["preprocessing"])["preprocessing"]
     elif layout.hands_h5.exists():
         where = layout.hands_h5
-        before = hdf5.read(where, made_by).preprocessing
+        before = hdf5.open_packed(where, made_by).preprocessing
     else:
         return
     if before != preprocessing:
@@ -233,7 +233,7 @@ def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
     if not up_to_date(layout.hands_h5, *(layout.hand(i) for i in ids)):
         return False
     try:
-        packed = hdf5.read(layout.hands_h5, "this step")
+        packed = hdf5.open_packed(layout.hands_h5, "this step")
     except InputError:  # damaged: packed again
         return False
     return set(packed.ids.tolist()) == {i for i in ids if layout.hand(i).exists()}
@@ -259,7 +259,7 @@ def pack_hands(
             if isinstance(outcome, Skipped):
                 set_aside.append(outcome)
             else:
-                writer.add(int(path.name.removesuffix("_seg.png")), outcome)
+                writer.add(int(path.name.removesuffix(HAND_ENDING)), outcome)
     return set_aside
 
 

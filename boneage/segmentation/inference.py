@@ -57,7 +57,7 @@ def segment_all(
 
 def other_committees(layout: Layout, table: QualityTable) -> list[str]:
     """A line of warning where masks come from the committee at another epoch."""
-    state = layout.committee / "state.json"
+    state = layout.committee_state
     if not state.exists():  # all masks are a person's
         return []
     return table.other_committees(read_json(state, "step 2", ["epoch"])["epoch"])

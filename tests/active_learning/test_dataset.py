@@ -18,7 +18,7 @@ STEP = "al_segmentation/step2_image_2_h5"
 
 
 def packed_ids(layout) -> list[int]:
-    return hdf5.read(layout.annotated_h5, STEP).ids.tolist()
+    return hdf5.open_packed(layout.annotated_h5, STEP).ids.tolist()
 
 
 def lay_out(layout, radiograph_id: int) -> None:
@@ -53,10 +53,10 @@ def test_clip_limit_is_read_off_the_file_again(clip_limit):
 
 
 def test_both_pools_are_packed(made_cohort):
-    annotated = hdf5.read(made_cohort.annotated_h5, STEP)
+    annotated = hdf5.open_packed(made_cohort.annotated_h5, STEP)
     assert annotated.ids.tolist() == list(range(1, ANNOTATED + 1))
     assert annotated.masks.any(axis=(1, 2)).all()
-    pool = hdf5.read(made_cohort.unannotated_h5, STEP)
+    pool = hdf5.open_packed(made_cohort.unannotated_h5, STEP)
     assert pool.ids.tolist() == list(range(ANNOTATED + 1, PHANTOMS + 1))
     assert pool.masks is None
     assert annotated.size == pool.size == 32
@@ -82,9 +82,9 @@ def test_two_programs_at_once_take_it_in_once(cohort_copy):
 def test_image_of_a_new_pair_is_prepared_as_the_others_were(cohort_copy):
     lay_out(cohort_copy, 9)
     dataset.append_new_pairs(cohort_copy)
-    new = hdf5.read(cohort_copy.annotated_h5, STEP)
-    pool = hdf5.read(cohort_copy.unannotated_h5, STEP)
-    in_pool = pool.images[pool.rows_of(np.array([9]))[0]]
+    new = hdf5.open_packed(cohort_copy.annotated_h5, STEP)
+    pool = hdf5.open_packed(cohort_copy.unannotated_h5, STEP)
+    in_pool = pool.images[pool.row_indices(np.array([9]))[0]]
     np.testing.assert_array_equal(new.images[-1], in_pool)
 
 
@@ -161,8 +161,8 @@ def test_mask_drawn_again_during_packing_is_taken_in_next(cohort_copy, monkeypat
     dataset.append_new_pairs(cohort_copy)
     monkeypatch.undo()
     assert dataset.append_new_pairs(cohort_copy).added == [9]
-    packed = hdf5.read(cohort_copy.annotated_h5, "")
-    assert packed.masks[packed.rows_of([9])[0]][: packed.size // 4].mean() > 100
+    packed = hdf5.open_packed(cohort_copy.annotated_h5, "")
+    assert packed.masks[packed.row_indices([9])[0]][: packed.size // 4].mean() > 100
     assert dataset.append_new_pairs(cohort_copy).added == []
 
 
@@ -186,7 +186,7 @@ def test_packing_anew_keeps_what_was_taken_in(cohort_copy):
     lay_out(cohort_copy, 9)
     dataset.append_new_pairs(cohort_copy)
     call(cohort_copy, STEP, pool="annotated", size=48)
-    packed = hdf5.read(cohort_copy.annotated_h5, STEP)
+    packed = hdf5.open_packed(cohort_copy.annotated_h5, STEP)
     assert packed.ids.tolist() == [*range(1, ANNOTATED + 1), 9]
     assert packed.size == 48
 
@@ -222,7 +222,7 @@ def test_unreadable_radiograph_leaves_the_pool(cohort_copy, capsys):
     cohort_copy.radiograph(9).write_bytes(b"no image")
     call(cohort_copy, STEP, pool="unannotated", size=32)
     assert str(cohort_copy.radiograph(9)) in capsys.readouterr().out
-    assert 9 not in hdf5.read(cohort_copy.unannotated_h5, STEP).ids
+    assert 9 not in hdf5.open_packed(cohort_copy.unannotated_h5, STEP).ids
 
 
 @pytest.mark.parametrize("pool", ["annotated", "unannotated"])
@@ -255,7 +255,7 @@ def test_mask_drawn_again_takes_the_place_of_the_old_one(cohort_copy):
     later = cohort_copy.annotated_h5.stat().st_mtime + 1
     os.utime(path, (later, later))
     assert dataset.append_new_pairs(cohort_copy).added == [9]
-    packed = hdf5.read(cohort_copy.annotated_h5, "")
+    packed = hdf5.open_packed(cohort_copy.annotated_h5, "")
     assert packed.ids.tolist().count(9) == 1
     mask = packed.masks[packed.ids.tolist().index(9)]
     assert not mask[: mask.shape[0] // 4].any()

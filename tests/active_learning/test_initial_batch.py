@@ -56,7 +56,7 @@ def test_answers_are_packed_and_logged(untouched):
     person = Person(untouched)
     assert initial_batch.ask(untouched, person, 5, 0, None)
     assert len(set(person.seen)) == 5
-    packed = hdf5.read(untouched.annotated_h5, PACK)
+    packed = hdf5.open_packed(untouched.annotated_h5, PACK)
     assert sorted(packed.ids.tolist()) == person.seen
     assert packed.size == 32
     log = [json.loads(line) for line in untouched.queries.read_text().splitlines()]
@@ -81,7 +81,7 @@ def test_who_leaves_is_asked_about_the_rest_of_the_same(untouched):
     back = Person(untouched)
     assert initial_batch.ask(untouched, back, 5, 0, None)
     assert back.seen == left.seen[2:]
-    assert len(hdf5.read(untouched.annotated_h5, PACK).ids) == 5
+    assert len(hdf5.open_packed(untouched.annotated_h5, PACK).ids) == 5
 
 
 def test_flagged_ones_are_not_asked_again(untouched):
@@ -95,7 +95,7 @@ def test_flagged_ones_are_not_asked_again(untouched):
 
 def test_finishing_early_goes_on_with_what_there_is(untouched):
     assert initial_batch.ask(untouched, Person(untouched, 3, StopAsking), 5, 0, None)
-    assert len(hdf5.read(untouched.annotated_h5, PACK).ids) == 3
+    assert len(hdf5.open_packed(untouched.annotated_h5, PACK).ids) == 3
 
 
 def test_one_answer_is_too_few(untouched):
@@ -123,4 +123,4 @@ def test_the_step_begins_from_nothing_and_trains(untouched, capsys):
     printed = capsys.readouterr().out
     assert f"{ANNOTATED} first annotations" in printed
     assert "2 epochs, 6 training pairs" in printed
-    assert len(hdf5.read(untouched.annotated_h5, PACK).ids) == ANNOTATED + 2
+    assert len(hdf5.open_packed(untouched.annotated_h5, PACK).ids) == ANNOTATED + 2

@@ -117,7 +117,7 @@ def test_test_part_is_never_trained_on_nor_asked_about(undisturbed):
     assert len(test_ids) == 2
     assert not test_ids & set(state["trained_ids"])
     assert not test_ids & {i for batch in oracle.seen for i in batch}
-    everyone = hdf5.read(layout.annotated_h5, STEP).ids.tolist()
+    everyone = hdf5.open_packed(layout.annotated_h5, STEP).ids.tolist()
     assert sorted({*test_ids, *state["trained_ids"]}) == sorted(everyone)
 
 

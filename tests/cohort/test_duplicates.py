@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.cohort import duplicates
-from boneage.cohort import table as cohorts
+from boneage.cohort import duplicates, table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.io import radiographs, transforms
@@ -89,13 +88,13 @@ def doubled(layout, hands):
         radiographs.write(layout.radiograph(99 if i == 5 else i + 1), image)
     ids = np.array([1, 2, 3, 4, 5, 99])
     ages = np.full(6, 100.0)
-    cohorts.write(layout.train_csv, Cohort(ids, ages, ages > 0))
+    table.write_cohort(layout.train_csv, Cohort(ids, ages, ages > 0))
     return layout
 
 
 def test_twins_across_the_split_are_reported_and_the_check_fails(doubled, capsys):
     parts = np.array(["train", "train", "train", "validation", "test", "test"])
-    cohorts._write_split(doubled.split_csv, np.array([1, 2, 3, 4, 5, 99]), parts)
+    table.write_split(doubled.split_csv, np.array([1, 2, 3, 4, 5, 99]), parts)
     assert call(doubled, CHECK) == 1
     said = capsys.readouterr().out
     assert "the same radiograph in two parts: 3 and 99 (train, test)" in said
@@ -103,7 +102,7 @@ def test_twins_across_the_split_are_reported_and_the_check_fails(doubled, capsys
 
 def test_twins_within_a_part_are_reported(doubled, capsys):
     parts = np.array(["validation", "test", "train", "train", "train", "train"])
-    cohorts._write_split(doubled.split_csv, np.array([1, 2, 3, 4, 5, 99]), parts)
+    table.write_split(doubled.split_csv, np.array([1, 2, 3, 4, 5, 99]), parts)
     assert call(doubled, CHECK) == 0
     assert "the same radiograph under two ids: 3 and 99" in capsys.readouterr().out
 
@@ -119,13 +118,13 @@ def test_twins_before_there_is_a_split(doubled, capsys):
 def leak(layout, *lines: str) -> str:
     layout.split_csv.write_text("id,split\n" + "".join(f"{x}\n" for x in lines))
     with pytest.raises(InputError) as caught:
-        cohorts.split(layout)
+        table.split_cohort(layout)
     return str(caught.value)
 
 
 def test_test_id_in_training(layout):
     some = Cohort(np.array([1, 2]), np.array([10.0, 20]), np.array([True, False]))
-    cohorts.write(layout.train_csv, some)
+    table.write_cohort(layout.train_csv, some)
     assert "line 4: id 2 for the second time" in leak(
         layout, "1,train", "2,train", "2,test"
     )
@@ -133,9 +132,9 @@ def test_test_id_in_training(layout):
 
 def test_official_test_id_in_training(layout):
     some = Cohort(np.array([1, 2]), np.array([10.0, 20]), np.array([True, False]))
-    cohorts.write(layout.train_csv, some)
+    table.write_cohort(layout.train_csv, some)
     official = Cohort(np.array([9]), np.array([10.0]), np.array([True]))
-    cohorts.write(layout.test_csv, official)
+    table.write_cohort(layout.test_csv, official)
     said = leak(layout, "1,train", "2,validation", "9,train")
     assert "id 9 of test.csv is in the train part" in said
 
@@ -143,5 +142,5 @@ def test_official_test_id_in_training(layout):
 @pytest.mark.parametrize("line", ["1;train", "1,train,2", "x,train", "1,Test", "1"])
 def test_split_that_is_none(layout, line):
     some = Cohort(np.array([1]), np.array([10.0]), np.array([True]))
-    cohorts.write(layout.train_csv, some)
+    table.write_cohort(layout.train_csv, some)
     assert "line 2: expected id,part" in leak(layout, line)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from boneage import cli
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.errors import InputError
 from boneage.io import radiographs
 from boneage.parallel import THIS_PROCESS
@@ -32,7 +32,7 @@ def everything(folder):
 
 
 def test_simulated_cohort_is_complete(made_cohort):
-    cohort = cohorts.read(made_cohort.train_csv)
+    cohort = table.read_cohort(made_cohort.train_csv)
     assert cohort.ids.tolist() == list(range(1, PHANTOMS + 1))
     assert made_cohort.ids_on_disk() == cohort.ids.tolist()
     for i, age in zip(cohort.ids, cohort.bone_age_months, strict=True):
@@ -156,7 +156,7 @@ def import_it(layout, folder, **more):
 
 def test_folder_of_mixed_formats(layout, folder, capsys):
     import_it(layout, folder)
-    cohort = cohorts.read(layout.train_csv)
+    cohort = table.read_cohort(layout.train_csv)
     assert cohort.ids.tolist() == [1, 2, 3]
     assert cohort.bone_age_months.tolist() == [10.5, 20, 30]
     assert layout.ids_on_disk() == [1, 2, 3]
@@ -213,7 +213,7 @@ def test_command_line_of_the_docstring(layout, folder):
 def test_unreadable_radiograph_is_set_aside_and_left_out_of_the_csv(layout, folder):
     (folder / "4.png").write_bytes(b"not an image")
     import_it(layout, folder)
-    assert cohorts.read(layout.train_csv).ids.tolist() == [1, 2, 3]
+    assert table.read_cohort(layout.train_csv).ids.tolist() == [1, 2, 3]
     assert layout.ids_on_disk() == [1, 2, 3]
 
 
@@ -228,12 +228,12 @@ def test_radiograph_that_came_later_is_added(layout, folder):
     import_it(layout, folder)
     radiographs.write(folder / "4.png", HAND)
     import_it(layout, folder)
-    assert cohorts.read(layout.train_csv).ids.tolist() == [1, 2, 3, 4]
+    assert table.read_cohort(layout.train_csv).ids.tolist() == [1, 2, 3, 4]
 
 
 def test_official_test_set_goes_into_its_own_csv(layout, folder):
     import_it(layout, folder, official_test=True)
-    assert cohorts.read(layout.test_csv).ids.tolist() == [1, 2, 3]
+    assert table.read_cohort(layout.test_csv).ids.tolist() == [1, 2, 3]
     assert not layout.train_csv.exists()
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from tests.conftest import make_cohort
@@ -27,7 +27,7 @@ def write(tmp_path, content: str | bytes):
 
 def refused(tmp_path, content: str | bytes) -> str:
     with pytest.raises(InputError) as caught:
-        cohorts.read(write(tmp_path, content))
+        table.read_cohort(write(tmp_path, content))
     message = str(caught.value)
     assert message.startswith(str(tmp_path / "train.csv"))
     assert "\n" not in message
@@ -39,7 +39,7 @@ def refused(tmp_path, content: str | bytes) -> str:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form(tmp_path, form, line_end, bom):
     text = bom + FORMS[form].replace("\n", line_end)
-    cohort = cohorts.read(write(tmp_path, text))
+    cohort = table.read_cohort(write(tmp_path, text))
     assert cohort.ids.tolist() == [1377, 1380]
     assert cohort.bone_age_months.tolist() == [180, 12]
     assert cohort.is_male.tolist() == [False, True]
@@ -47,19 +47,19 @@ def test_every_form(tmp_path, form, line_end, bom):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_semicolons(tmp_path, form):
-    cohort = cohorts.read(write(tmp_path, FORMS[form].replace(",", ";")))
+    cohort = table.read_cohort(write(tmp_path, FORMS[form].replace(",", ";")))
     assert cohort.bone_age_months.tolist() == [180, 12]
 
 
 def test_file_without_ages(tmp_path):
-    cohort = cohorts.read(write(tmp_path, "Case ID,Sex\n4360,M\n4361,F\n"))
+    cohort = table.read_cohort(write(tmp_path, "Case ID,Sex\n4360,M\n4361,F\n"))
     assert cohort.ids.tolist() == [4360, 4361]
     assert np.isnan(cohort.bone_age_months).all()
 
 
 def test_rows_come_ascending_by_id(tmp_path):
     text = "id,boneage,male\n9,90,True\n2,20,False\n"
-    cohort = cohorts.read(write(tmp_path, text))
+    cohort = table.read_cohort(write(tmp_path, text))
     assert cohort.ids.tolist() == [2, 9]
     assert cohort.bone_age_months.tolist() == [20, 90]
     assert cohort.is_male.tolist() == [False, True]
@@ -67,7 +67,7 @@ def test_rows_come_ascending_by_id(tmp_path):
 
 def test_empty_lines_do_not_count(tmp_path):
     text = "id,boneage,male\n\n1,20,True\n\n\n"
-    assert cohorts.read(write(tmp_path, text)).ids.tolist() == [1]
+    assert table.read_cohort(write(tmp_path, text)).ids.tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -128,18 +128,18 @@ def test_years_in_place_of_months_are_refused(tmp_path):
 
 def test_few_small_children_are_no_years(tmp_path):
     rows = "".join(f"{i},{i + 1},True\n" for i in range(19))
-    assert len(cohorts.read(write(tmp_path, "id,boneage,male\n" + rows))) == 19
+    assert len(table.read_cohort(write(tmp_path, "id,boneage,male\n" + rows))) == 19
 
 
 def test_missing_file_names_the_step(tmp_path):
     with pytest.raises(InputError, match=r"train\.csv: not found; run step0"):
-        cohorts.read(tmp_path / "train.csv")
+        table.read_cohort(tmp_path / "train.csv")
 
 
 ages = st.one_of(
     st.just(float("nan")),
-    st.floats(21, cohorts.OLDEST_MONTHS),
-    st.integers(21, cohorts.OLDEST_MONTHS).map(float),
+    st.floats(21, table.OLDEST_MONTHS),
+    st.integers(21, table.OLDEST_MONTHS).map(float),
 )
 rows = st.dictionaries(
     st.integers(0, 2**63 - 1), st.tuples(ages, st.booleans()), min_size=1
@@ -155,8 +155,8 @@ def test_whatever_is_written_is_read_again(tmp_path_factory, rows):
         np.array([rows[i][0] for i in ids]),
         np.array([rows[i][1] for i in ids]),
     )
-    cohorts.write(path, written)
-    again = cohorts.read(path)
+    table.write_cohort(path, written)
+    again = table.read_cohort(path)
     np.testing.assert_array_equal(again.ids, written.ids)
     np.testing.assert_array_equal(again.bone_age_months, written.bone_age_months)
     np.testing.assert_array_equal(again.is_male, written.is_male)
@@ -164,7 +164,7 @@ def test_whatever_is_written_is_read_again(tmp_path_factory, rows):
 
 def test_written_in_the_form_of_the_rsna_file(tmp_path):
     cohort = Cohort(np.array([5]), np.array([132.0]), np.array([True]))
-    cohorts.write(tmp_path / "train.csv", cohort)
+    table.write_cohort(tmp_path / "train.csv", cohort)
     text = (tmp_path / "train.csv").read_bytes()
     assert text == b"id,boneage,male\n5,132,True\n"
 
@@ -172,7 +172,7 @@ def test_written_in_the_form_of_the_rsna_file(tmp_path):
 def drawn(cohort=None, **more):
     cohort = make_cohort(1000) if cohort is None else cohort
     fractions = {"validation_fraction": 0.1, "test_fraction": 0.1} | more
-    return cohorts.draw_split(cohort, rng=np.random.default_rng(0), **fractions)
+    return table.draw_split(cohort, rng=np.random.default_rng(0), **fractions)
 
 
 def test_parts_have_their_share():
@@ -184,7 +184,7 @@ def test_parts_have_their_share():
 def test_parts_are_alike_in_age_and_sex():
     cohort = make_cohort(1000)
     parts = drawn(cohort)
-    for part in cohorts.PARTS:
+    for part in table.PARTS:
         chosen = cohort.select(parts == part)
         assert abs(chosen.is_male.mean() - cohort.is_male.mean()) < 0.02
         for sex in (True, False):
@@ -195,83 +195,83 @@ def test_parts_are_alike_in_age_and_sex():
 
 
 def test_split_is_drawn_once(layout):
-    cohorts.write(layout.train_csv, make_cohort())
-    cohort, first = cohorts.split(layout, seed=1)
+    table.write_cohort(layout.train_csv, make_cohort())
+    cohort, first = table.split_cohort(layout, seed=1)
     written = layout.split_csv.read_text()
-    _, second = cohorts.split(layout, seed=2, test_fraction=0.5)
+    _, second = table.split_cohort(layout, seed=2, test_fraction=0.5)
     assert first.tolist() == second.tolist()
     assert layout.split_csv.read_text() == written
     assert len(first) == len(cohort) == 40
-    assert set(first) == set(cohorts.PARTS)
+    assert set(first) == set(table.PARTS)
 
 
 def test_another_seed_draws_another_split(layout, tmp_path):
-    cohorts.write(layout.train_csv, make_cohort())
-    _, first = cohorts.split(layout, seed=1)
+    table.write_cohort(layout.train_csv, make_cohort())
+    _, first = table.split_cohort(layout, seed=1)
     layout.split_csv.unlink()
-    _, second = cohorts.split(layout, seed=2)
+    _, second = table.split_cohort(layout, seed=2)
     assert first.tolist() != second.tolist()
 
 
 def test_official_test_set_is_the_test_part(layout):
-    cohorts.write(layout.train_csv, make_cohort())
+    table.write_cohort(layout.train_csv, make_cohort())
     official = Cohort(np.array([2, 4]), np.array([50.0, 60]), np.array([True, False]))
-    cohorts.write(layout.test_csv, official)
-    cohort, parts = cohorts.split(layout)
+    table.write_cohort(layout.test_csv, official)
+    cohort, parts = table.split_cohort(layout)
     assert cohort.ids[parts == "test"].tolist() == [2, 4]
-    assert set(parts) == set(cohorts.PARTS)
+    assert set(parts) == set(table.PARTS)
 
 
 def test_radiograph_in_both_files_is_refused(layout):
-    cohorts.write(layout.train_csv, make_cohort())
-    cohorts.write(layout.test_csv, make_cohort(1))
+    table.write_cohort(layout.train_csv, make_cohort())
+    table.write_cohort(layout.test_csv, make_cohort(1))
     with pytest.raises(InputError, match=r"test\.csv: id 1 is in train\.csv"):
-        cohorts.split(layout)
+        table.split_cohort(layout)
 
 
 def test_radiographs_without_age_are_in_no_part(layout):
     cohort = make_cohort()
     cohort.bone_age_months[:5] = np.nan
-    cohorts.write(layout.train_csv, cohort)
-    kept, _ = cohorts.split(layout)
+    table.write_cohort(layout.train_csv, cohort)
+    kept, _ = table.split_cohort(layout)
     assert kept.ids.tolist() == cohort.ids[5:].tolist()
 
 
 def test_cohort_without_any_age_cannot_be_split(layout):
     cohort = make_cohort()
     cohort.bone_age_months[:] = np.nan
-    cohorts.write(layout.train_csv, cohort)
+    table.write_cohort(layout.train_csv, cohort)
     with pytest.raises(InputError, match="no bone ages"):
-        cohorts.split(layout)
+        table.split_cohort(layout)
     assert not layout.split_csv.exists()
 
 
 @pytest.mark.parametrize("count", [39, 41])
 def test_changed_cohort_is_refused(layout, count):
-    cohorts.write(layout.train_csv, make_cohort(40))
-    cohorts.split(layout)
-    cohorts.write(layout.train_csv, make_cohort(count))
+    table.write_cohort(layout.train_csv, make_cohort(40))
+    table.split_cohort(layout)
+    table.write_cohort(layout.train_csv, make_cohort(count))
     with pytest.raises(InputError, match=r"split\.csv: .*the cohort changed"):
-        cohorts.split(layout)
+        table.split_cohort(layout)
 
 
 def test_damaged_split_is_refused(layout):
-    cohorts.write(layout.train_csv, make_cohort(1))
+    table.write_cohort(layout.train_csv, make_cohort(1))
     layout.split_csv.write_text("id,split\n1,tset\n")
     with pytest.raises(InputError, match=r"split\.csv: line 2: .*tset"):
-        cohorts.split(layout)
+        table.split_cohort(layout)
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.5, 1.0), (0.6, 0.5), (-0.1, 0.1)])
 def test_impossible_fractions_are_refused(layout, validation, test):
-    cohorts.write(layout.train_csv, make_cohort())
+    table.write_cohort(layout.train_csv, make_cohort())
     with pytest.raises(InputError, match="fraction"):
-        cohorts.split(layout, 0, validation, test)
+        table.split_cohort(layout, 0, validation, test)
     assert not layout.split_csv.exists()
 
 
 def test_split_hash_knows_the_split_and_not_its_order():
     ids, parts = np.array([1, 2, 3]), np.array(["train", "test", "train"])
-    named = cohorts.split_hash(ids, parts)
-    assert named == cohorts.split_hash(ids[::-1], parts[::-1])
-    assert named != cohorts.split_hash(ids, parts[[1, 0, 2]])
+    named = table.split_hash(ids, parts)
+    assert named == table.split_hash(ids[::-1], parts[::-1])
+    assert named != table.split_hash(ids, parts[[1, 0, 2]])

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.io import hdf5
 from boneage.layout import Layout
 from boneage.regression.settings import TrainingSettings
@@ -70,14 +70,14 @@ def layout(tmp_path):
         file["id"] = ids
         facts = {"size": side, "preprocessing": "none", "version": hdf5.VERSION}
         file.attrs.update(facts)
-    cohorts.split(layout)
+    table.split_cohort(layout)
     return layout
 
 
 def test_test_part_is_never_touched(layout):
-    cohort, parts = cohorts.split(layout)
+    cohort, parts = table.split_cohort(layout)
     chosen = ablations.chosen(layout, TrainingSettings(seed=1), choosing=20)
-    used = [getattr(chosen, part).cohort.ids for part in cohorts.PARTS]
+    used = [getattr(chosen, part).cohort.ids for part in table.PARTS]
     assert len(used[1]) == 20
     assert sorted(np.concatenate(used)) == sorted(cohort.ids[parts != "test"])
     assert sorted(used[2]) == sorted(cohort.ids[parts == "validation"])

@@ -125,7 +125,7 @@ def test_difference_from_chance_is_paired_by_seed():
 def test_snapshots_are_what_the_network_was_an_epoch_ago(packed):
     with quick_networks():
         committee = committee_variants.snapshots(3, 32, 2, 0)
-        pairs = hdf5.read(packed, "")
+        pairs = hdf5.open_packed(packed, "")
         states = []
         for epoch in range(3):
             states.append(committee.members[0].get_weights()[0].copy())
@@ -140,7 +140,7 @@ def test_snapshots_are_what_the_network_was_an_epoch_ago(packed):
 def test_dropout_passes_differ(packed):
     with quick_networks():
         found = committee_variants.dropout(3, 32, 2, 0).probabilities(
-            hdf5.read(packed, "").images[:2]
+            hdf5.open_packed(packed, "").images[:2]
         )
     assert found.shape == (3, 2, 32, 32)
     assert np.ptp(found, axis=0).max() > 0

@@ -21,7 +21,7 @@ def write(path, count=3, rows=3, with_masks=True):
 
 
 def test_what_is_written_is_read(tmp_path):
-    packed = hdf5.read(write(tmp_path / "a.h5"), "step2")
+    packed = hdf5.open_packed(write(tmp_path / "a.h5"), "step2")
     np.testing.assert_array_equal(packed.images, IMAGES)
     np.testing.assert_array_equal(packed.masks, MASKS)
     assert packed.ids.tolist() == IDS
@@ -31,7 +31,7 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_images_are_mapped_and_not_loaded(tmp_path):
     path = write(tmp_path / "a.h5")
-    packed = hdf5.read(path, "step2")
+    packed = hdf5.open_packed(path, "step2")
     assert isinstance(packed.images, np.memmap)
     assert isinstance(packed.masks, np.memmap)
     assert not packed.images.flags.writeable
@@ -41,13 +41,13 @@ def test_images_are_mapped_and_not_loaded(tmp_path):
 
 
 def test_file_without_masks(tmp_path):
-    packed = hdf5.read(write(tmp_path / "a.h5", with_masks=False), "step2")
+    packed = hdf5.open_packed(write(tmp_path / "a.h5", with_masks=False), "step2")
     assert packed.masks is None
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_rows_never_written_are_cut_off(tmp_path, rows):
-    packed = hdf5.read(write(tmp_path / "a.h5", count=3, rows=rows), "step2")
+    packed = hdf5.open_packed(write(tmp_path / "a.h5", count=3, rows=rows), "step2")
     assert packed.ids.tolist() == IDS[:rows]
     np.testing.assert_array_equal(packed.images, IMAGES[:rows])
     np.testing.assert_array_equal(packed.masks, MASKS[:rows])
@@ -55,9 +55,9 @@ def test_rows_never_written_are_cut_off(tmp_path, rows):
 
 def test_append_adds_at_the_end_and_changes_nothing_before(tmp_path):
     path = write(tmp_path / "a.h5", count=2, rows=2)
-    before = hdf5.read(path, "step2")
+    before = hdf5.open_packed(path, "step2")
     hdf5.append(path, [IMAGES[2]], [MASKS[2]], [IDS[2]])
-    after = hdf5.read(path, "step2")
+    after = hdf5.open_packed(path, "step2")
     assert after.ids.tolist() == IDS
     np.testing.assert_array_equal(after.images, IMAGES)
     np.testing.assert_array_equal(after.masks, MASKS)
@@ -71,7 +71,7 @@ def test_append_to_a_file_without_masks_is_refused(tmp_path):
     path = write(tmp_path / "a.h5", with_masks=False)
     with pytest.raises(InputError, match="holds no masks"):
         hdf5.append(path, [IMAGES[2]], [MASKS[2]], [9])
-    assert len(hdf5.read(path, "step2").ids) == 3
+    assert len(hdf5.open_packed(path, "step2").ids) == 3
 
 
 def fail_half_way(path):
@@ -84,20 +84,20 @@ def test_error_while_writing_leaves_the_old_file(tmp_path):
     path = write(tmp_path / "a.h5")
     with pytest.raises(RuntimeError):
         fail_half_way(path)
-    assert hdf5.read(path, "step2").ids.tolist() == IDS
+    assert hdf5.open_packed(path, "step2").ids.tolist() == IDS
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_rows_of_ids_in_the_order_asked(tmp_path):
-    packed = hdf5.read(write(tmp_path / "a.h5"), "step2")
-    assert packed.rows_of(np.array([2**40, 7])).tolist() == [2, 0]
+    packed = hdf5.open_packed(write(tmp_path / "a.h5"), "step2")
+    assert packed.row_indices(np.array([2**40, 7])).tolist() == [2, 0]
     with pytest.raises(KeyError):
-        packed.rows_of(np.array([8]))
+        packed.row_indices(np.array([8]))
 
 
 def refused(path, complaint):
     with pytest.raises(InputError, match=complaint) as caught:
-        hdf5.read(path, "step2_image_2_h5.py")
+        hdf5.open_packed(path, "step2_image_2_h5.py")
     assert str(path) in str(caught.value)
 
 
@@ -146,4 +146,4 @@ def test_file_in_chunks_by_somebody_else_is_read_as_well(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["image"]
         file.create_dataset("image", data=IMAGES, chunks=True, compression="gzip")
-    np.testing.assert_array_equal(hdf5.read(path, "step2").images, IMAGES)
+    np.testing.assert_array_equal(hdf5.open_packed(path, "step2").images, IMAGES)

@@ -660,9 +660,9 @@ def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
     assert shipped.read_config()["weights"] == "weights.keras"
     table = shipped.read_predictions().set_index("id")
     # its three views are the hand as it is and turned, each of them once
-    packed = hdf5.read(again.hands_h5, "pack_hands")
+    packed = hdf5.open_packed(again.hands_h5, "pack_hands")
     first = int(table.index[0])
-    image = transforms.resize(packed.images[packed.rows_of([first])[0]], 32)
+    image = transforms.resize(packed.images[packed.row_indices([first])[0]], 32)
     seen = test_time_augmentation.make_views(image, 3, mirrored=False)
     assert len(seen) == 2
     is_male = np.array([table.is_male[first]] * 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from boneage.augmentation import sample_augmentation
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.errors import InputError
 from boneage.io import hdf5
 from boneage.io.hdf5 import PackedImages
@@ -22,11 +22,11 @@ def feed(images, is_male):
 def hands(layout):
     """Ten hands of 8 px whose grey is their bone age, rows in another order."""
     pack_hands(layout, 10)
-    cohort = cohorts.read(layout.train_csv)
+    cohort = table.read_cohort(layout.train_csv)
     grey = cohort.bone_age_months[::-1].astype(np.uint8)
     images = np.tile(grey[:, None, None], (1, 8, 8))
     packed = PackedImages(images, None, cohort.ids[::-1], 8, "none")
-    return HandDataset(packed, packed.rows_of(cohort.ids), cohort)
+    return HandDataset(packed, packed.row_indices(cohort.ids), cohort)
 
 
 def batches(hands, **more) -> TrainingBatches:
@@ -168,7 +168,7 @@ def test_part_without_hands_is_named(layout):
 
 def test_hand_that_was_set_aside_is_in_no_part(layout):
     cohort = pack_hands(layout)
-    packed = hdf5.read(layout.hands_h5, "step3")
+    packed = hdf5.open_packed(layout.hands_h5, "step3")
     images = np.array(packed.images)
     with hdf5.create(layout.hands_h5, 39, 32, "enhanced hand") as writer:
         for i, image in zip(packed.ids[1:], images[1:], strict=True):

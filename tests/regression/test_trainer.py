@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from boneage import augmentation, cli
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.errors import InputError
 from boneage.explanation.panel import read_panel
 from boneage.io import files, hdf5
@@ -71,15 +71,15 @@ def test_history_has_a_row_an_epoch(finished):
 
 def test_predictions_are_of_the_validation_and_test_parts(finished):
     layout, run, cohort = finished
-    table = run.read_predictions()
-    _, parts = cohorts.split(layout)
+    predictions = run.read_predictions()
+    _, parts = table.split_cohort(layout)
     for part in ("validation", "test"):
         chosen = cohort.select(parts == part)
-        rows = table[table.split == part]
+        rows = predictions[predictions.split == part]
         assert rows.id.tolist() == chosen.ids.tolist()
         assert rows.bone_age_months.tolist() == chosen.bone_age_months.tolist()
         assert rows.is_male.tolist() == chosen.is_male.tolist()
-    assert set(table.split) == {"validation", "test"}
+    assert set(predictions.split) == {"validation", "test"}
 
 
 def test_kept_network_is_that_of_the_best_epoch(finished):
@@ -96,14 +96,14 @@ def test_kept_network_is_that_of_the_best_epoch(finished):
 def test_config_holds_what_prediction_needs(finished):
     layout, run, cohort = finished
     config = run.read_config()
-    _, parts = cohorts.split(layout)
+    _, parts = table.split_cohort(layout)
     ages = cohort.bone_age_months[parts == "train"]
     assert config["backbone"] == "tiny"
     assert config["image_size"] == 32
     assert config["sex_input"] is True
     assert config["age_mean_months"] == pytest.approx(ages.mean())
     assert config["training_hands"] == len(ages)
-    assert config["split_hash"] == cohorts.split_hash(cohort.ids, parts)
+    assert config["split_hash"] == table.split_hash(cohort.ids, parts)
     assert "keras" in config["versions"]
 
 
@@ -116,8 +116,8 @@ def test_panel_is_kept_after_each_epoch(finished):
     layout, run, _ = finished
     panel = read_panel(run.cam_history)
     assert panel.epochs.tolist() == [1, 2, 3, 4]
-    _, parts = cohorts.split(layout)
-    validation = cohorts.read(layout.train_csv).select(parts == "validation")
+    _, parts = table.split_cohort(layout)
+    validation = table.read_cohort(layout.train_csv).select(parts == "validation")
     assert set(panel.ids) <= set(validation.ids)
     ages = np.sort(validation.bone_age_months)
     shown = validation.bone_age_months[np.isin(validation.ids, panel.ids)]
@@ -220,7 +220,7 @@ def test_other_pictures_of_the_same_hands_are_noticed(ready):
     settings = replace(SETTINGS, checkpoint_minutes=0.0)
     with pytest.raises(Killed):
         training_runs.train_run(ready, settings, kill_after(2))
-    packed = hdf5.read(ready.hands_h5, "")
+    packed = hdf5.open_packed(ready.hands_h5, "")
     images = 255 - packed.images
     how = packed.preprocessing
     with hdf5.create(ready.hands_h5, len(images), packed.size, how) as writer:
@@ -280,7 +280,7 @@ def test_run_of_another_split_is_not_gone_on_with(finished, tiny_backbone, layou
     shutil.copytree(made.data, layout.data)
     shutil.copytree(made.models, layout.models)
     layout.split_csv.unlink()
-    cohorts.split(layout, seed=99)
+    table.split_cohort(layout, seed=99)
     with pytest.raises(InputError, match=r"one: trained with split_hash .* --run"):
         training_runs.train_run(layout, SETTINGS)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from boneage.cohort import table as cohorts
+from boneage.cohort import table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
@@ -58,12 +58,12 @@ def test_table_is_read_as_it_is_or_refused_in_one_line(tmp_path, name):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     if isinstance(expected, str):
         with pytest.raises(InputError, match=re.escape(expected)) as caught:
-            cohorts.read(path)
+            table.read_cohort(path)
         message = str(caught.value)
         assert message.startswith(f"{path}: ")
         assert "\n" not in message
     else:
-        found = cohorts.read(path)
+        found = table.read_cohort(path)
         columns = (found.ids, found.bone_age_months, found.is_male)
         assert tuple(column.tolist() for column in columns) == expected
 
@@ -80,7 +80,7 @@ def mixed(layout):
         bad_input.quiet_grey(layout.radiograph(radiograph_id), radiograph_id)
     every = np.array([*ids.values(), *GOOD])
     ages = np.full(len(every), 100.0)
-    cohorts.write(layout.train_csv, Cohort(every, ages, ages > 0))
+    table.write_cohort(layout.train_csv, Cohort(every, ages, ages > 0))
     return layout, ids
 
 
@@ -106,7 +106,7 @@ def test_step0_imports_what_is_an_image(layout, tmp_path, capsys):
         if not isinstance(kind.expected, str)
     }
     assert said_of(capsys.readouterr().out) == len(IMAGES) - len(readable)
-    imported = cohorts.read(layout.train_csv)
+    imported = table.read_cohort(layout.train_csv)
     assert imported.ids.tolist() == list(readable)
     for number, expected in readable.items():
         found = radiographs.read(layout.radiograph(number))
@@ -127,7 +127,7 @@ def test_step2_packs_the_rest(mixed, capsys):
     layout, ids = mixed
     call(layout, "al_segmentation/step2_image_2_h5", pool="unannotated", size=32)
     assert said_of(capsys.readouterr().out) == len(OF_NO_USE)
-    packed = hdf5.read(layout.unannotated_h5, "step2")
+    packed = hdf5.open_packed(layout.unannotated_h5, "step2")
     usable = {*ids.values(), *GOOD} - {ids[name] for name in OF_NO_USE}
     assert set(packed.ids.tolist()) == usable
 
@@ -144,7 +144,7 @@ def test_step2_takes_no_mask_that_is_none(mixed, capsys):
         mask = (bad_input.GREY > 100) * np.uint8(255)
         radiographs.write(layout.annotated / f"{i}_bin.png", mask)
     call(layout, "al_segmentation/step2_image_2_h5", pool="annotated", size=32)
-    packed = hdf5.read(layout.annotated_h5, "step2")
+    packed = hdf5.open_packed(layout.annotated_h5, "step2")
     # of the kinds, only one has two values, neither of them everywhere
     assert packed.ids.tolist() == [ids["1 bit"], *GOOD]
     assert said_of(capsys.readouterr().out) == len(ids) - 1
@@ -156,7 +156,7 @@ def test_step3_enhances_the_rest(mixed, capsys):
         mask = (bad_input.GREY > 100) * np.uint8(255)
         radiographs.write(layout.mask(i), mask)
     call(layout, "al_segmentation/step3_gen_segmentation_with_enhance")
-    packed = hdf5.read(layout.hands_h5, "step3")
+    packed = hdf5.open_packed(layout.hands_h5, "step3")
     of_other_shape = [
         *("jpeg turned by exif", "png turned by exif", "tiff turned"),
         *("1 x 1", "one row"),
@@ -273,7 +273,7 @@ def packed_file(path, **change):
 def test_packed_file_of_another_kind(tmp_path, change, complaint):
     path = packed_file(tmp_path / "a.h5", **change)
     with pytest.raises(InputError, match=complaint) as caught:
-        hdf5.read(path, "step2")
+        hdf5.open_packed(path, "step2")
     assert str(caught.value).startswith(f"{path}: ")
 
 
@@ -284,7 +284,7 @@ def test_packed_file_whose_images_lie_elsewhere(tmp_path):
         elsewhere = [(str(tmp_path / "secret"), 0, 128)]
         file.create_dataset("image", (2, 8, 8), np.uint8, external=elsewhere)
     with pytest.raises(InputError, match="its images lie in another file"):
-        hdf5.read(path, "step2")
+        hdf5.open_packed(path, "step2")
 
 
 RELAXED = settings(
@@ -357,10 +357,10 @@ def test_whatever_a_table_says_is_read_or_refused_in_one_line(
     lines = ["id,boneage,male".replace(",", delimiter), *map(delimiter.join, rows)]
     path = tmp_path / "train.csv"
     path.write_bytes(line_end.join(lines).encode("utf-8", "surrogatepass"))
-    found = read_or_refused(cohorts.read, path)
+    found = read_or_refused(table.read_cohort, path)
     if found is None:
         return
     ages = found.bone_age_months
     assert (found.ids >= 0).all()
     assert len(set(found.ids.tolist())) == len(found)
-    assert ((ages > 0) & (ages <= cohorts.OLDEST_MONTHS) | np.isnan(ages)).all()
+    assert ((ages > 0) & (ages <= table.OLDEST_MONTHS) | np.isnan(ages)).all()

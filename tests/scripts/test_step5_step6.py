@@ -257,7 +257,7 @@ def train(layout, name, monkeypatch) -> Run:
     model = network.build("xception", 96, "none", True, 120.0, 40.0)
     run = finish(layout, name, ERRORS)
     model.save(run.model)
-    hands = hdf5.read(layout.hands_h5, "the test")
+    hands = hdf5.open_packed(layout.hands_h5, "the test")
     table = run.read_predictions()
     images = np.stack([transforms.resize(hands.images[i - 1], 96) for i in table.id])
     fed = network.feed_dict(model, images, table.is_male.to_numpy())

@@ -114,7 +114,7 @@ def lay_pair(layout, radiograph_id):
 
 def test_pairs_are_taken_in_once_by_whoever_comes_first(cohort_copy):
     """The interactive program and step2_image_2_h5, one of them killed on the way."""
-    before = hdf5.read(cohort_copy.annotated_h5, "step2").ids.tolist()
+    before = hdf5.open_packed(cohort_copy.annotated_h5, "step2").ids.tolist()
     new = [7, 8, 9, 10, 11]
     processes = [start(TAKE_IN, cohort_copy.data) for _ in range(3)]
     for process in processes:
@@ -130,10 +130,10 @@ def test_pairs_are_taken_in_once_by_whoever_comes_first(cohort_copy):
         assert "Traceback" not in errors
     assert [p.returncode for p in processes[1:]] == [0, 0]
     call(cohort_copy, "al_segmentation/step2_image_2_h5", pool="new")
-    packed = hdf5.read(cohort_copy.annotated_h5, "step2")
+    packed = hdf5.open_packed(cohort_copy.annotated_h5, "step2")
     assert sorted(packed.ids.tolist()) == sorted(before + new)
     for i in new:
-        row = int(packed.rows_of(np.array([i]))[0])
+        row = int(packed.row_indices(np.array([i]))[0])
         assert packed.masks[row].any()
 
 

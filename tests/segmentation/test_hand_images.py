@@ -189,7 +189,7 @@ def segmented(cohort_copy):
 
 def test_step_writes_and_packs_every_hand(segmented):
     call(segmented, STEP)
-    packed = hdf5.read(segmented.hands_h5, STEP)
+    packed = hdf5.open_packed(segmented.hands_h5, STEP)
     assert packed.ids.tolist() == segmented.ids_on_disk()
     assert packed.size == 512
     for i, image in zip(packed.ids, packed.images, strict=True):
@@ -202,7 +202,7 @@ def test_step_goes_on_with_the_hands_that_do_not_exist(segmented):
     segmented.hand(2).unlink()
     call(segmented, STEP)
     assert segmented.hand(1).stat().st_mtime_ns == kept
-    assert 2 in hdf5.read(segmented.hands_h5, STEP).ids
+    assert 2 in hdf5.open_packed(segmented.hands_h5, STEP).ids
 
 
 def test_step_sets_aside_what_it_cannot_use(segmented, capsys):
@@ -215,7 +215,7 @@ def test_step_sets_aside_what_it_cannot_use(segmented, capsys):
     for i in (1, 2, 3):
         assert f"{segmented.mask(i)}: " in printed
         assert not segmented.hand(i).exists()
-    assert not {1, 2, 3} & set(hdf5.read(segmented.hands_h5, STEP).ids.tolist())
+    assert not {1, 2, 3} & set(hdf5.open_packed(segmented.hands_h5, STEP).ids.tolist())
 
 
 def test_damaged_hand_is_named(segmented, capsys):
@@ -224,7 +224,7 @@ def test_damaged_hand_is_named(segmented, capsys):
     segmented.hands_h5.unlink()
     call(segmented, STEP)
     assert f"set aside: {segmented.hand(4)}: " in capsys.readouterr().out
-    assert 4 not in hdf5.read(segmented.hands_h5, STEP).ids
+    assert 4 not in hdf5.open_packed(segmented.hands_h5, STEP).ids
 
 
 def test_without_masks_the_step_names_the_one_before(cohort_copy):
@@ -243,14 +243,14 @@ def test_nothing_to_pack_is_an_error(segmented):
 
 def test_hand_of_a_newer_mask_is_made_and_packed_again(segmented):
     call(segmented, STEP)
-    before = hdf5.read(segmented.hands_h5, STEP).images[0].copy()
+    before = hdf5.open_packed(segmented.hands_h5, STEP).images[0].copy()
     mask = radiographs.read(segmented.mask(1))
     mask[: mask.shape[0] // 2] = 0
     radiographs.write(segmented.mask(1), mask)
     later = segmented.hands_h5.stat().st_mtime + 1
     os.utime(segmented.mask(1), (later, later))
     call(segmented, STEP)
-    after = hdf5.read(segmented.hands_h5, STEP)
+    after = hdf5.open_packed(segmented.hands_h5, STEP)
     assert after.ids[0] == 1
     assert np.any(after.images[0] != before)
 
@@ -260,7 +260,7 @@ def test_hands_of_two_kinds_do_not_mix(segmented):
     with pytest.raises(InputError, match="--overwrite makes all hands again"):
         call(segmented, STEP, margin=0.1)
     call(segmented, STEP, margin=0.1, overwrite=True)
-    assert "margin 0.1" in hdf5.read(segmented.hands_h5, STEP).preprocessing
+    assert "margin 0.1" in hdf5.open_packed(segmented.hands_h5, STEP).preprocessing
 
 
 def test_interrupted_hands_of_another_kind_do_not_mix(segmented):
@@ -301,7 +301,7 @@ def test_hand_of_a_mask_that_became_useless_goes(segmented, capsys):
     call(segmented, STEP)
     assert "13 of 14 hands packed, 1 set aside" in capsys.readouterr().out
     assert not segmented.hand(2).exists()
-    assert 2 not in hdf5.read(segmented.hands_h5, STEP).ids
+    assert 2 not in hdf5.open_packed(segmented.hands_h5, STEP).ids
 
 
 def test_disagreement_is_the_spread_of_the_members():

@@ -263,7 +263,7 @@ def test_later_stage_of_another_earlier_one_is_refused(copy):
 def test_hands_that_were_added_between_stages_are_refused(copy):
     # the same split.csv, but a hand less is packed: later stages would see others
     shutil.rmtree(stages(copy)["all"].folder)
-    packed = hdf5.read(copy.hands_h5, "")
+    packed = hdf5.open_packed(copy.hands_h5, "")
     with hdf5.create(copy.hands_h5, 40, 32, packed.preprocessing) as writer:
         for row in range(39):
             writer.add(packed.ids[row], packed.images[row])
@@ -273,7 +273,7 @@ def test_hands_that_were_added_between_stages_are_refused(copy):
 
 def test_other_pictures_between_stages_are_refused(copy):
     shutil.rmtree(stages(copy)["all"].folder)
-    packed = hdf5.read(copy.hands_h5, "")
+    packed = hdf5.open_packed(copy.hands_h5, "")
     images = 255 - packed.images
     with hdf5.create(copy.hands_h5, 40, 32, packed.preprocessing) as writer:
         for i, image in zip(packed.ids, images, strict=True):
