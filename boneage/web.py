@@ -1,25 +1,42 @@
-"""Serve a Gradio application: addresses, password, own files."""
+"""Serve a page in the browser: address, password, proxies, temporary files.
 
+The prediction page is a Gradio application (`own_files`, `launched`); the annotator is
+an ASGI application of this program's own (`serve`). The same settings hold for both.
+"""
+
+import base64
+import binascii
 import contextlib
 import os
+import secrets
+import socket
 import sys
+import threading
+import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from boneage.errors import InputError
 from boneage.io.files import temporary_folder
 
 OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
+FIRST_PORT, PORTS = 7860, 100
+"""Where a free port is looked for, and how many are tried."""
+START_S = 30
+"""Seconds after which a server that does not start has failed."""
+STOP_S = 5
+"""Seconds that open connections have to finish."""
 
 
 @dataclass(frozen=True)
 class WebSettings:
-    """Where the page for annotating in the browser is served, and to whom."""
+    """Where the page is served, and to whom."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; any but this machine's own demands --auth."""
+    """Address to listen on; any but this machine's own needs --auth."""
     port: int | None = None
     """Port of the page; by default the first free one from 7860 on."""
     auth: str = ""
@@ -28,37 +45,42 @@ class WebSettings:
     """Open the page in this machine's browser, if there is a screen."""
 
     def check_page(self) -> None:
-        """Raise InputError where the page would be open to others, or cannot be."""
+        """Raise InputError if the page would be open to others, or cannot be served."""
         name, _, password = self.auth.partition(":")
         if self.auth and not (name and password):
-            raise InputError("--auth: expected NAME:PASSWORD")
+            raise InputError("--auth must be NAME:PASSWORD (got one part)")
         if self.host not in OWN_ADDRESSES and not self.auth:
             raise InputError(
-                f"--host {self.host}: others could see the radiographs; --auth "
-                "NAME:PASSWORD is needed"
+                f"--host {self.host} would show the radiographs to others; protect the "
+                "page with --auth NAME:PASSWORD"
             )
         if self.port is not None and not 1 <= self.port <= 65535:
-            raise InputError(f"--port {self.port}: expected 1 to 65535")
+            raise InputError(f"--port must be from 1 to 65535 (got {self.port})")
 
 
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_TEMP_DIR": "",
-    # set by other programs, these would open to all what we keep to ourselves
+    # other programs may set these, and they would open the page or files to everyone
     "GRADIO_ALLOWED_PATHS": "",
     "GRADIO_SHARE": "False",
     "GRADIO_ROOT_PATH": "",
 }
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+"""Gradio would ask these for its own address; they cannot reach it, or refuse to."""
 
 
 @contextlib.contextmanager
 def own_files(name: str) -> Iterator[None]:
-    """Let Gradio work in a folder of this program's own while the block runs."""
-    before = {variable: os.environ.get(variable) for variable in ENVIRONMENT}
+    """Give Gradio a private temporary folder, and no proxy, while the block runs."""
+    proxies = [*PROXIES, *map(str.upper, PROXIES)]
+    before = {key: os.environ.get(key) for key in (*ENVIRONMENT, *proxies)}
     with temporary_folder(name) as folder:
-        # by default all of a machine's Gradio programs, of all its users, share one
-        # folder, and each gives out what it finds there; this one is ours alone
+        # by default all Gradio programs of a machine share one folder, whoever runs
+        # them, and each serves what it finds there; this one is private
         os.environ |= ENVIRONMENT | {"GRADIO_TEMP_DIR": str(folder)}
+        for proxy in proxies:
+            os.environ.pop(proxy, None)
         try:
             yield
         finally:
@@ -76,9 +98,9 @@ def launched(
 
     Args:
         page: built within `own_files`.
-        settings: where to, and to whom.
-        greeting: for the screen, with a place for the {address}, which is yielded.
-        more: of Gradio's `launch`.
+        settings: where to serve it, and to whom.
+        greeting: printed, with the page's {address} filled in; the address is yielded.
+        more: further arguments of Gradio's `launch`.
     """
     import gradio
 
@@ -105,12 +127,16 @@ def launched(
         **(quiet | more),
     )
     try:
-        print(greeting.format(address=address))
-        if settings.open_page and _has_screen():
-            webbrowser.open(address)
+        _announce(greeting, address, settings)
         yield address
     finally:
         page.close(verbose=False)
+
+
+def _announce(greeting: str, address: str, settings: WebSettings) -> None:
+    print(greeting.format(address=address), flush=True)
+    if settings.open_page and _has_screen():
+        webbrowser.open(address)
 
 
 def _has_screen() -> bool:
@@ -118,3 +144,133 @@ def _has_screen() -> bool:
     if sys.platform.startswith("linux"):
         return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     return True
+
+
+Application = Callable[[dict, Callable, Callable], Awaitable[None]]
+"""An ASGI application: scope, receive, send."""
+
+
+@contextlib.contextmanager
+def serve(
+    application: Application, settings: WebSettings, greeting: str
+) -> Iterator[str]:
+    """Serve an ASGI application while the block runs; yields its address.
+
+    Raises:
+        InputError: no such address, or its port is taken.
+    """
+    import uvicorn
+
+    listening = _listen(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Guard(application, settings),
+            log_level="error",
+            lifespan="off",
+            timeout_graceful_shutdown=STOP_S,
+        )
+    )
+    thread = threading.Thread(target=server.run, args=[[listening]], daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + START_S
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise InputError("the page's server cannot start; see the lines above")
+            time.sleep(0.01)
+        host, port = listening.getsockname()[:2]
+        # what listens everywhere is reached here by this machine's own address
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        address = (
+            f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        )
+        _announce(greeting, address, settings)
+        yield address
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def _listen(settings: WebSettings) -> socket.socket:
+    """A listening socket on the port asked for, or on the first that is free."""
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(
+            settings.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise InputError(
+            f"--host must be an address of this machine (got {settings.host}: "
+            f"{error.strerror})"
+        ) from None
+    ports = range(FIRST_PORT, FIRST_PORT + PORTS)
+    error: OSError | None = None
+    for port in ports if settings.port is None else [settings.port]:
+        listening = socket.socket(family, kind)
+        try:
+            if os.name == "posix":
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((where[0], port, *where[2:]))
+            listening.listen(128)
+        except OSError as refused:
+            listening.close()
+            error = refused
+        else:
+            return listening
+    wanted = f"{ports[0]} to {ports[-1]}" if settings.port is None else settings.port
+    raise InputError(
+        f"--port cannot be opened at {settings.host} (got {wanted}: {error.strerror}); "
+        "choose another"
+    )
+
+
+class Guard:
+    """Lets through only the page's own requests, with the password if there is one.
+
+    Without a password a request must name this machine as its host, so that no website
+    can pose as it (DNS rebinding). Requests from another website's page are refused.
+    """
+
+    def __init__(self, application: Application, settings: WebSettings) -> None:
+        """Guard `application` as `settings` ask."""
+        self.application = application
+        self.auth = settings.auth.encode()
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        """Pass a request on, or refuse it: 401 or 403."""
+        headers = dict(scope.get("headers", []))
+        if scope["type"] != "http":
+            return
+        if self.auth and not self._knows_password(headers):
+            challenge = (b"www-authenticate", b'Basic realm="bone age"')
+            await _refuse(send, 401, challenge)
+        elif self._is_foreign(headers):
+            await _refuse(send, 403)
+        else:
+            await self.application(scope, receive, send)
+
+    def _is_foreign(self, headers: dict[bytes, bytes]) -> bool:
+        if headers.get(b"sec-fetch-site", b"none") in (b"cross-site", b"same-site"):
+            return True
+        return not self.auth and not _is_own_host(headers.get(b"host", b""))
+
+    def _knows_password(self, headers: dict[bytes, bytes]) -> bool:
+        kind, _, encoded = headers.get(b"authorization", b"").partition(b" ")
+        try:
+            given = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            return False
+        return kind.lower() == b"basic" and secrets.compare_digest(given, self.auth)
+
+
+def _is_own_host(host: bytes) -> bool:
+    try:
+        return urlsplit(f"//{host.decode('latin-1')}").hostname in OWN_ADDRESSES
+    except ValueError:
+        return False
+
+
+async def _refuse(send: Callable, status: int, *headers: tuple[bytes, bytes]) -> None:
+    start = {"type": "http.response.start", "status": status, "headers": [*headers]}
+    await send(start)
+    await send({"type": "http.response.body", "body": b""})

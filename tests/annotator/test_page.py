@@ -469,25 +469,6 @@ def test_with_a_password_nothing_is_shown_without_it(layout):
         assert fetch(login, b"username=ann&password=pa:ss")[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("wrong", "why"),
-    [
-        ({"host": "0.0.0.0"}, r"--host 0\.0\.0\.0: .*--auth NAME:PASSWORD is needed"),
-        ({"host": "", "auth": ""}, "--host"),
-        ({"auth": "ann"}, "--auth: expected NAME:PASSWORD"),
-        ({"auth": ":secret"}, "--auth: expected NAME:PASSWORD"),
-        ({"port": 0}, "--port 0"),
-    ],
-)
-def test_unsafe_settings_are_refused(wrong, why):
-    with pytest.raises(InputError, match=why):
-        WebSettings(**wrong).check_page()
-
-
-def test_other_hosts_are_served_with_a_password():
-    WebSettings(host="0.0.0.0", auth="ann:secret").check_page()
-
-
 def test_nothing_to_annotate_is_said(layout):
     with pytest.raises(InputError, match=r"new: no radiograph <id>\.png to annotate"):
         server.annotate_waiting(layout, QUIET)

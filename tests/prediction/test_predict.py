@@ -335,7 +335,7 @@ def test_nothing_readable_is_exit_code_2(
         ({"coverage": 1.0}, "--coverage 1.0: between 0 and 1"),
         ({"runs": ("tiny_7",)}, "--runs tiny_7: no finished run; .*tiny_0, tiny_1"),
         ({"serve": True}, "or give --serve"),
-        ({"host": "0.0.0.0"}, "--auth NAME:PASSWORD is needed"),
+        ({"host": "0.0.0.0"}, "--auth NAME:PASSWORD"),
         ({"csv": Path()}, "--csv .: a folder"),
         ({"models": Path("modles")}, "--models modles: no such folder"),
     ],
@@ -849,7 +849,7 @@ def test_password_is_asked_for(ensemble):
         )
         assert status == 401
     with (
-        pytest.raises(InputError, match="--auth NAME:PASSWORD is needed"),
+        pytest.raises(InputError, match="--auth NAME:PASSWORD"),
         web_app.serving(ensemble, WebSettings(host="0.0.0.0")),
     ):
         pass
