@@ -39,29 +39,27 @@ def enhance_all(options: Options) -> None:
     """Write hands and the packed file."""
     layout = options.layout
     ids = layout.ids_on_disk()
-    if options.cut and not layout.segmentation.is_dir():
+    if options.crop and not layout.segmentation.is_dir():
         raise InputError(
             f"{layout.segmentation}: not found; run "
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
-    options.check()
-    hand_images.claim_preprocessing(layout, options.describe(), options.overwrite)
+    how = cli.part_of(options, hand_images.Enhancement)
+    how.check()
+    hand_images.claim_preprocessing(layout, how, options.overwrite)
     todo = [
         i
         for i in ids
         if options.overwrite
         or not up_to_date(layout.hand(i), layout.mask(i), layout.hands_facts)
     ]
-    how = cli.part_of(options, hand_images.Enhancement)
     work = functools.partial(hand_images.enhance_file, layout, how)
     _, set_aside = parallel.map_all(work, todo, options.workers, "enhancing")
     for refused in set_aside:
         # it would stand for a mask that is no longer there
         layout.hand(refused.item).unlink(missing_ok=True)
     if todo or not hand_images.is_packed(layout, ids):
-        set_aside += hand_images.pack_hands(
-            layout, ids, options.describe(), options.workers
-        )
+        set_aside += hand_images.pack_hands(layout, ids, how, options.workers)
     packed = len(hdf5.open_packed(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.skipped_lines(set_aside),

@@ -101,7 +101,7 @@ def attention_of(explainer: Explainer, maps: np.ndarray) -> np.ndarray:
 
 def masks(layout: Layout, hands: HandDataset) -> np.ndarray:
     """Where the hand is, on whole radiographs too: (N, DISPLAY_PX, DISPLAY_PX) bool."""
-    how = Enhancement.described(hands.packed.preprocessing)
+    how = Enhancement.from_facts(hands.packed.preprocessing)
     read = (radiographs.read_mask(layout.mask(i)) for i in hands.cohort.ids)
     inside = (mask_to_hand_coordinates(mask, how).astype(np.uint8) for mask in read)
     return np.stack([transforms.resize(one, DISPLAY_PX) > 0 for one in inside])
@@ -110,7 +110,7 @@ def masks(layout: Layout, hands: HandDataset) -> np.ndarray:
 def bones(layout: Layout, hands: HandDataset) -> np.ndarray | None:
     """Growth plates and carpals, (N, DISPLAY_PX, DISPLAY_PX) bool; None if unknown."""
     regions = []
-    how = Enhancement.described(hands.packed.preprocessing)
+    how = Enhancement.from_facts(hands.packed.preprocessing)
     for radiograph_id in hands.cohort.ids:
         facts = layout.truth / f"{radiograph_id}.json"
         if not facts.exists():

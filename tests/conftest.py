@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from boneage.cohort import table
 from boneage.cohort.table import Cohort
 from boneage.io import hdf5
 from boneage.layout import Layout
+from boneage.segmentation.hand_images import DEFAULT, Enhancement
 from tests.tiny_networks import build as tiny_build
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -92,13 +94,13 @@ def pack_hands(
     layout: Layout,
     count: int = 40,
     size: int = 32,
-    preprocessing: str = "enhanced hand",
+    how: Enhancement = DEFAULT,
 ) -> Cohort:
     """A cohort in train.csv and its packed hands: noise, the brighter the older."""
     cohort = make_cohort(count)
     table.write_cohort(layout.train_csv, cohort)
     rng = np.random.default_rng(0)
-    with hdf5.create(layout.hands_h5, count, size, preprocessing) as writer:
+    with hdf5.create(layout.hands_h5, count, size, asdict(how)) as writer:
         for radiograph_id, age in zip(cohort.ids, cohort.bone_age_months, strict=True):
             noise = rng.integers(0, 20, (size, size))
             writer.add(radiograph_id, (noise + age).astype(np.uint8))

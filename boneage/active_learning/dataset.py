@@ -17,7 +17,7 @@ from boneage.parallel import ALL_CORES, THIS_PROCESS, Skipped, Workers
 from boneage.segmentation.preprocessing import (
     PACKED_BY,
     clip_limit_of,
-    describe,
+    facts,
     prepare,
     prepare_mask,
 )
@@ -115,7 +115,7 @@ def pack_annotated(
     with (
         file_lock(layout.annotated_h5),
         hdf5.create(
-            layout.annotated_h5, len(ids), size, describe(clip_limit), with_masks=True
+            layout.annotated_h5, len(ids), size, facts(clip_limit), with_masks=True
         ) as writer,
     ):
         for radiograph_id, (_, outcome) in zip(ids, stream, strict=True):
@@ -210,9 +210,7 @@ def pack_unannotated(
     )
     with (
         exclusive(layout.unannotated_h5),
-        hdf5.create(
-            layout.unannotated_h5, len(ids), size, describe(clip_limit)
-        ) as writer,
+        hdf5.create(layout.unannotated_h5, len(ids), size, facts(clip_limit)) as writer,
     ):
         for radiograph_id, (_, outcome) in zip(ids, stream, strict=True):
             if isinstance(outcome, Skipped):
@@ -266,7 +264,9 @@ def read_pools(layout: Layout) -> tuple[hdf5.PackedImages, hdf5.PackedImages]:
         )
     if annotated.preprocessing != unannotated.preprocessing:
         raise InputError(
-            f"{layout.unannotated_h5}: {unannotated.preprocessing}, annotated.h5: "
-            f"{annotated.preprocessing}; pack both with one --clip-limit"
+            f"{layout.unannotated_h5} must be prepared as annotated.h5 is (got "
+            f"{hdf5.preprocessing_in_words(unannotated.preprocessing)} and "
+            f"{hdf5.preprocessing_in_words(annotated.preprocessing)}); pack both with "
+            "the same --clip-limit"
         )
     return annotated, unannotated

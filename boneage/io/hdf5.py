@@ -3,11 +3,12 @@
 Datasets `image` (N, S, S) uint8, `image_hash` and `id` (N,) int64, and in
 annotated.h5 `mask` (N, S, S) uint8 and `mask_hash` (N,) int64, of the file that was
 drawn; contiguous and uncompressed, so that training maps them instead of loading them.
-Attributes `size`, `preprocessing`, `version`.
+Attributes `size`, `version`, and `preprocessing`: how the images were made, as JSON.
 """
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class PackedImages:
     """An open file: arrays mapped into memory, read-only.
 
     images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
+    preprocessing: how the images were made, the facts given to `create`.
     image_hashes, mask_hashes: (N,) int64; None where the file does not say.
     """
 
@@ -39,7 +41,7 @@ class PackedImages:
     masks: np.ndarray | None
     ids: np.ndarray
     size: int
-    preprocessing: str
+    preprocessing: dict
     image_hashes: np.ndarray | None = None
     mask_hashes: np.ndarray | None = None
 
@@ -91,7 +93,7 @@ def create(
     path: Path,
     count: int,
     size: int,
-    preprocessing: str,
+    preprocessing: dict,
     with_masks: bool = False,
 ) -> Iterator[PackedWriter]:
     """Yield a writer of at most `count` rows; the file appears when it is complete."""
@@ -100,7 +102,9 @@ def create(
         # once without HDF5, which does not live through a disk that is full
         preallocate(temporary, count * layers * (size**2 + 16) + OVERHEAD_BYTES)
         with h5py.File(temporary, "w") as file:
-            file.attrs.update(size=size, preprocessing=preprocessing, version=VERSION)
+            file.attrs.update(
+                size=size, preprocessing=json.dumps(preprocessing), version=VERSION
+            )
             _add(file, "image", (count, size, size), np.uint8)
             _add(file, "image_hash", (count,), np.int64)
             if with_masks:
@@ -163,14 +167,29 @@ def open_packed(path: Path, made_by: str) -> PackedImages:
             shape = (len(ids), size, size)
             images = _map(path, file["image"], shape)
             masks = _map(path, file["mask"], shape) if "mask" in file else None
-            how = str(file.attrs["preprocessing"])
+            preprocessing = json.loads(file.attrs["preprocessing"])
+            if not isinstance(preprocessing, dict):
+                raise TypeError("the attribute preprocessing must be a JSON object")
             hashes = [_hashes(path, file, name) for name in ("image", "mask")]
-            return PackedImages(images, masks, ids, size, how, *hashes)
+            return PackedImages(images, masks, ids, size, preprocessing, *hashes)
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: damaged or not of this pipeline ({error}); remove it and run "
             f"{made_by} again"
         ) from error
+
+
+def preprocessing_in_words(facts: dict) -> str:
+    """The attribute `preprocessing` for people: `margin 0.03, crop yes`."""
+
+    def in_words(value: object) -> str:
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(
+        f"{name.replace('_', ' ')} {in_words(value)}" for name, value in facts.items()
+    )
 
 
 def content_hash(content: bytes | np.ndarray) -> int:

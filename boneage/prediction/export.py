@@ -218,8 +218,10 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandD
     packed = hdf5.open_packed(layout.hands_h5, HANDS_BY)
     if packed.preprocessing != config["preprocessing"]:
         raise InputError(
-            f"{layout.hands_h5}: made as {packed.preprocessing}; {run.name} was "
-            f"trained on {config['preprocessing']}"
+            f"{layout.hands_h5} must hold hands made as those that {run.name} was "
+            f"trained on (got {hdf5.preprocessing_in_words(packed.preprocessing)}, not "
+            f"{hdf5.preprocessing_in_words(config['preprocessing'])}); make them again "
+            "that way"
         )
     absent = np.setdiff1d(table.id, packed.ids)
     if len(absent):

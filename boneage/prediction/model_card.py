@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage.io.files import atomic_write
+from boneage.io.hdf5 import preprocessing_in_words
 from boneage.prediction import formats
 from boneage.prediction.conformal import Calibration
 from boneage.prediction.predictor import STATEMENT, Predictor
@@ -99,7 +100,9 @@ def write_card(
         f"{one.change_months:.3f} months, by {one.mean_change_months:.3f} on average"
         for one in shipped
     ]
-    preprocessing = sorted({about["preprocessing"] for about in facts["runs"]})
+    preprocessing = sorted(
+        {preprocessing_in_words(about["preprocessing"]) for about in facts["runs"]}
+    )
     text += [
         "",
         f"Hands: {'; '.join(preprocessing)}; cut out by the committee in `committee/`.",

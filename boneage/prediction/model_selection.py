@@ -193,7 +193,10 @@ def _candidate(name: str, run: Run) -> CandidateRun:
     absent = [key for key in WANTED if key not in config]
     if absent:
         raise InputError(f"{run.config}: no {', '.join(absent)}; train the run again")
-    Enhancement.described(config["preprocessing"])
+    try:
+        Enhancement.from_facts(config["preprocessing"])
+    except InputError as error:
+        raise InputError(f"{run.config}: {error}") from None
     predictions = run.read_predictions()
     if not np.isfinite(predictions.predicted_months).all():
         raise InputError(f"{run.predictions}: predictions that are no numbers")

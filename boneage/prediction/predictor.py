@@ -25,6 +25,7 @@ from boneage.prediction.model_selection import (
     select_ensembles,
 )
 from boneage.segmentation import dice, preprocessing
+from boneage.segmentation.hand_images import Enhancement, enhanced_hand
 
 if TYPE_CHECKING:
     from boneage.explanation.activation_maps import Explainer
@@ -209,17 +210,16 @@ class Predictor:
         readers: SexEnsemble,
         radiograph: np.ndarray,
         mask: Mask,
-        hands: dict[str, np.ndarray],
+        hands: dict[Enhancement, np.ndarray],
     ) -> SexPrediction:
         """Ask the runs of one sex; `hands` are those cut out so far, by how."""
         from boneage.explanation import activation_maps
-        from boneage.segmentation.hand_images import Enhancement, enhanced_hand
 
         months, evidence = {}, {}
         for each in readers.candidates:
-            how = each.config["preprocessing"]
+            how = Enhancement.from_facts(each.config["preprocessing"])
             if how not in hands:
-                hands[how] = enhanced_hand(radiograph, mask, Enhancement.described(how))
+                hands[how] = enhanced_hand(radiograph, mask, how)
             explainer = self._explainer(each)
             image = transforms.resize(hands[how], explainer.image_size)
             mirrored = test_time_augmentation.trained_with_flips(each.config)

@@ -1,12 +1,13 @@
 """From the committee's probabilities to a mask, and from the mask to the final hand."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+import tyro
 
 from boneage import parallel
 from boneage.errors import InputError, check_minimum
@@ -25,47 +26,45 @@ SEGMENTED_BY = "al_segmentation/step3_gen_segmentation_result.py"
 
 @dataclass(frozen=True)
 class Enhancement:
-    """How a hand is cut out and enhanced."""
+    """How a hand is cut out and enhanced.
+
+    `dataclasses.asdict` of it is what segment_all.h5 and a run's config.json keep.
+    """
 
     margin: float = 0.03
-    """Black around the hand, as a share of its longer side."""
+    """Black margin around the hand, as a fraction of its longer side."""
     clip_limit: float = 0.03
-    """Contrast limit of the equalisation; 0 for none."""
-    stretch: bool = True
-    """Stretch the hand's grey levels to the full range first."""
-    fill: bool = False
-    """Let the hand fill the square both ways: for radiographs of unlike proportions."""
-    cut: bool = True
-    """Cut the hand out; without, whole radiographs, to see what cutting is worth."""
+    """Contrast limit of the equalisation (CLAHE); 0 for none."""
+    stretch_contrast: Annotated[bool, tyro.conf.arg(name="stretch")] = True
+    """Stretching of the hand's grey levels to the full range before equalisation."""
+    fill_square: Annotated[bool, tyro.conf.arg(name="fill")] = False
+    """Hand drawn out to fill the square, for radiographs that were squeezed."""
+    crop: Annotated[bool, tyro.conf.arg(name="cut")] = True
+    """Hand cut out of the radiograph; --no-cut keeps whole radiographs."""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
         check_minimum(0, margin=self.margin, clip_limit=self.clip_limit)
 
-    def describe(self) -> str:
-        """The attribute `preprocessing` of segment_all.h5, kept in a run's config."""
-        stretched = "stretched" if self.stretch else "not stretched"
-        filled = ", filled" if self.fill else ""
-        whole = "" if self.cut else ", not cut"
-        return (
-            f"enhanced hand, margin {self.margin:g}, CLAHE {self.clip_limit:g}, "
-            f"{stretched}{filled}{whole}"
-        )
-
     @classmethod
-    def described(cls, text: str) -> "Enhancement":
-        """What `describe` put into words; InputError where it did not."""
-        found = re.fullmatch(
-            r"enhanced hand, margin (\S+), CLAHE (\S+), "
-            r"(not )?stretched(, filled)?(, not cut)?",
-            text,
-        )
-        if found is None:
-            raise InputError(f"hands made as {text!r}: not by {ENHANCED_BY}")
-        margin, clip_limit, unstretched, filled, whole = found.groups()
-        return cls(
-            float(margin), float(clip_limit), not unstretched, bool(filled), not whole
-        )
+    def from_facts(cls, facts: object) -> "Enhancement":
+        """Read the facts that a packed file or a run's config.json keeps.
+
+        Raises:
+            InputError: they are not those of an Enhancement.
+        """
+        kinds = {
+            field.name: bool if isinstance(field.default, bool) else (int, float)
+            for field in fields(cls)
+        }
+        if not isinstance(facts, dict) or not all(
+            isinstance(facts.get(name), kind) for name, kind in kinds.items()
+        ):
+            raise InputError(
+                f"preprocessing must have {', '.join(kinds)} (got {facts!r}); make the "
+                f"hands again with {ENHANCED_BY}"
+            )
+        return cls(**{name: facts[name] for name in kinds})
 
 
 DEFAULT = Enhancement()
@@ -112,7 +111,7 @@ def enhanced_hand(
         raise ValueError("the mask is empty")
     inside = mask[top : top + height, left : left + width]
     crop = radiograph[top : top + height, left : left + width]
-    crop = stretch_contrast(crop, inside) if how.stretch else to_uint8(crop)
+    crop = stretch_contrast(crop, inside) if how.stretch_contrast else to_uint8(crop)
     square = _squared(cv2.bitwise_and(crop, crop, mask=inside), how)
     hand = equalize_clahe(resize(square, HAND_PX), how.clip_limit)
     # equalising lifts black, in tiles that hold little else
@@ -120,7 +119,7 @@ def enhanced_hand(
 
 
 def _shown(mask: Mask, how: Enhancement) -> Mask:
-    return mask if how.cut else np.full_like(mask, 255)
+    return mask if how.crop else np.full_like(mask, 255)
 
 
 def _squared(crop: np.ndarray, how: Enhancement) -> np.ndarray:
@@ -128,7 +127,7 @@ def _squared(crop: np.ndarray, how: Enhancement) -> np.ndarray:
     height, width = crop.shape
     longer = max(height, width)
     side = round(longer * (1 + 2 * how.margin))
-    if how.fill:
+    if how.fill_square:
         crop = cv2.resize(crop, (longer, longer), interpolation=cv2.INTER_LINEAR)
         height = width = longer
     row, column = (side - height) // 2, (side - width) // 2
@@ -158,7 +157,7 @@ def to_hand_coordinates(
     left, top, width, height = cv2.boundingRect(_shown(mask, how))
     longer = max(height, width)
     side = round(longer * (1 + 2 * how.margin))
-    inner = np.array([longer, longer] if how.fill else [height, width])
+    inner = np.array([longer, longer] if how.fill_square else [height, width])
     scale = inner / np.array([height, width])
     start = (side - inner) // 2
     # of pixel centres, as in cv2.resize
@@ -194,36 +193,37 @@ def enhance_file(layout: Layout, how: Enhancement, radiograph_id: int) -> None:
     """
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
     path = layout.mask(radiograph_id)
-    if not path.exists() and how.cut:
+    if not path.exists() and how.crop:
         raise InputError(f"{path}: not found; run {SEGMENTED_BY} first")
     mask = np.zeros(radiograph.shape, np.uint8)
-    if how.cut:
+    if how.crop:
         mask = radiographs.read_mask(path, radiograph.shape)
     hand = enhanced_hand(radiograph, mask, how)
     radiographs.write(layout.hand(radiograph_id), hand)
 
 
-def claim_preprocessing(layout: Layout, preprocessing: str, overwrite: bool) -> None:
-    """Leave on disk how hands are made from now on: those made before are made again.
+def claim_preprocessing(layout: Layout, how: Enhancement, overwrite: bool) -> None:
+    """Record how hands are made from now on; with `overwrite`, all are made again.
 
     Raises:
         InputError: hands were made in another way, and are not to be overwritten.
     """
-    facts, made_by = layout.hands_facts, f"{ENHANCED_BY} --overwrite"
+    path, made_by = layout.hands_facts, f"{ENHANCED_BY} --overwrite"
     if overwrite or not ids_in(layout.hands, HAND_ENDING):
-        write_json(facts, {"preprocessing": preprocessing})
+        write_json(path, asdict(how))
         return
-    if facts.exists():
-        where = facts
-        before = read_json(facts, made_by, ["preprocessing"])["preprocessing"]
+    if path.exists():
+        facts = read_json(path, made_by)
     elif layout.hands_h5.exists():
-        where = layout.hands_h5
-        before = hdf5.open_packed(where, made_by).preprocessing
+        path = layout.hands_h5
+        facts = hdf5.open_packed(path, made_by).preprocessing
     else:
         return
-    if before != preprocessing:
+    if Enhancement.from_facts(facts) != how:
         raise InputError(
-            f"{where}: made as {before}, now {preprocessing}; --overwrite makes all "
+            f"{path} must have been made the same way (got "
+            f"{hdf5.preprocessing_in_words(facts)}, now "
+            f"{hdf5.preprocessing_in_words(asdict(how))}); --overwrite makes all "
             "hands again"
         )
 
@@ -240,7 +240,7 @@ def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
 
 
 def pack_hands(
-    layout: Layout, ids: Sequence[int], preprocessing: str, workers: Workers = ALL_CORES
+    layout: Layout, ids: Sequence[int], how: Enhancement, workers: Workers = ALL_CORES
 ) -> list[Skipped]:
     """Pack the final hands that exist into segment_all.h5.
 
@@ -254,7 +254,7 @@ def pack_hands(
             f"its own size in {layout.segmentation}: run {SEGMENTED_BY} first"
         )
     set_aside = []
-    with hdf5.create(layout.hands_h5, len(paths), HAND_PX, preprocessing) as writer:
+    with hdf5.create(layout.hands_h5, len(paths), HAND_PX, asdict(how)) as writer:
         for path, outcome in parallel.imap(_read_hand, paths, workers, "packing"):
             if isinstance(outcome, Skipped):
                 set_aside.append(outcome)

@@ -24,17 +24,24 @@ def prepare_mask(mask: radiographs.Mask, size: int) -> radiographs.Mask:
     return np.where(square > 127, 255, 0).astype(np.uint8)
 
 
-def describe(clip_limit: float) -> str:
-    """The attribute `preprocessing`: what was done to the images of a packed file."""
-    return f"square, CLAHE {clip_limit:g}"
+def facts(clip_limit: float) -> dict:
+    """The attribute `preprocessing` of a packed file."""
+    return {"clip_limit": clip_limit}
 
 
 def clip_limit_of(packed: hdf5.PackedImages) -> float:
-    """The clip limit that `describe` wrote into a file."""
-    try:
-        return float(packed.preprocessing.rpartition(" ")[2])
-    except ValueError:
+    """The clip limit with which the images of a packed file were prepared.
+
+    Raises:
+        InputError: the file is not the committee's.
+    """
+    clip_limit = packed.preprocessing.get("clip_limit")
+    if packed.preprocessing.keys() != {"clip_limit"} or not isinstance(
+        clip_limit, int | float
+    ):
         raise InputError(
-            f"packed images prepared by {packed.preprocessing!r} are not for the "
-            f"committee; pack them again with {PACKED_BY}"
-        ) from None
+            "images for the committee must have the clip limit alone as preprocessing "
+            f"(got {hdf5.preprocessing_in_words(packed.preprocessing)}); pack them "
+            f"again with {PACKED_BY}"
+        )
+    return clip_limit

@@ -13,6 +13,7 @@ import numpy as np
 
 from boneage.evaluation import comparison
 from boneage.evaluation.comparison import TestPredictions
+from boneage.io import hdf5
 from boneage.regression import backbones
 from boneage.regression.settings import NEW
 from boneage.transfer.runs import PACED, FinishedTraining, stage_name
@@ -120,7 +121,8 @@ def _read_one(one: FinishedTraining) -> TrainingResult:
     )
     content = configs[0].get("weights_hash")
     settings = NEW | configs[0]["settings"]
-    settings |= {"preprocessing": configs[0].get("preprocessing", "unknown")}
+    how = hdf5.preprocessing_in_words(configs[0]["preprocessing"])
+    settings |= {"preprocessing": how}
     if content:
         settings |= {"weights": f"{settings['weights']} ({content})"}
     return TrainingResult(

@@ -15,7 +15,7 @@ from boneage.explanation.activation_maps import (
     explain_hands,
 )
 from boneage.explanation.captions import signed, years_and_months
-from boneage.io import radiographs
+from boneage.io import hdf5, radiographs
 from boneage.io.files import atomic_write
 from boneage.parallel import THIS_PROCESS, Workers
 from boneage.regression.dataset import HandDataset
@@ -170,7 +170,8 @@ def notes(
     said += comparison.flags(predicted, config["age_range_months"])
     if hands.packed.preprocessing != config["preprocessing"]:
         said.append(
-            f"trained on hands made as {config['preprocessing']}, these are "
-            f"{hands.packed.preprocessing}"
+            "trained on hands made with "
+            f"{hdf5.preprocessing_in_words(config['preprocessing'])}, these were made "
+            f"with {hdf5.preprocessing_in_words(hands.packed.preprocessing)}"
         )
     return said

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from boneage.active_learning import dataset, excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
 from boneage.segmentation import preprocessing
+from boneage.segmentation.hand_images import Enhancement
 from tests.conftest import ANNOTATED, PHANTOMS, call
 
 STEP = "al_segmentation/step2_image_2_h5"
@@ -47,9 +49,16 @@ def test_prepared_mask_has_two_values():
 
 @pytest.mark.parametrize("clip_limit", [0.0, 0.03, 0.005])
 def test_clip_limit_is_read_off_the_file_again(clip_limit):
-    described = preprocessing.describe(clip_limit)
-    packed = hdf5.PackedImages(None, None, None, 32, described)
+    facts = preprocessing.facts(clip_limit)
+    packed = hdf5.PackedImages(None, None, None, 32, facts)
     assert preprocessing.clip_limit_of(packed) == clip_limit
+
+
+def test_hands_are_not_for_the_committee():
+    facts = asdict(Enhancement())
+    packed = hdf5.PackedImages(None, None, None, 512, facts)
+    with pytest.raises(InputError, match=r"clip limit alone.*step2_image_2_h5\.py"):
+        preprocessing.clip_limit_of(packed)
 
 
 def test_both_pools_are_packed(made_cohort):

@@ -68,7 +68,7 @@ def layout(tmp_path):
         side = hdf5.HAND_PX
         file.create_dataset("image", (300, side, side), np.uint8)
         file["id"] = ids
-        facts = {"size": side, "preprocessing": "none", "version": hdf5.VERSION}
+        facts = {"size": side, "preprocessing": "{}", "version": hdf5.VERSION}
         file.attrs.update(facts)
     table.split_cohort(layout)
     return layout

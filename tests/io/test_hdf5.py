@@ -11,9 +11,11 @@ IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
 MASKS = np.where(IMAGES > 20, 255, 0).astype(np.uint8)
 IDS = [7, 1, 2**40]
 
+HOW = {"clip_limit": 0.03}
+
 
 def write(path, count=3, rows=3, with_masks=True):
-    with hdf5.create(path, count, 4, "square, CLAHE 0.03", with_masks) as writer:
+    with hdf5.create(path, count, 4, HOW, with_masks) as writer:
         for row in range(rows):
             mask = MASKS[row] if with_masks else None
             writer.add(IDS[row], IMAGES[row], mask)
@@ -26,7 +28,7 @@ def test_what_is_written_is_read(tmp_path):
     np.testing.assert_array_equal(packed.masks, MASKS)
     assert packed.ids.tolist() == IDS
     assert packed.size == 4
-    assert packed.preprocessing == "square, CLAHE 0.03"
+    assert packed.preprocessing == HOW
 
 
 def test_images_are_mapped_and_not_loaded(tmp_path):

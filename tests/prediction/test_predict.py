@@ -40,7 +40,7 @@ from tests.annotator.test_page import fetch
 from tests.conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
 from tests.io.test_radiographs import write_dicom
 
-HOW = Enhancement(fill=True)
+HOW = Enhancement(fill_square=True)
 COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "sex", "warnings"]
 
 
@@ -81,7 +81,7 @@ def trained(tmp_path_factory, _untraced) -> Layout:
     folder = tmp_path_factory.mktemp("trained")
     layout = Layout(folder / "data", folder / "models")
     write_committee(layout.committee)
-    pack_hands(layout, 160, preprocessing=HOW.describe())
+    pack_hands(layout, 160, how=HOW)
     with with_tiny_backbone() as backbone:
         for seed, loss in enumerate(("mae", "distribution")):
             call(
@@ -499,11 +499,13 @@ def test_runs_of_one_sex_are_asked_about_that_sex(trained, layout, hand):
 
 def test_run_whose_hands_were_made_by_others_is_not_asked(trained, layout):
     copy_runs(trained, layout, preprocessing="some other way")
-    with pytest.raises(InputError, match="hands made as 'some other way'"):
+    with pytest.raises(
+        InputError, match=r"config\.json: preprocessing must have .*some other way"
+    ):
         Predictor(layout, ["tiny_1"])
     found, notes = model_selection.select_ensembles(layout, (), 1)
     assert [c.name for c in found["male"].candidates] == ["tiny_0"]
-    assert notes[0].startswith("not asked: hands made as")
+    assert "preprocessing must have" in notes[0]
 
 
 def test_far_worse_and_broken_runs_are_not_asked_by_default(trained, layout):

@@ -239,7 +239,7 @@ def test_file_that_may_not_be_read_is_named(tmp_path):
 
 def packed_file(path, **change):
     """A good packed file, then changed: dataset or attribute -> content, None to go."""
-    with hdf5.create(path, 2, 8, "square, CLAHE 0.03") as writer:
+    with hdf5.create(path, 2, 8, {"clip_limit": 0.03}) as writer:
         for i in (1, 2):
             writer.add(i, np.full((8, 8), i, np.uint8))
     with h5py.File(path, "r+") as file:
@@ -259,6 +259,8 @@ def packed_file(path, **change):
         ({"size": None}, "damaged"),
         ({"size": "large"}, "damaged"),
         ({"preprocessing": None}, "damaged"),
+        ({"preprocessing": "square"}, "damaged"),
+        ({"preprocessing": "[1]"}, "damaged"),
         ({"id": None}, "damaged"),
         ({"id": [[1], [2]]}, "expected integer ids"),
         ({"id": [1.0, 2.0]}, "expected integer ids"),

@@ -1,6 +1,8 @@
 """From a probability map to a mask, and from a mask to the final hand."""
 
+import json
 import os
+from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from boneage.segmentation.hand_images import Enhancement
 from tests.conftest import call
 
 STEP = "al_segmentation/step3_gen_segmentation_with_enhance"
-PLAIN = Enhancement(clip_limit=0, stretch=False)
+PLAIN = Enhancement(clip_limit=0, stretch_contrast=False)
 
 
 def two_blobs() -> np.ndarray:
@@ -96,7 +98,9 @@ def test_equalising_raises_the_contrast(radiograph):
     noise, mask = radiograph
     faint = (100 + noise // 16).astype(np.uint8)
     plain = hand_images.enhanced_hand(faint, mask, PLAIN)
-    equalised = hand_images.enhanced_hand(faint, mask, Enhancement(stretch=False))
+    equalised = hand_images.enhanced_hand(
+        faint, mask, Enhancement(stretch_contrast=False)
+    )
     assert equalised[equalised > 0].std() > 1.5 * plain[plain > 0].std()
 
 
@@ -129,13 +133,13 @@ def test_a_filled_hand_does_not_depend_on_the_radiographs_proportions():
         other = hand_images.enhanced_hand(squeezed, squeezed_mask, how).astype(int)
         return np.abs(one - other).mean()
 
-    assert difference(Enhancement(fill=True)) < 3
+    assert difference(Enhancement(fill_square=True)) < 3
     assert difference(Enhancement()) > 10
 
 
 def test_whole_radiographs_need_no_mask(radiograph):
     noise, mask = radiograph
-    how = Enhancement(cut=False, fill=True, margin=0)
+    how = Enhancement(crop=False, fill_square=True, margin=0)
     whole = hand_images.enhanced_hand(noise, mask, how)
     np.testing.assert_array_equal(
         whole, hand_images.enhanced_hand(noise, mask * 0, how)
@@ -151,7 +155,7 @@ def test_places_are_found_again_on_the_hand(fill):
     marks = np.array([[50, 40], [150, 70], [100, 30]])
     for row, column in marks:
         radiograph[row - 2 : row + 3, column - 2 : column + 3] = 255
-    how = Enhancement(clip_limit=0, stretch=False, fill=fill)
+    how = Enhancement(clip_limit=0, stretch_contrast=False, fill_square=fill)
     hand = hand_images.enhanced_hand(radiograph, mask, how)
     for row, column in hand_images.to_hand_coordinates(marks, mask, how):
         rows, columns = np.nonzero(hand > 200)
@@ -161,15 +165,19 @@ def test_places_are_found_again_on_the_hand(fill):
 
 
 @pytest.mark.parametrize(
-    "how", [Enhancement(), Enhancement(0.1, 0, False, True), Enhancement(cut=False)]
+    "how", [Enhancement(), Enhancement(0.1, 0, False, True), Enhancement(crop=False)]
 )
 def test_how_hands_were_made_can_be_read_back(how):
-    assert Enhancement.described(how.describe()) == how
+    facts = json.loads(json.dumps(asdict(how)))
+    assert Enhancement.from_facts(facts) == how
 
 
-def test_hands_of_unknown_making():
-    with pytest.raises(InputError, match=r"'by hand': not by al_segmentation/step3"):
-        Enhancement.described("by hand")
+@pytest.mark.parametrize(
+    "facts", ["by hand", {"clip_limit": 0.03}, asdict(Enhancement()) | {"crop": "no"}]
+)
+def test_hands_of_unknown_making(facts):
+    with pytest.raises(InputError, match="preprocessing must have margin, clip_limit"):
+        Enhancement.from_facts(facts)
 
 
 @pytest.mark.parametrize("shape", [(100, 60), (10, 10)])
@@ -260,7 +268,7 @@ def test_hands_of_two_kinds_do_not_mix(segmented):
     with pytest.raises(InputError, match="--overwrite makes all hands again"):
         call(segmented, STEP, margin=0.1)
     call(segmented, STEP, margin=0.1, overwrite=True)
-    assert "margin 0.1" in hdf5.open_packed(segmented.hands_h5, STEP).preprocessing
+    assert hdf5.open_packed(segmented.hands_h5, STEP).preprocessing["margin"] == 0.1
 
 
 def test_interrupted_hands_of_another_kind_do_not_mix(segmented):
@@ -268,8 +276,8 @@ def test_interrupted_hands_of_another_kind_do_not_mix(segmented):
     # killed before packing
     segmented.hand(1).unlink()
     segmented.hands_h5.unlink()
-    with pytest.raises(InputError, match=r"preprocessing\.json: made as .*overwrite"):
-        call(segmented, STEP, fill=True)
+    with pytest.raises(InputError, match=r"preprocessing\.json must .*overwrite"):
+        call(segmented, STEP, fill_square=True)
 
 
 def test_interrupted_overwriting_goes_on_with_what_is_left(segmented):
@@ -279,13 +287,13 @@ def test_interrupted_overwriting_goes_on_with_what_is_left(segmented):
         os.utime(path, (1e9, 1e9))
     # killed after the first hand
     hand_images.claim_preprocessing(
-        segmented, Enhancement(fill=True).describe(), overwrite=True
+        segmented, Enhancement(fill_square=True), overwrite=True
     )
-    hand_images.enhance_file(segmented, Enhancement(fill=True), 1)
-    with pytest.raises(InputError, match="filled, now"):
+    hand_images.enhance_file(segmented, Enhancement(fill_square=True), 1)
+    with pytest.raises(InputError, match=r"fill square yes.*, now .*fill square no"):
         call(segmented, STEP)
     kept = segmented.hand(1).stat().st_mtime_ns
-    call(segmented, STEP, fill=True)
+    call(segmented, STEP, fill_square=True)
     assert segmented.hand(1).stat().st_mtime_ns == kept
     for i, before in others.items():
         assert np.any(radiographs.read(segmented.hand(i)) != before)

@@ -48,6 +48,7 @@ def finish(run: Run, start, errors, validation_mae=10.0, length=2, **settings) -
             "learning_rate": trained.learning_rate,
             "best_validation_mae": validation_mae,
             "hands_hash": "abc",
+            "preprocessing": {"fill_square": False},
             "settings": only(TrainingSettings, trained),
         },
     )
@@ -246,10 +247,12 @@ def test_hands_made_otherwise_make_another_method(layout):
         paced(layout, f"p{seed}", noise(seed), seed=seed)
     for run in (layout.paced / "p1").glob("stage_*"):
         facts = json.loads((run / "config.json").read_text())
-        write_json(run / "config.json", facts | {"preprocessing": "filled"})
+        write_json(
+            run / "config.json", facts | {"preprocessing": {"fill_square": True}}
+        )
     assert [method.label for method in group_of(layout)] == [
-        "paced (preprocessing filled)",
-        "paced (preprocessing unknown)",
+        "paced (preprocessing fill square no)",
+        "paced (preprocessing fill square yes)",
     ]
 
 
