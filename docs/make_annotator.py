@@ -1,7 +1,7 @@
-"""Take the README's picture of the annotator, on a simulated radiograph.
+"""Take a picture of the annotator with a simulated radiograph.
 
 Reads   nothing; needs Debian's chromium
-Writes  docs/annotator.png
+Writes  docs/pictures/annotator.png
 
     python docs/make_annotator.py
 """
@@ -35,22 +35,22 @@ ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"
 
 @dataclass(frozen=True)
 class Options(cli.Paths):
-    """What the picture looks like."""
+    """The browser, its window, and where the picture goes."""
 
-    out: Path = REPOSITORY / "docs" / "annotator.png"
-    """Where to."""
+    out: Path = REPOSITORY / "docs" / "pictures" / "annotator.png"
+    """File to write."""
     chromium: Path = Path("/usr/bin/chromium")
-    """The browser."""
+    """Browser to take the picture with."""
     width_px: int = 1280
-    """Of the window."""
+    """Width of the window."""
     height_px: int = 900
-    """Of the window."""
+    """Height of the window."""
     with_map: bool = True
-    """Show where the members disagree."""
+    """Show the disagreement map."""
 
 
 def main(options: Options) -> None:
-    """Lay phantoms out as a committee would, and look at the page."""
+    """Write phantoms as a committee would ask about them, and photograph the page."""
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder), Path(folder))
         for number, age_months in enumerate(AGES_MONTHS):
@@ -83,7 +83,7 @@ def lay_out(layout: Layout, i: int, age_months: int, is_saved: bool) -> None:
 
 
 def take(options: Options, address: str) -> None:
-    """Open the page, and write down what it looks like."""
+    """Open the page and save a screenshot."""
     with sync_playwright() as starter:
         browser = starter.chromium.launch(
             executable_path=options.chromium, args=list(ARGUMENTS)

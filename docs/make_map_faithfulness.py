@@ -1,9 +1,9 @@
-"""Draw whether activation maps look at bones, on simulated hands whose bones are known.
+"""Compare activation maps with the known growth plates of simulated hands.
 
 Reads   the demo's files (make demo)
-Writes  docs/map_truth.png
+Writes  docs/pictures/map_faithfulness.png
 
-    python -m docs.make_map_truth --data demo/data --models demo/models
+    python -m docs.make_map_faithfulness --data demo/data --models demo/models
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from experiments import map_faithfulness
 SHARES = np.array([0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6])
 WORDS = {
     "deleted": "the most attended places blurred",
-    "shown": "they alone shown, the rest blurred",
+    "shown": "only these shown, the rest blurred",
 }
 
 
 @dataclass(frozen=True)
 class Options(cli.Paths):
-    """What to show."""
+    """Which network, how many hands, and where the picture goes."""
 
     run: str = "xception_all_cam"
-    """The network whose maps are tested."""
+    """Run whose maps are tested."""
     shown: int = 3
-    """Hands in the picture, from the youngest to the oldest of the test part."""
-    out: Path = REPOSITORY / "docs" / "map_truth.png"
-    """Where to."""
+    """Hands in the picture, spread over the ages of the test part."""
+    out: Path = REPOSITORY / "docs" / "pictures" / "map_faithfulness.png"
+    """File to write."""
 
 
 def main(options: Options) -> None:
