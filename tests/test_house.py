@@ -72,7 +72,8 @@ SOURCE = [
     *named("benchmarks/*.py"),
     *named("experiments/*.py"),
 ]
-TEXTS = [*SOURCE, *named("*.md"), *named("docs/*.md"), *named("*.sh"), *named("*.toml")]
+DOCS = [*named("*.md"), *named("docs/**/*.md"), *named("docs/*.py")]
+TEXTS = [*SOURCE, *DOCS, *named("*.sh"), *named("*.toml")]
 
 
 def tree(name: str) -> ast.Module:

@@ -2,7 +2,7 @@
 
 Two things must have settled: what the committee proposes for the radiographs that it
 doubts most is hardly changed any more, and its doubt about the whole pool no longer
-falls. docs/RESULTS.md says what following this advice costs.
+falls. docs/results/active_learning.md says what following this advice costs.
 Source: Vlachos, A stopping criterion for active learning, Computer Speech & Language
 2008, for the pool; the answers are the evidence that he lacks.
 """

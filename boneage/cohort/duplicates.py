@@ -24,7 +24,10 @@ MOST_BITS = 6
 """Bits in which the hashes of a pair may differ."""
 
 LEAST_CORRELATION = 0.98
-"""Of two small pictures of one radiograph; two hands reach 0.975: docs/RESULTS.md."""
+"""Of two small pictures of one radiograph; two hands reach 0.975.
+
+Source: docs/results/robustness.md.
+"""
 
 ROWS_AT_ONCE = 250
 

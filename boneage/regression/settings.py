@@ -165,7 +165,7 @@ class PacedSettings(RegressionSettings):
     """The backbone."""
     batch_norm: Literal["trained", "frozen"] = "frozen"
     """Frozen: in unfrozen blocks too, batch norm stays as the weights have it. As good
-    as trained or better where measured, and steadier at high rates: docs/RESULTS.md."""
+    as trained or better where measured, and steadier at high rates: docs/results/."""
     schedule: dict[str, float] = field(default_factory=dict)
     """Stages in order, each with its learning rate: head 1e-3 exit 1e-4 ...; default:
     all stages of the backbone at the published rates 1e-3 1e-4 5e-5 1e-5 5e-6."""
