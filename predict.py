@@ -22,8 +22,9 @@ import tyro
 
 from boneage import cli
 from boneage.errors import InputError
-from boneage.prediction import batch, formats, inputs, predictor
+from boneage.prediction import batch, formats, predictor
 from boneage.prediction.batch import OutputSettings
+from boneage.prediction.inputs import collect_inputs
 from boneage.prediction.model_selection import find_models
 from boneage.web import WebSettings
 
@@ -39,7 +40,7 @@ class Question:
     runs: tuple[str, ...] = ()
     """Runs to ask, by name or folder, after the radiographs; default: up to three of
     one split, the best and those nearly as good."""
-    views: int = predictor.VIEWS
+    views: int = predictor.VIEW_COUNT
     """Of each hand, mirrored, turned, zoomed: averaged; 1 for the hand as it is."""
     coverage: float = predictor.COVERAGE
     """Share of the true bone ages that intervals hold."""
@@ -64,28 +65,28 @@ def main(options: Options) -> None:
     options.check_output()
     if options.serve == bool(options.radiographs):
         raise InputError("name radiographs, folders or CSV files, or give --serve")
-    asked, set_aside = inputs.collect_inputs(options.radiographs, options.sex)
-    read = [*(each.path for each in asked), *(each.item for each in set_aside)]
-    options.check_kept(options.radiographs, read)
+    inputs, skipped = collect_inputs(options.radiographs, options.sex)
+    listed = [*(i.path for i in inputs), *(item.item for item in skipped)]
+    options.check_no_overwrite(options.radiographs, listed)
     models = find_models(options.layout, options.runs)
-    ensemble = predictor.Predictor(
+    models_predictor = predictor.Predictor(
         models, options.runs, options.views, options.coverage
     )
     if models.models != options.models:
         cli.summary(f"{options.models}: nothing trained there; asked are those shipped")
     cli.summary(
         f"models in {models.models}",
-        *ensemble.notes,
-        *formats.accuracy_lines(ensemble),
+        *models_predictor.notes,
+        *formats.accuracy_lines(models_predictor),
     )
-    if options.serve or asked:
-        ensemble.load()
+    if options.serve or inputs:
+        models_predictor.load()
     if options.serve:
         from boneage.prediction import web_app
 
-        web_app.serve(ensemble, options)
+        web_app.serve(models_predictor, options)
         return
-    batch.predict_to_files(ensemble, asked, set_aside, options)
+    batch.predict_to_files(models_predictor, inputs, skipped, options)
 
 
 if __name__ == "__main__":

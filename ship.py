@@ -37,7 +37,7 @@ class Options(cli.Paths):
     """What they are known to fail on, for the model card."""
     out: Path | None = None
     """Folder to write; default: pretrained in the models' folder."""
-    views: int = predictor.VIEWS
+    views: int = predictor.VIEW_COUNT
     """Of each hand, for predict.py's intervals with as many; 1 for none."""
 
 
@@ -49,14 +49,14 @@ def main(options: Options) -> None:
     if absent:
         flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in absent)
         raise InputError(f"{flags}: needed")
-    test_time_augmentation.check(options.views)
+    test_time_augmentation.check_view_count(options.views)
     out = options.out or layout.pretrained
 
     # Keras: seconds, once everything named is there
     from boneage.prediction import export
 
     chosen = named_runs(layout, options.runs)
-    shipped = export.export_models(
+    exported = export.export_models(
         layout,
         chosen,
         out,
@@ -67,9 +67,9 @@ def main(options: Options) -> None:
     )
     cli.summary(
         *[
-            f"{one.run}: {one.hands} predictions change by at most "
-            f"{one.change_months:.3f} months in 16 bits"
-            for one in shipped
+            f"{run.run}: {run.hands} predictions change by at most "
+            f"{run.change_months:.3f} months in 16 bits"
+            for run in exported
         ],
         f"{export.size_mb(out):.1f} MB",
         wrote=out,

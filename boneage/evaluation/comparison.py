@@ -10,6 +10,7 @@ import numpy as np
 
 from boneage.errors import InputError
 from boneage.evaluation import bootstrap, comparison, metrics
+from boneage.evaluation.ages import AGE_GROUP_COUNT, age_group, age_group_name
 from boneage.evaluation.bootstrap import with_interval
 from boneage.parallel import Skipped
 from boneage.regression.run_folder import Run
@@ -22,11 +23,12 @@ GROUPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "all": lambda months, is_male: np.ones(len(months), bool),
     "male": lambda months, is_male: is_male,
     "female": lambda months, is_male: ~is_male,
-    # a birthday begins the next group; the last one is open, the oldest are 19
-    "0-5 years": lambda months, is_male: months < 60,
-    "5-10 years": lambda months, is_male: (months >= 60) & (months < 120),
-    "10-15 years": lambda months, is_male: (months >= 120) & (months < 180),
-    "15-19 years": lambda months, is_male: months >= 180,
+    **{
+        age_group_name(group): lambda months, is_male, group=group: (
+            age_group(months) == group
+        )
+        for group in range(AGE_GROUP_COUNT)
+    },
 }
 """(bone_age_months (N,), is_male (N,) bool) -> (N,) bool."""
 

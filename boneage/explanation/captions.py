@@ -13,15 +13,6 @@ PAPER_RGB, INK_RGB, FAINT_RGB = (255, 255, 255), (34, 34, 34), (110, 110, 110)
 CAPTION_PX, TILE_PX, TILE_CAPTION_PX, HEADER_PX = 92, 200, 44, 64
 
 
-def years_and_months(months: float) -> str:
-    """Write an age as people say it: 106.4 -> "8 y 10 m"; NaN is unknown."""
-    if np.isnan(months):
-        return "unknown"
-    whole = round(abs(float(months)))
-    sign = "\N{MINUS SIGN}" if months < -0.5 else ""
-    return f"{sign}{whole // 12} y {whole % 12} m"
-
-
 def signed(months: float) -> str:
     """Write an error with its sign, the true minus of typography."""
     return f"{round(float(months)):+d}".replace("-", "\N{MINUS SIGN}")

@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from boneage.errors import InputError
+from boneage.evaluation.ages import years_and_months
 from boneage.explanation import activation_maps, captions, overlays
 from boneage.explanation.activation_maps import Grid
-from boneage.explanation.captions import TILE_PX, years_and_months
+from boneage.explanation.captions import TILE_PX
 from boneage.explanation.panel import Panel
 from boneage.io.files import atomic_write
 from boneage.regression.dataset import HandDataset

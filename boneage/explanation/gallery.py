@@ -16,6 +16,7 @@ from boneage.cli import list_some
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.evaluation import metrics
+from boneage.evaluation.ages import years_and_months
 from boneage.explanation import (
     activation_maps,
     captions,
@@ -25,7 +26,7 @@ from boneage.explanation import (
 )
 from boneage.explanation import panel as explanation_panel
 from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid
-from boneage.explanation.captions import signed, years_and_months
+from boneage.explanation.captions import signed
 from boneage.io import radiographs
 from boneage.io.hdf5 import PackedImages
 from boneage.io.locks import exclusive

@@ -1,4 +1,4 @@
-"""Many radiographs one after the other, and the files that are left of them."""
+"""Predict many radiographs one after the other, and write what is left of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,107 +12,115 @@ from boneage.prediction import formats
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Prediction, Predictor
 
-LONGEST_STEM = 200
-"""Bytes of a page's name."""
+MAX_STEM_BYTES = 200
+"""Of a page's name: a file's name has at most 255 bytes."""
 
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """What is written about the radiographs that were read."""
+    """Files to write."""
 
     csv: Path | None = None
-    """CSV to write: file, months, interval, sex, warnings; a row a radiograph."""
+    """CSV file to write, one row per radiograph: age, interval, sex, warnings."""
     json: Path | None = None
-    """JSON to write: the same, each run's answer, the models' facts."""
+    """JSON file to write: as the CSV, with each run's prediction and model facts."""
     report: Path | None = None
     """Folder for a page on each radiograph, <name>_bone_age.png."""
     report_format: Literal["png", "pdf"] = "png"
-    """Of these pages."""
+    """File format of the pages."""
 
     def check_output(self) -> None:
-        """Raise InputError where a name is taken by something else."""
+        """Raise InputError where something else has an output's name."""
         for flag, path in (("--csv", self.csv), ("--json", self.json)):
             if path is not None and path.is_dir():
-                raise InputError(f"{flag} {path}: a folder; name a file in it")
+                raise InputError(
+                    f"{flag} must be a file (got the folder {path}); name a file in it"
+                )
         if self.report is not None and self.report.is_file():
-            raise InputError(f"--report {self.report}: a file; name a folder")
+            raise InputError(
+                f"--report must be a folder (got the file {self.report}); name a folder"
+            )
 
-    def check_kept(self, named: Sequence[Path], read: Sequence[Path]) -> None:
-        """Raise InputError where something that is read would be written over.
+    def check_no_overwrite(self, named: Sequence[Path], listed: Sequence[Path]) -> None:
+        """Raise InputError where an output would overwrite an input.
 
-        named: radiographs, folders, CSV files. read: the radiographs in them.
+        named: radiographs, folders, CSV files. listed: the radiographs in them.
         """
-        kept = {path.resolve() for path in (*named, *read)}
+        inputs = {path.resolve() for path in (*named, *listed)}
         for flag, path in (("--csv", self.csv), ("--json", self.json)):
-            if path is not None and path.resolve() in kept:
-                raise InputError(f"{flag} {path}: is read; name another file")
+            if path is not None and path.resolve() in inputs:
+                raise InputError(
+                    f"{flag} {path} would overwrite an input file; choose another name"
+                )
         if self.csv and self.json and self.csv.resolve() == self.json.resolve():
-            raise InputError(f"--json {self.json}: is the --csv, too")
+            raise InputError(
+                f"--json {self.json} would overwrite the --csv file; choose another "
+                "name"
+            )
         if self.report is None or self.report_format != "png":
             return
         # pages there would be read as radiographs the next time
-        folders = kept | {path.parent.resolve() for path in read}
+        folders = inputs | {path.parent.resolve() for path in listed}
         if self.report.resolve() in folders:
             raise InputError(
-                f"--report {self.report}: radiographs are read there; name another "
-                "folder"
+                f"--report {self.report} cannot be a folder with radiographs to read; "
+                "choose another folder"
             )
 
 
 def predict_to_files(
-    ensemble: Predictor,
-    asked: Sequence[InputRadiograph],
-    set_aside: list[Skipped],
+    predictor: Predictor,
+    inputs: Sequence[InputRadiograph],
+    skipped: list[Skipped],
     settings: OutputSettings,
 ) -> None:
-    """Read, say and write what was asked; interrupted, what has been read by then.
+    """Predict, print and write; if interrupted, what has been predicted by then.
 
     Raises:
-        InputError: nothing could be read.
+        InputError: no radiograph could be read.
     """
-    readings, is_complete = [], False
+    predictions, is_complete = [], False
     try:
-        for reading in predict_all(ensemble, asked, set_aside, settings):
-            cli.summary(*formats.to_text(reading))
-            readings.append(reading)
+        for prediction in predict_all(predictor, inputs, skipped, settings):
+            cli.summary(*formats.to_text(prediction))
+            predictions.append(prediction)
         is_complete = True
     finally:
         # whatever happened: hours may be in them
-        if readings or is_complete:
-            finish(ensemble, readings, set_aside, settings)
+        if predictions or is_complete:
+            finish(predictor, predictions, skipped, settings)
 
 
 def predict_all(
-    ensemble: Predictor,
-    asked: Sequence[InputRadiograph],
-    set_aside: list[Skipped],
+    predictor: Predictor,
+    inputs: Sequence[InputRadiograph],
+    skipped: list[Skipped],
     settings: OutputSettings,
 ) -> Iterator[Prediction]:
-    """Yield the readings, without their pictures, once their pages are written.
+    """Yield the predictions, without their images, once their pages are written.
 
-    What cannot be read is added to `set_aside`.
+    Radiographs that cannot be read are added to `skipped`.
     """
     taken: set[str] = set()
-    for each in asked:
+    for radiograph in inputs:
         try:
-            reading = ensemble.read(each)
+            prediction = predictor.predict(radiograph)
         except InputError as error:
-            set_aside.append(Skipped(each.path, str(error)))
+            skipped.append(Skipped(radiograph.path, str(error)))
             continue
         if settings.report is not None:
             # Matplotlib takes a second, and few ask for pages
             from boneage.prediction import report_page
 
-            name = _free_name(each.path.stem, taken)
+            name = _free_name(radiograph.path.stem, taken)
             path = settings.report / f"{name}_bone_age.{settings.report_format}"
-            report_page.write(path, reading, ensemble)
-        yield reading.without_pictures()
+            report_page.write(path, prediction, predictor)
+        yield prediction.without_images()
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
     """The radiograph's name; numbered where several folders have the same."""
-    # a file's name has at most 255 bytes
-    stem = stem.encode()[:LONGEST_STEM].decode(errors="ignore")
+    stem = stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
     name, number = stem, 1
     while name.casefold() in taken:
         number += 1
@@ -122,28 +130,28 @@ def _free_name(stem: str, taken: set[str]) -> str:
 
 
 def finish(
-    ensemble: Predictor,
-    readings: Sequence[Prediction],
-    set_aside: Sequence[Skipped],
+    predictor: Predictor,
+    predictions: Sequence[Prediction],
+    skipped: Sequence[Skipped],
     settings: OutputSettings,
 ) -> None:
-    """Write CSV and JSON, and say what was read and what was not.
+    """Write CSV and JSON, and print the counts and the files written.
 
     Raises:
-        InputError: nothing could be read.
+        InputError: no radiograph could be read.
     """
-    lines = parallel.skipped_lines(set_aside)
-    if not readings:
+    lines = parallel.skipped_lines(skipped)
+    if not predictions:
         cli.summary(*lines[:-1])
         raise InputError(f"nothing could be read; {lines[-1]}")
     if settings.csv is not None:
-        formats.write_csv(settings.csv, readings, set_aside)
+        formats.write_csv(settings.csv, predictions, skipped)
     if settings.json is not None:
-        formats.write_json(settings.json, ensemble, readings, set_aside)
+        formats.write_json(settings.json, predictor, predictions, skipped)
     cli.summary(
         *lines,
-        f"{len(readings)} radiograph{'s' * (len(readings) > 1)} read, "
-        f"{len(set_aside)} set aside",
+        f"{len(predictions)} radiograph{'s' * (len(predictions) > 1)} read, "
+        f"{len(skipped)} set aside",
         f"{formats.STATEMENT.capitalize()}.",
     )
     for path in (settings.csv, settings.json, settings.report):

@@ -1,13 +1,13 @@
 """Intervals that cover as often as they promise: split conformal prediction.
 
-The networks were asked about hands held back from their training. Among n of them the
-error that ceil((n + 1) coverage) do not exceed is the half width of the interval: a new
-hand of the same kind is inside with at least that probability, whatever the networks
-and however their errors are distributed (Papadopoulos et al., ECML 2002; Lei et al.,
-JASA 113 (2018) 1094, section 2.2). Errors depend on sex and age, so the hands are
-compared with those of their own sex and predicted age alone, which makes the promise
-hold in each group (Mondrian: Vovk, Conditional validity of inductive conformal
-predictors, PMLR 25 (2012) 475, section 4).
+The runs have predicted hands that were held back from their training. Among n of these
+the half width of the interval is the error that ceil((n + 1) coverage) of them do not
+exceed: a new hand of the same kind lies inside with at least that probability, whatever
+the networks and the distribution of their errors (Papadopoulos et al., ECML 2002; Lei
+et al., JASA 113 (2018) 1094, section 2.2). Errors depend on sex and age, so a hand is
+compared with those of its own sex and predicted age alone, which makes the promise hold
+in each group (Mondrian: Vovk, Conditional validity of inductive conformal predictors,
+PMLR 25 (2012) 475, section 4).
 """
 
 import math
@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-AGE_EDGES_MONTHS = (60.0, 120.0, 180.0)
-"""Of the predicted age: the true one is not known of a new hand."""
-LEAST_HANDS = 50
-"""Of a group of its own: with fewer, one set of hands differs from the next so much
-that the interval covers 9 in 10 on average, but 8 or 10 with these hands."""
+from boneage.evaluation.ages import age_group, age_group_name
+
+MIN_GROUP_HANDS = 50
+"""Hands of a group of its own: with fewer, one set of hands differs from the next so
+much that an interval covers 9 in 10 on average, but 8 or 10 with these hands."""
 
 
 class IntervalWidth(NamedTuple):
-    """Half of an interval's width and the hands that it comes from.
+    """Half of an interval's width and the hands that it was derived from.
 
     half_months: inf where there are too few hands for any finite interval. group: in
     words. hands: their number.
@@ -36,10 +36,11 @@ class IntervalWidth(NamedTuple):
 
 
 def quantile(errors_months: np.ndarray, coverage: float) -> float:
-    """The half width that `errors_months`, (n,), at least 0, promise; inf for few.
+    """The half width that covers a new hand with probability `coverage`; inf for few.
 
-    The ceil((n + 1) coverage)-th smallest: the new hand counts as one of them, which
-    is what makes the promise hold for every n and not for large ones alone.
+    errors_months: (n,), at least 0. The ceil((n + 1) coverage)-th smallest: the new
+    hand counts as one of them, so that the promise holds for every n and not for large
+    ones alone.
     """
     # a hair less: 0.9 * 10 is 9.000000000000002 in some orders of multiplication
     rank = math.ceil((len(errors_months) + 1) * coverage - 1e-9)
@@ -50,54 +51,49 @@ def quantile(errors_months: np.ndarray, coverage: float) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Hands of one sex held back from training, and what the networks said of them.
+    """Hands of one sex held back from training, and their predictions.
 
-    predicted_months, true_months: (n,) float. who: girls or boys.
+    predicted_months, true_months: (n,) float. population: girls or boys.
     """
 
     predicted_months: np.ndarray
     true_months: np.ndarray
-    who: str
+    population: str
 
     def __len__(self) -> int:
         return len(self.true_months)
 
     def width(self, predicted_months: float, coverage: float) -> IntervalWidth:
-        """Half the interval around a new prediction, and whom it was compared with.
+        """Half the interval around a new prediction, and the hands behind it.
 
-        Those predicted as old. Where these are fewer than LEAST_HANDS, all of the sex,
-        unless those few were further off: of two intervals that hold what they promise
-        the wider one holds it, too.
+        These are the hands of the same predicted age group; the true age of a new hand
+        is unknown. Where these are fewer than MIN_GROUP_HANDS, all hands of the sex,
+        unless the errors of those few were larger: of two intervals that keep their
+        promise the wider one keeps it, too.
         """
         errors = np.abs(self.predicted_months - self.true_months)
-        band = np.searchsorted(AGE_EDGES_MONTHS, self.predicted_months, "right")
-        here = int(np.searchsorted(AGE_EDGES_MONTHS, predicted_months, "right"))
-        alike = band == here
-        group = f"{self.who} predicted {_words(here)}"
-        own = IntervalWidth(quantile(errors[alike], coverage), group, int(alike.sum()))
-        if own.hands >= LEAST_HANDS and math.isfinite(own.half_months):
+        group = int(age_group(predicted_months))
+        is_alike = age_group(self.predicted_months) == group
+        own = IntervalWidth(
+            quantile(errors[is_alike], coverage),
+            f"{self.population} predicted {age_group_name(group)}",
+            int(is_alike.sum()),
+        )
+        if own.hands >= MIN_GROUP_HANDS and math.isfinite(own.half_months):
             return own
-        of_all = IntervalWidth(quantile(errors, coverage), self.who, len(self))
-        finite = [w for w in (own, of_all) if math.isfinite(w.half_months)]
-        return max(finite, default=of_all)
+        of_sex = IntervalWidth(quantile(errors, coverage), self.population, len(self))
+        finite = [w for w in (own, of_sex) if math.isfinite(w.half_months)]
+        return max(finite, default=of_sex)
 
-    def covered(self, others: "Calibration", coverage: float) -> tuple[int, int]:
+    def coverage_count(self, others: "Calibration", coverage: float) -> tuple[int, int]:
         """How many other hands lie within their intervals, and how many have one."""
-        widths = np.array(
+        half_widths = np.array(
             [
                 self.width(predicted, coverage).half_months
                 for predicted in others.predicted_months
             ]
         )
-        has_one = np.isfinite(widths)
+        has_interval = np.isfinite(half_widths)
         errors = np.abs(others.predicted_months - others.true_months)
-        return int(np.count_nonzero(has_one & (errors <= widths))), int(has_one.sum())
-
-
-def _words(band: int) -> str:
-    years = [f"{edge / 12:g}" for edge in AGE_EDGES_MONTHS]
-    if band == 0:
-        return f"below {years[0]} years"
-    if band == len(years):
-        return f"{years[-1]} years or more"
-    return f"{years[band - 1]} to {years[band]} years"
+        is_inside = has_interval & (errors <= half_widths)
+        return int(np.count_nonzero(is_inside)), int(np.count_nonzero(has_interval))

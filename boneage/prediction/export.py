@@ -16,13 +16,13 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from boneage.cohort import table as cohort_table
+from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.io import hdf5
 from boneage.io.files import atomic_write, read_json, write_json
 from boneage.layout import STATE_JSON, Layout
 from boneage.prediction import test_time_augmentation
-from boneage.prediction.model_card import Shipped, write_card
+from boneage.prediction.model_card import ExportedRun, write_card
 from boneage.prediction.model_selection import select_ensembles
 from boneage.prediction.predictor import Predictor
 from boneage.regression import inference
@@ -38,24 +38,24 @@ WEIGHTS = "model.weights.h5"
 BATCH_SIZE = 32
 
 
-def in_single_precision(model: keras.Model, config: dict) -> keras.Model:
+def to_single_precision(model: keras.Model, config: dict) -> keras.Model:
     """The same network, computing in 32 bits whatever it was trained in.
 
     bfloat16 takes many times as long on processors that were not made for it.
     """
-    from boneage.regression import network as regression_network
+    from boneage.regression import network
 
-    network = regression_network.build(
+    single = network.build(
         config["backbone"],
         config["image_size"],
         "none",
-        regression_network.takes_sex(model),
+        network.takes_sex(model),
         config["age_mean_months"],
         config["age_deviation_months"],
-        with_distribution=regression_network.has_distribution(model),
+        with_distribution=network.has_distribution(model),
     )
-    network.set_weights(model.get_weights())
-    return network
+    single.set_weights(model.get_weights())
+    return single
 
 
 def save_float16(model: keras.Model, path: Path) -> None:
@@ -71,18 +71,18 @@ def save_float16(model: keras.Model, path: Path) -> None:
         bare.save(temporary)
         with zipfile.ZipFile(temporary) as archive:
             parts = {name: archive.read(name) for name in archive.namelist()}
-        parts[WEIGHTS] = _halved(parts[WEIGHTS])
+        parts[WEIGHTS] = _weights_in_float16(parts[WEIGHTS])
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in parts.items():
                 archive.writestr(name, content)
 
 
-def _halved(content: bytes) -> bytes:
+def _weights_in_float16(content: bytes) -> bytes:
     """Weights in HDF5 with every array of 32 bits that fits in 16."""
-    halved = io.BytesIO()
-    with h5py.File(io.BytesIO(content)) as source, h5py.File(halved, "w") as target:
+    converted = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as source, h5py.File(converted, "w") as target:
 
-        def take_over(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        def convert(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Group):
                 place = target.require_group(name)
             else:
@@ -97,8 +97,8 @@ def _halved(content: bytes) -> bytes:
             place.attrs.update(item.attrs)
 
         target.attrs.update(source.attrs)
-        source.visititems(take_over)
-    return halved.getvalue()
+        source.visititems(convert)
+    return converted.getvalue()
 
 
 def export_models(
@@ -109,10 +109,10 @@ def export_models(
     terms: str,
     view_count: int,
     failures: str = "",
-) -> list[Shipped]:
+) -> list[ExportedRun]:
     """Write committee, runs and model card into a folder laid out as models.
 
-    layout: where the committee and segment_all.h5 lie. The others as in `ship_run`
+    layout: where the committee and segment_all.h5 lie. The others as in `export_run`
     and `write_card`.
 
     Raises:
@@ -129,7 +129,7 @@ def export_models(
     # of one split, and whole: before anything is replaced
     select_ensembles(layout, [str(run.folder.absolute()) for run in chosen], 1)
     export_committee(layout.committee, target.committee)
-    shipped = [
+    exported = [
         export_run(
             run,
             Run(target.regression / run.name),
@@ -139,9 +139,9 @@ def export_models(
         )
         for run in chosen
     ]
-    ensemble = Predictor(target, names, view_count)
-    write_card(out / "README.md", ensemble, shipped, terms, failures)
-    return shipped
+    predictor = Predictor(target, names, view_count)
+    write_card(out / "README.md", predictor, exported, terms, failures)
+    return exported
 
 
 def export_committee(source: Path, target: Path) -> None:
@@ -158,14 +158,16 @@ def export_committee(source: Path, target: Path) -> None:
     for number, member in enumerate(committee.members):
         save_float16(member, target / f"member_{number}.keras")
     state = read_json(source / STATE_JSON, "step2_interactive_segmentation.py")
-    wanted = ("epoch", "members", "clip_limit", "settings")
+    facts = ("epoch", "members", "clip_limit", "settings")
     # last: without it there is no committee
-    write_json(target / STATE_JSON, {k: state[k] for k in wanted if k in state})
+    write_json(
+        target / STATE_JSON, {name: state[name] for name in facts if name in state}
+    )
 
 
 def export_run(
     run: Run, target: Run, hands_of: Layout, training_data: str, view_count: int
-) -> Shipped:
+) -> ExportedRun:
     """Write a run in 16 bits, with the predictions of the network as it is shipped.
 
     Args:
@@ -183,24 +185,26 @@ def export_run(
     model = run.load_model()
     # those of an earlier call would stand for another network
     target.predictions.unlink(missing_ok=True)
-    save_float16(in_single_precision(model, config), target.model)
-    size, light = config["image_size"], target.load_model()
+    save_float16(to_single_precision(model, config), target.model)
+    size, exported = config["image_size"], target.load_model()
     before = inference.predict(model, hands, size, BATCH_SIZE)
-    after = inference.predict(light, hands, size, BATCH_SIZE)
+    after = inference.predict(exported, hands, size, BATCH_SIZE)
     changes = np.abs(after - before)
     if not np.isfinite(changes).all():
         raise InputError(f"{run.model}: predicts no numbers; train it again")
     table = table.assign(predicted_months=after)
     if view_count > 1:
         mirrored = test_time_augmentation.trained_with_flips(config)
-        table[test_time_augmentation.column(view_count)] = _seen(
-            light, hands, size, view_count, mirrored
+        table[test_time_augmentation.prediction_column(view_count)] = _predict_views(
+            exported, hands, size, view_count, mirrored
         )
-    facts = _without_folders(config) | {"training_data": training_data}
-    write_json(target.config, facts)
+    target_config = _without_folders(config) | {"training_data": training_data}
+    write_json(target.config, target_config)
     # last: a run with predictions is a finished one
     target.write_predictions(table)
-    return Shipped(run.name, float(changes.max()), float(changes.mean()), len(changes))
+    return ExportedRun(
+        run.name, float(changes.max()), float(changes.mean()), len(changes)
+    )
 
 
 def _without_folders(config: dict) -> dict:
@@ -209,8 +213,11 @@ def _without_folders(config: dict) -> dict:
     Folders tell of whose machine it was trained on.
     """
     settings = config["settings"]
-    now, asked = (Path(each["weights"]).name for each in (config, settings))
-    return config | {"weights": now, "settings": settings | {"weights": asked}}
+    given = Path(settings["weights"]).name
+    return config | {
+        "weights": Path(config["weights"]).name,
+        "settings": settings | {"weights": given},
+    }
 
 
 def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandDataset:
@@ -226,7 +233,7 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandD
     absent = np.setdiff1d(table.id, packed.ids)
     if len(absent):
         raise InputError(f"{layout.hands_h5}: no hand of id {absent[0]} of {run.name}")
-    of_table = cohort_table.Cohort(
+    of_table = Cohort(
         table.id.to_numpy(),
         table.bone_age_months.to_numpy(float),
         table.is_male.to_numpy(bool),
@@ -234,18 +241,18 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandD
     return HandDataset(packed, packed.row_indices(of_table.ids), of_table)
 
 
-def _seen(
+def _predict_views(
     model: keras.Model, hands: HandDataset, size: int, view_count: int, mirrored: bool
 ) -> np.ndarray:
     """The mean of what is said of each hand's views, (hand,) float32."""
     months = []
     for index in tqdm(range(len(hands)), f"{view_count} views", disable=None):
-        seen = test_time_augmentation.make_views(
+        views = test_time_augmentation.make_views(
             hands.image(index, size), view_count, mirrored
         )
-        is_male = hands.cohort.is_male[[index] * len(seen)]
-        said = inference.predict_images(model, seen, is_male, view_count)
-        months.append(said.mean())
+        is_male = hands.cohort.is_male[[index] * len(views)]
+        predicted = inference.predict_images(model, views, is_male, view_count)
+        months.append(predicted.mean())
     return np.array(months, np.float32)
 
 

@@ -1,10 +1,11 @@
-"""Readings as lines on the screen, as CSV and as JSON."""
+"""Predictions as text, CSV and JSON, and what is known of the models behind them."""
 
 import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from boneage.evaluation.ages import years_and_months
 from boneage.io import files
 from boneage.io.files import atomic_write
 from boneage.parallel import Skipped
@@ -17,101 +18,104 @@ COLUMNS = ("file", "bone_age_months", "lower_months", "upper_months", "sex", "wa
 
 def format_age(months: float) -> str:
     """Write `106 months (8 y 10 m)`."""
-    whole = round(months)
-    sign = "\N{MINUS SIGN}" if whole < 0 else ""
-    return f"{whole} months ({sign}{abs(whole) // 12} y {abs(whole) % 12} m)"
+    return f"{round(months)} months ({years_and_months(months)})"
 
 
-def format_interval(reading: Prediction) -> str:
+def format_interval(prediction: Prediction) -> str:
     """Write `90 % interval 92 months (7 y 8 m) to 120 months (10 y 0 m)`."""
-    share = f"{100 * reading.coverage:g} %"
-    if math.isnan(reading.lower_months):
-        return f"no {share} interval"
-    lower, upper = format_age(reading.lower_months), format_age(reading.upper_months)
-    return f"{share} interval {lower} to {upper}"
+    percent = f"{100 * prediction.coverage:g} %"
+    if math.isnan(prediction.lower_months):
+        return f"no {percent} interval"
+    lower = format_age(prediction.lower_months)
+    return f"{percent} interval {lower} to {format_age(prediction.upper_months)}"
 
 
-def to_text(reading: Prediction) -> list[str]:
-    """What the screen says of one radiograph."""
+def to_text(prediction: Prediction) -> list[str]:
+    """Lines for the screen: the age with its interval, then a line per warning."""
+    age = format_age(prediction.bone_age_months)
     return [
-        f"{reading.file}: {format_age(reading.bone_age_months)}, {format_interval(reading)}",
-        *[f"    warning: {warning}" for warning in reading.warnings],
+        f"{prediction.file}: {age}, {format_interval(prediction)}",
+        *[f"    warning: {warning}" for warning in prediction.warnings],
     ]
 
 
 def write_csv(
-    path: Path, readings: Sequence[Prediction], set_aside: Sequence[Skipped] = ()
+    path: Path, predictions: Sequence[Prediction], skipped: Sequence[Skipped] = ()
 ) -> None:
-    """Write a row a radiograph; months without a limit are empty.
+    """Write a row per radiograph; a limit that does not exist is an empty cell.
 
-    Those that could not be read come last, without months, and say why. A CSV file has
-    no place for a statement but its cells: it is the last of the warnings in every row.
+    Files that could not be read come last, without months, with the reason. A CSV file
+    has no place for a statement but its cells: it ends the warnings of every row.
     """
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for each in readings:
-            months = (each.bone_age_months, each.lower_months, each.upper_months)
+        for prediction in predictions:
+            months = (
+                prediction.bone_age_months,
+                prediction.lower_months,
+                prediction.upper_months,
+            )
             cells = ["" if math.isnan(m) else f"{m:.1f}" for m in months]
-            warnings = "; ".join([*each.warnings, STATEMENT])
-            writer.writerow([each.file, *cells, each.sex, warnings])
-        for each in set_aside:
-            why = f"not read: {each.reason}; {STATEMENT}"
-            writer.writerow([each.item, *[""] * (len(COLUMNS) - 2), why])
+            warnings = "; ".join([*prediction.warnings, STATEMENT])
+            writer.writerow([prediction.file, *cells, prediction.sex, warnings])
+        for item in skipped:
+            reason = f"not read: {item.reason}; {STATEMENT}"
+            writer.writerow([item.item, *[""] * (len(COLUMNS) - 2), reason])
 
 
 def write_json(
     path: Path,
-    ensemble: Predictor,
-    readings: Sequence[Prediction],
-    set_aside: Sequence[Skipped],
+    predictor: Predictor,
+    predictions: Sequence[Prediction],
+    skipped: Sequence[Skipped],
 ) -> None:
-    """Write readings, the models' facts, and what could not be read."""
+    """Write predictions, the models' facts, and the files that could not be read."""
     content = {
         "statement": STATEMENT,
-        **model_facts(ensemble),
-        "radiographs": [as_record(each) for each in readings],
-        "set_aside": [
-            {"file": str(each.item), "reason": each.reason} for each in set_aside
+        **model_facts(predictor),
+        "radiographs": [to_record(prediction) for prediction in predictions],
+        "skipped": [
+            {"file": str(item.item), "reason": item.reason} for item in skipped
         ],
     }
     files.write_json(path, content)
 
 
-def as_record(reading: Prediction) -> dict:
-    """A reading as JSON has it: null where there is no interval."""
+def to_record(prediction: Prediction) -> dict:
+    """A prediction for JSON: null where there is no interval."""
     lower, upper = (
         None if math.isnan(months) else round(months, 1)
-        for months in (reading.lower_months, reading.upper_months)
+        for months in (prediction.lower_months, prediction.upper_months)
     )
     return {
-        "file": reading.file,
-        "bone_age_months": round(reading.bone_age_months, 1),
+        "file": prediction.file,
+        "bone_age_months": round(prediction.bone_age_months, 1),
         "lower_months": lower,
         "upper_months": upper,
-        "sex": reading.sex,
-        "warnings": list(reading.warnings),
-        "runs_months": {n: round(m, 1) for n, m in reading.runs_months.items()},
-        "compared_with": reading.compared_with,
+        "sex": prediction.sex,
+        "warnings": list(prediction.warnings),
+        "months_by_run": {n: round(m, 1) for n, m in prediction.months_by_run.items()},
+        "calibration_group": prediction.calibration_group,
     }
 
 
-def model_facts(ensemble: Predictor) -> dict:
+def model_facts(predictor: Predictor) -> dict:
     """What is known of the models, for JSON."""
     return {
-        "coverage": ensemble.coverage,
-        "views": ensemble.view_count,
-        "models": str(ensemble.models.models),
-        "runs": [run_facts(each) for each in ensemble.candidates],
-        "tested": {
-            sex: test_accuracy(readers, ensemble.coverage)
-            for sex, readers in ensemble.readers.items()
+        "coverage": predictor.coverage,
+        "views": predictor.view_count,
+        "models": str(predictor.layout.models),
+        "runs": [run_facts(candidate) for candidate in predictor.candidates],
+        "test_accuracy": {
+            sex: test_accuracy(ensemble, predictor.coverage)
+            for sex, ensemble in predictor.ensembles.items()
         },
     }
 
 
 def run_facts(candidate: CandidateRun) -> dict:
-    """A run's facts: what it is, what it was trained on, and how far off it is."""
+    """A run's architecture, training data and test error."""
     config, test = candidate.config, candidate.predictions
     test = test[test.split == "test"]
     error = (test.predicted_months - test.bone_age_months).abs().mean()
@@ -130,15 +134,15 @@ def run_facts(candidate: CandidateRun) -> dict:
     }
 
 
-def test_accuracy(readers: SexEnsemble, coverage: float) -> dict:
-    """How the runs' average and its intervals fare on the test hands of one sex."""
-    held_back, test = readers.held_back, readers.tested
+def test_accuracy(ensemble: SexEnsemble, coverage: float) -> dict:
+    """Error of an ensemble and coverage of its intervals on the test hands."""
+    test = ensemble.test_hands
     errors = abs(test.predicted_months - test.true_months)
-    inside, with_interval = held_back.covered(test, coverage)
+    inside, with_interval = ensemble.calibration.coverage_count(test, coverage)
     return {
-        "runs": [each.name for each in readers.candidates],
-        "views": readers.measured_views,
-        "validation_hands": len(held_back),
+        "runs": [candidate.name for candidate in ensemble.candidates],
+        "views": ensemble.measured_view_count,
+        "validation_hands": len(ensemble.calibration),
         "test_hands": len(test),
         "test_mae_months": round(float(errors.mean()), 2) if len(test) else None,
         "with_interval": with_interval,
@@ -146,31 +150,32 @@ def test_accuracy(readers: SexEnsemble, coverage: float) -> dict:
     }
 
 
-def accuracy_lines(ensemble: Predictor, of_sex: Sex = "unknown") -> list[str]:
-    """A line a sex: who is asked, and how their average fares on test hands."""
-    found = []
-    for sex, readers in ensemble.readers.items():
-        if of_sex not in ("unknown", sex):
+def accuracy_lines(predictor: Predictor, sex: Sex = "unknown") -> list[str]:
+    """A line for each sex: the runs that are averaged and their test accuracy."""
+    lines = []
+    percent = f"{100 * predictor.coverage:g} %"
+    for ensemble_sex, ensemble in predictor.ensembles.items():
+        if sex not in ("unknown", ensemble_sex):
             continue
-        facts = test_accuracy(readers, ensemble.coverage)
-        line = f"{sex}: {', '.join(facts['runs'])}, {_views(facts['views'])}"
+        facts = test_accuracy(ensemble, predictor.coverage)
+        line = f"{ensemble_sex}: {', '.join(facts['runs'])}, {_views(facts['views'])}"
         if facts["test_hands"]:
             line += f"; test MAE {facts['test_mae_months']:.1f} months"
-        share = f"{100 * ensemble.coverage:g} %"
         if facts["with_interval"]:
             line += (
-                f", {share} intervals hold {facts['within_interval']} of "
+                f", {percent} intervals contain {facts['within_interval']} of "
                 f"{facts['with_interval']} test hands"
             )
         elif facts["test_hands"]:
-            line += f", too few validation hands for {share} intervals"
-        found.append(line)
-        if readers.measured_views != ensemble.view_count:
-            found.append(
-                f"{sex}: asked in {_views(ensemble.view_count)}, but intervals and "
-                "errors were measured in one; ship.py measures them"
+            line += f", too few validation hands for {percent} intervals"
+        lines.append(line)
+        if ensemble.measured_view_count != predictor.view_count:
+            lines.append(
+                f"{ensemble_sex}: predictions average {_views(predictor.view_count)}, "
+                "but intervals and errors were measured with 1; ship.py "
+                "measures them"
             )
-    return found
+    return lines
 
 
 def _views(count: int) -> str:

@@ -1,24 +1,21 @@
 """The model card: what shipped models are, how good, and for what not."""
 
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from boneage.evaluation.ages import AGE_GROUP_COUNT, age_group, age_group_name
 from boneage.io.files import atomic_write
 from boneage.io.hdf5 import preprocessing_in_words
 from boneage.prediction import formats
 from boneage.prediction.conformal import Calibration
 from boneage.prediction.predictor import STATEMENT, Predictor
 
-AGE_EDGES_MONTHS = (0, 60, 120, 180, math.inf)
-
 
 @dataclass(frozen=True)
-class Shipped:
+class ExportedRun:
     """What 16 bits did to a run.
 
     change_months: the largest change of a prediction. mean_change_months: of all.
@@ -33,8 +30,8 @@ class Shipped:
 
 def write_card(
     path: Path,
-    ensemble: Predictor,
-    shipped: Sequence[Shipped],
+    predictor: Predictor,
+    exported: Sequence[ExportedRun],
     terms: str,
     failures: str = "",
 ) -> None:
@@ -43,7 +40,7 @@ def write_card(
     terms: under which the weights may be used. failures: on what they are known to
     fail; both in words.
     """
-    facts = formats.model_facts(ensemble)
+    facts = formats.model_facts(predictor)
     data = {about["training_data"] for about in facts["runs"]}
     text = [
         "# Trained models",
@@ -73,10 +70,10 @@ def write_card(
         "on test hands that nothing was chosen with:",
         "",
         "| hands | views | validation | test | test MAE | "
-        f"within the {100 * ensemble.coverage:g} % interval |",
+        f"within the {100 * predictor.coverage:g} % interval |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for sex, measured in facts["tested"].items():
+    for sex, measured in facts["test_accuracy"].items():
         error, count = measured["test_mae_months"], measured["test_hands"]
         with_interval = measured["with_interval"]
         share = (
@@ -89,16 +86,16 @@ def write_card(
             f"{count} | "
             f"{'-' if error is None else f'{error:.1f}'} months | {share} |"
         )
-    text += ["", *_by_age(ensemble)]
+    text += ["", *_by_age(predictor)]
     text += [
         "",
         "Weights in 16 bits, against the networks as they were trained:",
         "",
     ]
     text += [
-        f"- {one.run}: predictions of {one.hands} hands change by at most "
-        f"{one.change_months:.3f} months, by {one.mean_change_months:.3f} on average"
-        for one in shipped
+        f"- {run.run}: predictions of {run.hands} hands change by at most "
+        f"{run.change_months:.3f} months, by {run.mean_change_months:.3f} on average"
+        for run in exported
     ]
     preprocessing = sorted(
         {preprocessing_in_words(about["preprocessing"]) for about in facts["runs"]}
@@ -116,26 +113,30 @@ def write_card(
         temporary.write_text("\n".join(text) + "\n")
 
 
-def _by_age(ensemble: Predictor) -> list[str]:
+def _by_age(predictor: Predictor) -> list[str]:
     """Errors on the test hands by sex and true bone age; empty groups are left out."""
     lines = [
-        "| test hands | bone age, years | hands | MAE, months | bias | "
-        f"off by more than 24 months | within the {100 * ensemble.coverage:g} % "
+        "| test hands | bone age | hands | MAE, months | bias | "
+        f"off by more than 24 months | within the {100 * predictor.coverage:g} % "
         "interval |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for sex, readers in ensemble.readers.items():
-        test, true = readers.tested, readers.tested.true_months
-        for low, high in itertools.pairwise(AGE_EDGES_MONTHS):
-            chosen = (true >= low) & (true < high)
+    for sex, ensemble in predictor.ensembles.items():
+        test = ensemble.test_hands
+        groups = age_group(test.true_months)
+        for group in range(AGE_GROUP_COUNT):
+            chosen = groups == group
             if not chosen.any():
                 continue
-            here = Calibration(test.predicted_months[chosen], true[chosen], test.who)
-            errors = here.predicted_months - here.true_months
-            inside, count = readers.held_back.covered(here, ensemble.coverage)
-            years = "or more" if math.isinf(high) else f"to {high // 12}"
+            hands = Calibration(
+                test.predicted_months[chosen], test.true_months[chosen], test.population
+            )
+            errors = hands.predicted_months - hands.true_months
+            inside, count = ensemble.calibration.coverage_count(
+                hands, predictor.coverage
+            )
             lines.append(
-                f"| {sex} | {low // 12} {years} | {len(here)} | "
+                f"| {sex} | {age_group_name(group)} | {len(hands)} | "
                 f"{np.abs(errors).mean():.1f} | {errors.mean():+.1f} | "
                 f"{np.count_nonzero(np.abs(errors) > 24)} | {inside} of {count} |"
             )

@@ -1,4 +1,4 @@
-"""Which networks are asked about whom, and how far off they are known to be."""
+"""Choose the networks that predict for each sex, and measure their errors."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEXES: tuple[Sex, Sex] = ("female", "male")
-MOST_RUNS = 3
-"""Asked by default; each costs as much time as the others together would save."""
-AS_GOOD = 1.15
-"""Times the best run's error on validation hands; averaging worse ones seldom helps."""
-SPREAD_SHARE = 0.95
-"""Of the validation hands, on which the runs lie closer together than the warning."""
-WANTED = ("backbone", "preprocessing", "sex", "age_range_months", "split_hash")
-"""Facts of config.json without which a run cannot be asked."""
+MAX_RUNS = 3
+"""Runs averaged by default: each costs the time of a whole network."""
+MAX_ERROR_RATIO = 1.15
+"""Of a run's validation error to the best run's; averaging worse runs seldom helps."""
+SPREAD_QUANTILE = 0.95
+"""Share of the validation hands on which the runs differ by no more than is usual."""
+REQUIRED_FACTS = ["backbone", "preprocessing", "sex", "age_range_months", "split_hash"]
+"""Facts of config.json without which a run cannot predict."""
 
 
 @dataclass(frozen=True)
 class CandidateRun:
-    """A finished run, its facts and what it said about hands held back.
+    """A finished run, its facts and its predictions for validation and test hands.
 
-    name: of the run, with its folder's where another one has the same.
+    name: of the run, with its folder's where another run has the same.
     """
 
     name: str
@@ -45,213 +45,229 @@ class CandidateRun:
     config: dict
     predictions: pd.DataFrame
 
-    def said(self, sex: Sex, part: str, column: str) -> pd.DataFrame:
-        """`id,bone_age_months` and what it said of a part's hands of one sex."""
+    def predictions_for(self, sex: Sex, part: str, column: str) -> pd.DataFrame:
+        """`id,bone_age_months` and a column of predictions, for one sex of a part."""
         table = self.predictions
         chosen = table[(table.split == part) & (table.is_male == (sex == "male"))]
         return chosen[["id", "bone_age_months", column]]
 
     def validation_mae(self, sex: Sex) -> float:
         """Mean absolute error in months; NaN without such hands."""
-        said = self.said(sex, "validation", "predicted_months")
-        return float((said.predicted_months - said.bone_age_months).abs().mean())
+        table = self.predictions_for(sex, "validation", "predicted_months")
+        return float((table.predicted_months - table.bone_age_months).abs().mean())
 
 
 @dataclass(frozen=True)
 class SexEnsemble:
-    """The runs that are asked about one sex.
+    """The runs whose predictions are averaged for one sex.
 
-    held_back: what their average said of validation hands, for intervals. tested: the
-    same of test hands. greatest_spread_months: of the runs' answers, on 95 % of the
-    validation hands. measured_views: 1 where the runs were not measured with the
-    views that are asked for.
+    calibration: their average on the validation hands, for intervals. test_hands: the
+    same on the test hands. usual_spread_months: range of the runs' predictions that
+    SPREAD_QUANTILE of the validation hands do not exceed. measured_view_count: views of
+    each hand behind these predictions; 1 if predictions.csv lacks the number wanted.
     """
 
     sex: Sex
     candidates: tuple[CandidateRun, ...]
-    held_back: Calibration
-    tested: Calibration
-    greatest_spread_months: float
-    measured_views: int
+    calibration: Calibration
+    test_hands: Calibration
+    usual_spread_months: float
+    measured_view_count: int
 
     @property
     def age_range_months(self) -> tuple[float, float]:
-        """Bone ages that every run has seen in training."""
-        ranges = [each.config["age_range_months"] for each in self.candidates]
+        """Youngest and oldest bone age that every run was trained on."""
+        ranges = [run.config["age_range_months"] for run in self.candidates]
         return max(low for low, _ in ranges), min(high for _, high in ranges)
 
 
 def find_models(layout: Layout, names: Sequence[str] = ()) -> Layout:
-    """The models trained in `layout` where they are complete, else those shipped.
+    """The models trained in `layout` if they are complete, else the pretrained ones.
 
     Args:
         layout: of the models.
-        names: folders of the runs to ask, wherever; a committee is enough then.
+        names: runs to use; where all are folders, a committee is enough.
 
     Raises:
         InputError: no such folder, or neither has a committee and a finished run.
     """
     if not layout.models.is_dir():
-        raise InputError(f"--models {layout.models}: no such folder")
-    is_elsewhere = names and all(Path(name).is_dir() for name in names)
-    shipped = Layout(layout.data, Layout(models=REPOSITORY / "models").pretrained)
-    for found in (layout, shipped):
-        has_committee = found.committee_state.is_file()
-        has_run = any(found.regression.glob("*/predictions.csv"))
+        raise InputError(
+            f"--models must be a folder (got {layout.models}, which does not exist); "
+            "name the folder with committee/ and regression/"
+        )
+    is_elsewhere = bool(names) and all(Path(name).is_dir() for name in names)
+    pretrained = Layout(layout.data, Layout(models=REPOSITORY / "models").pretrained)
+    for candidate in (layout, pretrained):
+        has_committee = candidate.committee_state.is_file()
+        has_run = any(candidate.regression.glob("*/predictions.csv"))
         if has_committee and (has_run or is_elsewhere):
-            return found
+            return candidate
     raise InputError(
-        f"{layout.models}: no committee with a finished run, and none shipped in "
-        f"{shipped.models}; train both (README.md), or name their folder with --models"
+        f"{layout.models} must contain a committee and a finished run, and so does not "
+        f"{pretrained.models}; train both (README.md), or name their folder with "
+        "--models"
     )
 
 
 def select_ensembles(
     layout: Layout, names: Sequence[str], view_count: int
 ) -> tuple[dict[Sex, SexEnsemble], list[str]]:
-    """Who is asked about each sex, and why some runs are not asked.
+    """The runs to average for each sex, and why other runs were left out.
 
-    A sex that no run was trained on is left out.
+    A sex that no run was trained on has no ensemble.
 
     Args:
         layout: of the models.
-        names: runs' names, or folders; empty for the best: those within AS_GOOD of
-            the run with the lowest validation error, trained on the same split.
-        view_count: how many views of each hand will be shown to them.
+        names: names or folders of runs; empty for the best: up to MAX_RUNS of one
+            split, within MAX_ERROR_RATIO of the lowest validation error.
+        view_count: views of each hand to average.
 
     Raises:
-        InputError: a run is missing, unfinished or broken; those named were trained
-            on different splits, so that no hand is known to be new to all.
+        InputError: a run is missing, unfinished or broken; or the named runs were
+            trained on different splits, so that no hand is known to be new to all.
     """
-    named = named_runs(layout, names)
+    runs = named_runs(layout, names)
     candidates, notes = [], []
-    for name, run in zip(_told_apart(named), named, strict=True):
+    for name, run in zip(_distinct_names(runs), runs, strict=True):
         try:
-            candidates.append(_candidate(name, run))
+            candidates.append(_read_candidate(name, run))
         except InputError as error:
             if names:
                 raise
-            notes.append(f"not asked: {error}")
-    found = {}
+            notes.append(f"run left out: {error}")
+    ensembles = {}
     for sex in SEXES:
-        able = [
-            each
-            for each in candidates
-            if each.config["sex"] in ("all", sex)
-            and not np.isnan(each.validation_mae(sex))
+        usable = [
+            candidate
+            for candidate in candidates
+            if candidate.config["sex"] in ("all", sex)
+            and not np.isnan(candidate.validation_mae(sex))
         ]
         if not names:
-            able = _best(able, sex)
-        if able:
-            found[sex] = _sex_ensemble(sex, able, view_count)
-    if not found:
+            usable = _select_best(usable, sex)
+        if usable:
+            ensembles[sex] = _make_ensemble(sex, usable, view_count)
+    if not ensembles:
         raise InputError(
-            f"{layout.regression}: no run that can be asked "
-            f"({'; '.join(notes) or 'no validation hands'}); run {run_folder.TRAINED_BY}"
+            f"{layout.regression} must contain a run with validation hands (got none: "
+            f"{'; '.join(notes) or 'no validation hands'}); run {run_folder.TRAINED_BY}"
         )
-    return found, notes
+    return ensembles, notes
 
 
 def named_runs(layout: Layout, names: Sequence[str]) -> list[Run]:
-    """The runs of these names, or in these folders; all finished ones for none.
+    """The runs of these names, or in these folders; all finished runs for no names.
 
     Raises:
-        InputError: one is missing or unfinished.
+        InputError: a run is missing or unfinished.
     """
     if not names:
         return run_folder.finished_runs(layout.regression)
-    found = []
+    runs = []
     for name in names:
-        # a folder elsewhere, such as a stage of paced transfer, or a name
+        # a name, or a folder elsewhere, such as a stage of paced transfer
         places = (layout.regression / name, Path(name))
         folder = next((p for p in places if (p / "predictions.csv").is_file()), None)
         if folder is None:
-            there = [run.name for run in run_folder.finished_runs(layout.regression)]
+            existing = [run.name for run in run_folder.finished_runs(layout.regression)]
             raise InputError(
-                f"--runs {name}: no finished run; {layout.regression} has "
-                f"{list_some(there)}"
+                f"--runs must name finished runs (got {name}); {layout.regression} "
+                f"has {list_some(existing)}"
             )
-        if Run(folder) not in found:
-            found.append(Run(folder))
-    return found
+        if Run(folder) not in runs:
+            runs.append(Run(folder))
+    return runs
 
 
-def _told_apart(found: Sequence[Run]) -> list[str]:
-    """Names of runs; with the folder around them, or whole, where they are the same."""
-    for name in (
+def _distinct_names(runs: Sequence[Run]) -> list[str]:
+    """Names of runs; with the parent folder, or the whole path, where they clash."""
+    for name_of in (
         lambda run: run.name,
         lambda run: f"{run.folder.parent.name}/{run.name}",
     ):
-        names = [name(run) for run in found]
+        names = [name_of(run) for run in runs]
         if len(set(names)) == len(names):
             return names
-    return [str(run.folder) for run in found]
+    return [str(run.folder) for run in runs]
 
 
-def _candidate(name: str, run: Run) -> CandidateRun:
+def _read_candidate(name: str, run: Run) -> CandidateRun:
     config = run.read_config()
-    absent = [key for key in WANTED if key not in config]
+    absent = [key for key in REQUIRED_FACTS if key not in config]
     if absent:
-        raise InputError(f"{run.config}: no {', '.join(absent)}; train the run again")
+        raise InputError(
+            f"{run.config} must state {', '.join(absent)}; train the run again"
+        )
     try:
         Enhancement.from_facts(config["preprocessing"])
     except InputError as error:
         raise InputError(f"{run.config}: {error}") from None
     predictions = run.read_predictions()
     if not np.isfinite(predictions.predicted_months).all():
-        raise InputError(f"{run.predictions}: predictions that are no numbers")
+        raise InputError(
+            f"{run.predictions} must contain numbers only (predicted_months has "
+            "others); train the run again"
+        )
     return CandidateRun(name, run, config, predictions)
 
 
-def _best(able: list[CandidateRun], sex: Sex) -> list[CandidateRun]:
-    """Of runs that may be averaged with the best one, the best."""
-    ranked = sorted(able, key=lambda each: each.validation_mae(sex))
+def _select_best(candidates: list[CandidateRun], sex: Sex) -> list[CandidateRun]:
+    """The best candidate, and those of its split that are nearly as good."""
+    ranked = sorted(candidates, key=lambda candidate: candidate.validation_mae(sex))
     return [
-        each
-        for each in ranked
-        if each.config["split_hash"] == ranked[0].config["split_hash"]
-        and each.validation_mae(sex) <= AS_GOOD * ranked[0].validation_mae(sex)
-    ][:MOST_RUNS]
+        candidate
+        for candidate in ranked
+        if candidate.config["split_hash"] == ranked[0].config["split_hash"]
+        and candidate.validation_mae(sex)
+        <= MAX_ERROR_RATIO * ranked[0].validation_mae(sex)
+    ][:MAX_RUNS]
 
 
-def _sex_ensemble(sex: Sex, able: list[CandidateRun], view_count: int) -> SexEnsemble:
-    first, *others = able
+def _make_ensemble(
+    sex: Sex, candidates: list[CandidateRun], view_count: int
+) -> SexEnsemble:
+    first, *others = candidates
     for other in others:
         if other.config["split_hash"] != first.config["split_hash"]:
             raise InputError(
-                f"{other.run.folder}: trained on another split than {first.run.name}; "
-                "no hand is known to be new to both; name runs of one cohort"
+                f"{first.run.name} and {other.run.folder} cannot be averaged: they "
+                "were trained on different splits and share no validation set; choose "
+                "runs of one split"
             )
-    shown = view_count
-    if any(
-        test_time_augmentation.column(view_count) not in each.predictions
-        for each in able
-    ):
-        shown = 1
-    said = _joined(able, sex, "validation", test_time_augmentation.column(shown))
-    spread = np.ptp(said.to_numpy()[:, 1:], axis=1)
+    has_views = all(
+        test_time_augmentation.prediction_column(view_count) in candidate.predictions
+        for candidate in candidates
+    )
+    measured = view_count if has_views else 1
+    column = test_time_augmentation.prediction_column(measured)
+    validation = _join_predictions(candidates, sex, "validation", column)
+    spread = np.ptp(validation.to_numpy()[:, 1:], axis=1)
     return SexEnsemble(
         sex,
-        tuple(able),
-        _calibration(sex, said),
-        _calibration(
-            sex, _joined(able, sex, "test", test_time_augmentation.column(shown))
-        ),
-        float(np.quantile(spread, SPREAD_SHARE)) if len(spread) else np.inf,
-        shown,
+        tuple(candidates),
+        _average(sex, validation),
+        _average(sex, _join_predictions(candidates, sex, "test", column)),
+        float(np.quantile(spread, SPREAD_QUANTILE)) if len(spread) else np.inf,
+        measured,
     )
 
 
-def _joined(able: list[CandidateRun], sex: Sex, part: str, column: str) -> pd.DataFrame:
-    """True age, and each run's answer, of the hands that all were asked about."""
-    said = [each.said(sex, part, column).set_index("id") for each in able]
-    table = said[0][["bone_age_months"]]
-    for number, answers in enumerate(said):
-        table = table.join(answers[column].rename(f"said_{number}"), how="inner")
-    return table
+def _join_predictions(
+    candidates: list[CandidateRun], sex: Sex, part: str, column: str
+) -> pd.DataFrame:
+    """True age, and each run's prediction, of the hands that all runs predicted."""
+    tables = [
+        candidate.predictions_for(sex, part, column).set_index("id")
+        for candidate in candidates
+    ]
+    joined = tables[0][["bone_age_months"]]
+    for number, table in enumerate(tables):
+        joined = joined.join(table[column].rename(f"run_{number}"), how="inner")
+    return joined
 
 
-def _calibration(sex: Sex, said: pd.DataFrame) -> Calibration:
-    values = said.to_numpy(float)
-    who = "boys" if sex == "male" else "girls"
-    return Calibration(values[:, 1:].mean(axis=1), values[:, 0], who)
+def _average(sex: Sex, joined: pd.DataFrame) -> Calibration:
+    values = joined.to_numpy(float)
+    population = "boys" if sex == "male" else "girls"
+    return Calibration(values[:, 1:].mean(axis=1), values[:, 0], population)

@@ -1,4 +1,4 @@
-"""One radiograph in; bone age, interval and activation maps out."""
+"""Predict the bone age of a radiograph: age, interval, warnings, activation maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,7 +25,11 @@ from boneage.prediction.model_selection import (
     select_ensembles,
 )
 from boneage.segmentation import dice, preprocessing
-from boneage.segmentation.hand_images import Enhancement, enhanced_hand
+from boneage.segmentation.hand_images import (
+    Enhancement,
+    enhanced_hand,
+    mask_from_probability,
+)
 
 if TYPE_CHECKING:
     from boneage.explanation.activation_maps import Explainer
@@ -33,28 +37,32 @@ if TYPE_CHECKING:
 
 STATEMENT = "for research, not for diagnosis"
 
-VIEWS, COVERAGE = 6, 0.9
+VIEW_COUNT, COVERAGE = 6, 0.9
+"""Views of each hand, and nominal coverage of the intervals, unless told otherwise."""
+
+Value = TypeVar("Value")
 
 
 class RunExplanation(NamedTuple):
-    """What a run saw, and where it looked.
+    """What one run was shown, and which places made its prediction older or younger.
 
-    hand: (512, 512) uint8. deviation: (512, 512) float32, months, see
-    `activation_maps.deviations`: of the hand as it is, the first of its views. cells:
-    of the map, a side.
+    hand: (512, 512) uint8. centred_map: (512, 512) float32, months, see
+    `activation_maps.centred_maps`; of the hand as it is, the first of its views.
+    cells: side of the map before it was enlarged.
     """
 
     hand: np.ndarray
-    deviation: np.ndarray
+    centred_map: np.ndarray
     cells: int
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A bone age with its interval, in months; the limits NaN where there is none.
+    """A bone age with its interval, in months; NaN limits where there is no interval.
 
-    runs_months: each run's answer. compared_with: the hands behind the interval.
-    radiograph, mask: (row, column) uint8. evidence: of each run.
+    months_by_run: the mean over the views, by name of the run. calibration_group: the
+    validation hands that the interval was derived from, in words. radiograph, mask:
+    (row, column) uint8. explanations: by name of the run.
     """
 
     file: str
@@ -64,181 +72,184 @@ class Prediction:
     upper_months: float
     coverage: float
     warnings: tuple[str, ...]
-    runs_months: dict[str, float]
-    compared_with: str
+    months_by_run: dict[str, float]
+    calibration_group: str
     radiograph: np.ndarray
     mask: Mask
-    evidence: dict[str, RunExplanation]
+    explanations: dict[str, RunExplanation]
 
-    def named(self, file: str) -> Prediction:
-        """The same under another name: what was uploaded has one of its own."""
+    def with_file(self, file: str) -> Prediction:
+        """The same prediction under another file name, as an upload needs."""
         return replace(self, file=file)
 
-    def without_pictures(self) -> Prediction:
-        """The same in a thousandth of the memory."""
-        nothing = np.zeros((0, 0), np.uint8)
-        return replace(self, radiograph=nothing, mask=nothing, evidence={})
+    def without_images(self) -> Prediction:
+        """The same prediction in a thousandth of the memory."""
+        empty = np.zeros((0, 0), np.uint8)
+        return replace(self, radiograph=empty, mask=empty, explanations={})
 
     def __repr__(self) -> str:
-        """Without its pictures."""
+        """Show the numbers, without the images."""
         return (
-            f"Reading({self.file!r}, {self.sex}, {self.bone_age_months:.1f} months, "
+            f"Prediction({self.file!r}, {self.sex}, {self.bone_age_months:.1f} months, "
             f"{self.lower_months:.1f} to {self.upper_months:.1f}; {STATEMENT})"
         )
 
 
 class SexPrediction(NamedTuple):
-    """What the readers of one sex say."""
+    """What the ensemble of one sex predicts."""
 
     months: float
-    lower: float
-    upper: float
-    runs_months: dict[str, float]
-    evidence: dict[str, RunExplanation]
+    lower_months: float
+    upper_months: float
+    months_by_run: dict[str, float]
+    explanations: dict[str, RunExplanation]
     warnings: list[str]
-    compared_with: str
+    calibration_group: str
 
 
 class Predictor:
-    """The committee and the runs, loaded when first needed and then kept."""
+    """The committee and the regression runs, loaded when first needed, then kept."""
 
     def __init__(
         self,
-        models: Layout,
+        layout: Layout,
         names: Sequence[str] = (),
-        view_count: int = VIEWS,
+        view_count: int = VIEW_COUNT,
         coverage: float = COVERAGE,
     ) -> None:
-        """Find the runs; `names` as in `readers.find_readers`.
+        """Select the runs; `names` as in `model_selection.select_ensembles`.
 
         Raises:
-            InputError: a number makes no sense, or a model is missing or broken.
+            InputError: a number is out of range, or a model is missing or broken.
         """
-        test_time_augmentation.check(view_count)
+        test_time_augmentation.check_view_count(view_count)
         if not 0 < coverage < 1:
-            raise InputError(f"--coverage {coverage}: between 0 and 1")
-        self.models, self.view_count, self.coverage = models, view_count, coverage
-        self.readers, self.notes = select_ensembles(models, names, view_count)
+            raise InputError(
+                f"--coverage must be between 0 and 1 (got {coverage}); 0.9 is usual"
+            )
+        self.layout, self.view_count, self.coverage = layout, view_count, coverage
+        self.ensembles, self.notes = select_ensembles(layout, names, view_count)
         self._committee: Committee | None = None
         self._explainers: dict[Path, Explainer] = {}
 
     @property
     def candidates(self) -> list[CandidateRun]:
-        """All runs that are asked, each once."""
-        found = {}
-        for readers in self.readers.values():
-            found |= {each.run.folder: each for each in readers.candidates}
-        return list(found.values())
+        """All runs of the ensembles, without repetition."""
+        by_folder = {
+            candidate.run.folder: candidate
+            for ensemble in self.ensembles.values()
+            for candidate in ensemble.candidates
+        }
+        return list(by_folder.values())
 
     def load(self) -> None:
-        """Load all networks now: a broken one is no fault of a radiograph.
+        """Load all networks now: a broken network is no fault of a radiograph.
 
         Raises:
-            InputError: one is missing or broken.
+            InputError: a network is missing or broken.
         """
-        from boneage.segmentation.committee import Committee
+        self._load_committee()
+        for candidate in self.candidates:
+            self._explainer(candidate)
 
-        if self._committee is None:
-            self._committee = Committee.load(self.models.committee)
-        for each in self.candidates:
-            self._explainer(each)
+    def predict(self, inputs: InputRadiograph) -> Prediction:
+        """Predict the bone age of one radiograph.
 
-    def read(self, asked: InputRadiograph) -> Prediction:
-        """Read one radiograph.
+        For an unknown sex the predictions for both sexes are averaged, and the interval
+        covers both.
 
         Raises:
-            InputError: unreadable, no hand found, or no run knows hands of its sex.
+            InputError: the file is unreadable, shows no hand, or no run was trained on
+                hands of its sex.
         """
-        sexes = SEXES if asked.sex == "unknown" else (asked.sex,)
+        sexes = SEXES if inputs.sex == "unknown" else (inputs.sex,)
         for sex in sexes:
-            if sex not in self.readers:
+            if sex not in self.ensembles:
                 raise InputError(
-                    f"{asked.path}: sex {asked.sex}, but none of the runs in "
-                    f"{self.models.regression} was trained on {sex} hands"
+                    f"{inputs.path} cannot be read as sex {inputs.sex}: no run in "
+                    f"{self.layout.regression} was trained on {sex} hands; train one, "
+                    "or choose other runs"
                 )
-        radiograph = radiographs.read(asked.path)
-        mask, disagreement = self._mask(radiograph)
+        radiograph = radiographs.read(inputs.path)
+        mask, disagreement = self._segment(radiograph)
         if not mask.any():
-            raise InputError(f"{asked.path}: no hand found in it")
-        warnings = [*asked.notes, *reliability.mask_warnings(mask, disagreement)]
-        hands: dict[str, np.ndarray] = {}
-        said = [self._ask(self.readers[s], radiograph, mask, hands) for s in sexes]
-        for one in said:
-            warnings += [w for w in one.warnings if w not in warnings]
-        if asked.sex == "unknown":
+            raise InputError(
+                f"{inputs.path}: no hand was found; crop the radiograph to one upright "
+                "hand"
+            )
+        warnings = [*inputs.notes, *reliability.mask_warnings(mask, disagreement)]
+        hands: dict[Enhancement, np.ndarray] = {}
+        by_sex = [
+            self._predict_sex(self.ensembles[sex], radiograph, mask, hands)
+            for sex in sexes
+        ]
+        for prediction in by_sex:
+            warnings += [w for w in prediction.warnings if w not in warnings]
+        if inputs.sex == "unknown":
+            female, male = by_sex
             warnings.append(
-                f"sex unknown: {said[0].months:.0f} months if female, "
-                f"{said[1].months:.0f} if male; the interval covers both"
+                f"sex unknown: {female.months:.0f} months if female, "
+                f"{male.months:.0f} if male; the interval covers both"
             )
         return Prediction(
-            file=str(asked.path),
-            sex=asked.sex,
-            bone_age_months=float(np.mean([one.months for one in said])),
-            # NaN, no interval, if one of them has none
-            lower_months=float(np.min([one.lower for one in said])),
-            upper_months=float(np.max([one.upper for one in said])),
+            file=str(inputs.path),
+            sex=inputs.sex,
+            bone_age_months=float(np.mean([p.months for p in by_sex])),
+            # NaN, no interval, if either sex has none
+            lower_months=float(np.min([p.lower_months for p in by_sex])),
+            upper_months=float(np.max([p.upper_months for p in by_sex])),
             coverage=self.coverage,
             warnings=tuple(warnings),
-            runs_months=_of_both([one.runs_months for one in said]),
-            compared_with="; ".join(one.compared_with for one in said),
+            months_by_run={
+                name: float(np.mean(months))
+                for name, months in _by_name([p.months_by_run for p in by_sex]).items()
+            },
+            calibration_group="; ".join(p.calibration_group for p in by_sex),
             radiograph=to_uint8(radiograph),
             mask=mask,
-            evidence={
-                # a map is linear in what it adds up: both sexes' mean is the mean's map
-                name: found[0]._replace(
-                    deviation=np.mean([one.deviation for one in found], axis=0)
-                )
-                for name, found in _by_name([one.evidence for one in said]).items()
+            explanations={
+                name: _mean_explanation(explanations)
+                for name, explanations in _by_name(
+                    [p.explanations for p in by_sex]
+                ).items()
             },
         )
 
-    def _mask(self, radiograph: np.ndarray) -> tuple[Mask, float]:
+    def _segment(self, radiograph: np.ndarray) -> tuple[Mask, float]:
         """The committee's mask, and one minus the Dice of its members."""
-        from boneage.segmentation import hand_images
-
-        self.load()
-        committee = self._committee
+        committee = self._load_committee()
         image = preprocessing.prepare(radiograph, committee.size, committee.clip_limit)
         probabilities = committee.probabilities(image[np.newaxis], batch_size=1)
-        mask = hand_images.mask_from_probability(
-            probabilities.mean(axis=0)[0], radiograph.shape
-        )
+        mask = mask_from_probability(probabilities.mean(axis=0)[0], radiograph.shape)
         return mask, float(dice.pairwise_disagreement(probabilities)[0])
 
-    def _ask(
+    def _predict_sex(
         self,
-        readers: SexEnsemble,
+        ensemble: SexEnsemble,
         radiograph: np.ndarray,
         mask: Mask,
         hands: dict[Enhancement, np.ndarray],
     ) -> SexPrediction:
-        """Ask the runs of one sex; `hands` are those cut out so far, by how."""
-        from boneage.explanation import activation_maps
+        """Average the runs of one sex.
 
-        months, evidence = {}, {}
-        for each in readers.candidates:
-            how = Enhancement.from_facts(each.config["preprocessing"])
-            if how not in hands:
-                hands[how] = enhanced_hand(radiograph, mask, how)
-            explainer = self._explainer(each)
-            image = transforms.resize(hands[how], explainer.image_size)
-            mirrored = test_time_augmentation.trained_with_flips(each.config)
-            seen = test_time_augmentation.make_views(image, self.view_count, mirrored)
-            is_male = np.full(len(seen), readers.sex == "male")
-            shown = explainer(seen, is_male, batch_size=len(seen))
-            name = each.name
-            months[name] = float(shown.predicted_months.mean())
-            deviation = activation_maps.centred_maps(shown.maps[0])
-            upsampled = explainer.grid.upsample(deviation)
-            evidence[name] = RunExplanation(hands[how], upsampled, len(deviation))
-        answers = np.array(list(months.values()))
-        if not np.isfinite(answers).all():
-            raise InputError(f"{each.run.model}: predicts no numbers; train it again")
-        age = float(answers.mean())
-        width = readers.held_back.width(age, self.coverage)
+        hands: the hands cut out so far, by preprocessing; missing ones are added.
+        """
+        months_by_run, explanations = {}, {}
+        for candidate in ensemble.candidates:
+            enhancement = Enhancement.from_facts(candidate.config["preprocessing"])
+            if enhancement not in hands:
+                hands[enhancement] = enhanced_hand(radiograph, mask, enhancement)
+            months, explanation = self._predict_run(
+                candidate, hands[enhancement], ensemble.sex == "male"
+            )
+            months_by_run[candidate.name] = months
+            explanations[candidate.name] = explanation
+        run_months = np.array(list(months_by_run.values()))
+        age = float(run_months.mean())
+        width = ensemble.calibration.width(age, self.coverage)
         half = width.half_months if math.isfinite(width.half_months) else math.nan
         warnings = reliability.age_warnings(
-            age, readers.age_range_months, answers, readers.greatest_spread_months
+            age, ensemble.age_range_months, run_months, ensemble.usual_spread_months
         )
         if math.isnan(half):
             warnings.append(
@@ -248,13 +259,47 @@ class Predictor:
         return SexPrediction(
             months=age,
             # no skeleton is younger than birth
-            lower=max(age - half, 0.0) if half == half else math.nan,
-            upper=age + half,
-            runs_months=months,
-            evidence=evidence,
+            lower_months=math.nan if math.isnan(half) else max(age - half, 0.0),
+            upper_months=age + half,
+            months_by_run=months_by_run,
+            explanations=explanations,
             warnings=warnings,
-            compared_with=f"{width.hands} {width.group}",
+            calibration_group=f"{width.hands} {width.group}",
         )
+
+    def _predict_run(
+        self, candidate: CandidateRun, hand: np.ndarray, is_male: bool
+    ) -> tuple[float, RunExplanation]:
+        """A run's mean prediction over the views of a hand, in months, and its map.
+
+        Raises:
+            InputError: the network is broken, or predicts something else than numbers.
+        """
+        from boneage.explanation import activation_maps
+
+        explainer = self._explainer(candidate)
+        views = test_time_augmentation.make_views(
+            transforms.resize(hand, explainer.image_size),
+            self.view_count,
+            test_time_augmentation.trained_with_flips(candidate.config),
+        )
+        output = explainer(views, np.full(len(views), is_male), batch_size=len(views))
+        months = float(output.predicted_months.mean())
+        if not math.isfinite(months):
+            raise InputError(
+                f"{candidate.run.model} must predict numbers (got {months}); train the "
+                "run again"
+            )
+        centred_map = activation_maps.centred_maps(output.maps[0])
+        enlarged = explainer.grid.upsample(centred_map)
+        return months, RunExplanation(hand, enlarged, len(centred_map))
+
+    def _load_committee(self) -> Committee:
+        from boneage.segmentation.committee import Committee
+
+        if self._committee is None:
+            self._committee = Committee.load(self.layout.committee)
+        return self._committee
 
     def _explainer(self, candidate: CandidateRun) -> Explainer:
         from boneage.explanation.activation_maps import Explainer
@@ -266,18 +311,24 @@ class Predictor:
                 self._explainers[folder] = Explainer(model)
             except (ValueError, StopIteration) as error:
                 raise InputError(
-                    f"{candidate.run.model}: not a network of this pipeline ({error})"
+                    f"{candidate.run.model} must be a network of this pipeline "
+                    f"({error}); train the run again"
                 ) from error
         return self._explainers[folder]
 
 
-def _by_name(found: list[dict]) -> dict[str, list]:
-    names = dict.fromkeys(name for each in found for name in each)
-    return {name: [each[name] for each in found if name in each] for name in names}
+def _by_name(mappings: Sequence[dict[str, Value]]) -> dict[str, list[Value]]:
+    names = dict.fromkeys(name for mapping in mappings for name in mapping)
+    return {name: [m[name] for m in mappings if name in m] for name in names}
 
 
-def _of_both(months: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean(each)) for name, each in _by_name(months).items()}
+def _mean_explanation(explanations: Sequence[RunExplanation]) -> RunExplanation:
+    """A run's explanations for one or both sexes as one.
+
+    A map is linear in what it adds up: the mean of the maps is the map of the mean.
+    """
+    mean_map = np.mean([e.centred_map for e in explanations], axis=0)
+    return explanations[0]._replace(centred_map=mean_map)
 
 
 def predict_bone_age(
@@ -286,36 +337,37 @@ def predict_bone_age(
     *,
     models: str | Path = Layout.models,
     runs: Sequence[str] = (),
-    views: int = VIEWS,
+    views: int = VIEW_COUNT,
     coverage: float = COVERAGE,
 ) -> Prediction | list[Prediction]:
-    """Read bone ages off radiographs; for research, not for diagnosis.
+    """Predict bone ages from radiographs; for research, not for diagnosis.
 
-    The networks are loaded once a call: give many radiographs at once.
+    Each call loads the networks: pass many radiographs at once.
 
     Args:
-        files: a radiograph, or several: PNG, JPEG, WebP, TIFF, DICOM; folders and CSV
+        files: one radiograph or several (PNG, JPEG, WebP, TIFF, DICOM); folders and CSV
             files as predict.py takes them.
         sex: male, female or unknown; None takes it from DICOM and CSV files.
-        models: folder with committee/ and regression/; where it has none, those
-            shipped are asked.
-        runs: names or folders of the runs to ask; empty for the best.
-        views: of each hand, for test-time augmentation; 1 for none.
-        coverage: of the interval.
+        models: folder with committee/ and regression/; if it has none, the pretrained
+            models are used.
+        runs: names or folders of the runs to average; empty for the best.
+        views: augmented views of each hand to average; 1 for none.
+        coverage: nominal coverage of the prediction intervals.
 
     Returns:
-        A Reading for one file, a list in order for several, a folder or a CSV file.
+        A Prediction for one file; for several, a folder or a CSV file a list in order.
 
     Raises:
         InputError: a radiograph, its sex or a model cannot be used.
     """
-    is_one = isinstance(files, str | Path)
-    paths = [Path(path) for path in ([files] if is_one else files)]
-    asked, set_aside = collect_inputs(paths, sex)
-    if set_aside:
-        raise InputError(set_aside[0].reason)
+    is_single = isinstance(files, str | Path)
+    paths = [Path(path) for path in ([files] if is_single else files)]
+    inputs, skipped = collect_inputs(paths, sex)
+    if skipped:
+        raise InputError(skipped[0].reason)
     layout = find_models(Layout(models=Path(models)), runs)
-    ensemble = Predictor(layout, runs, views, coverage)
-    ensemble.load()
-    read = [ensemble.read(each) for each in asked]
-    return read[0] if is_one and asked[0].path == paths[0] else read
+    predictor = Predictor(layout, runs, views, coverage)
+    predictor.load()
+    predictions = [predictor.predict(radiograph) for radiograph in inputs]
+    is_single = is_single and inputs[0].path == paths[0]
+    return predictions[0] if is_single else predictions

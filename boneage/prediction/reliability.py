@@ -1,4 +1,4 @@
-"""What a reader must know before trusting a bone age."""
+"""Reasons to doubt a predicted bone age: an implausible mask, runs that disagree."""
 
 import numpy as np
 
@@ -6,58 +6,61 @@ from boneage.io.radiographs import Mask
 from boneage.segmentation.coarse import implausibilities
 from boneage.segmentation.laterality import laterality
 
-UNSURE, LOST = 0.1, 0.2
+DOUBTFUL_DISAGREEMENT, NO_HAND_DISAGREEMENT = 0.1, 0.2
 """One minus the Dice of the committee's members: above the first the mask is doubtful,
-above the second they do not see the same hand."""
+above the second the members do not see the same hand."""
 
 
 def mask_warnings(mask: Mask, disagreement: float) -> list[str]:
-    """Doubts about where the hand is, and whether it is one.
+    """Doubts about where the hand is, and whether it is a hand.
 
     mask: not empty. disagreement: one minus the members' mean pairwise Dice.
     """
     flags = implausibilities(mask)
-    if disagreement > LOST or (flags and disagreement > UNSURE):
-        why = [*flags, f"the committee's members disagree by {disagreement:.2f}"]
-        return [f"likely not a hand, or not upright ({', '.join(why)})"]
-    found = []
+    if disagreement > NO_HAND_DISAGREEMENT or (
+        flags and disagreement > DOUBTFUL_DISAGREEMENT
+    ):
+        reasons = [*flags, f"the committee's members disagree by {disagreement:.2f}"]
+        return [f"likely not a hand, or not upright ({', '.join(reasons)})"]
+    warnings = []
     if flags:
-        found.append(f"the mask is implausible ({', '.join(flags)})")
-    if disagreement > UNSURE:
-        found.append(f"the committee is unsure of the mask ({disagreement:.2f})")
+        warnings.append(f"the mask is implausible ({', '.join(flags)})")
+    if disagreement > DOUBTFUL_DISAGREEMENT:
+        warnings.append(f"the committee is unsure of the mask ({disagreement:.2f})")
     if laterality(mask) == "right":
-        found.append(
+        warnings.append(
             "the thumb is where a right hand has it: a right hand, or a mirrored "
-            "image; bone ages are told from left hands"
+            "image; bone ages are defined for left hands"
         )
-    return found
+    return warnings
 
 
 def age_warnings(
     bone_age_months: float,
     age_range_months: tuple[float, float],
-    answers_months: np.ndarray,
-    greatest_spread_months: float,
+    run_months: np.ndarray,
+    usual_spread_months: float,
 ) -> list[str]:
     """Doubts about the age.
 
     Args:
-        bone_age_months: the average.
-        age_range_months: of the training hands.
-        answers_months: (run,) each run's.
-        greatest_spread_months: of the runs on 95 % of the validation hands.
+        bone_age_months: the average of the runs.
+        age_range_months: youngest and oldest hand that all runs were trained on.
+        run_months: (run,) float, the prediction of each run.
+        usual_spread_months: range of the runs' predictions that 95 % of the validation
+            hands do not exceed.
     """
-    found = []
-    least, greatest = age_range_months
-    if not least <= bone_age_months <= greatest:
-        found.append(
-            f"beyond the {least:.0f} to {greatest:.0f} months of the training hands"
+    warnings = []
+    youngest, oldest = age_range_months
+    if not youngest <= bone_age_months <= oldest:
+        warnings.append(
+            f"beyond the {youngest:.0f} to {oldest:.0f} months of the training hands"
         )
-    spread = np.ptp(answers_months)
+    spread = np.ptp(run_months)
     # rounding alone is no disagreement
-    if spread > max(greatest_spread_months, 1.0):
-        found.append(
-            f"the runs disagree by {spread:.0f} months; on 19 of 20 validation hands "
-            f"they lie within {greatest_spread_months:.0f}"
+    if spread > max(usual_spread_months, 1.0):
+        warnings.append(
+            f"the runs disagree by {spread:.0f} months; on 95 % of the validation "
+            f"hands they disagree by {usual_spread_months:.0f} or less"
         )
-    return found
+    return warnings

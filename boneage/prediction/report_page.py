@@ -35,58 +35,62 @@ LINE = 1.35
 """Of small text, times its size."""
 
 
-def write(path: Path, reading: Prediction, ensemble: Predictor) -> None:
+def write(path: Path, prediction: Prediction, predictor: Predictor) -> None:
     """Write the page, as PNG or PDF by the suffix."""
     with matplotlib.rc_context(PAGE_STYLE):
-        save(draw(reading, ensemble), path)
+        save(draw(prediction, predictor), path)
 
 
-def picture(reading: Prediction, ensemble: Predictor) -> np.ndarray:
+def picture(prediction: Prediction, predictor: Predictor) -> np.ndarray:
     """The page as (row, column, 3) uint8, RGB."""
     with matplotlib.rc_context(PAGE_STYLE):
-        canvas = FigureCanvasAgg(draw(reading, ensemble))
+        canvas = FigureCanvasAgg(draw(prediction, predictor))
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def draw(reading: Prediction, ensemble: Predictor) -> Figure:
+def draw(prediction: Prediction, predictor: Predictor) -> Figure:
     """Lay the page out, A4 upright."""
     figure = Figure(A4_INCHES)
     figure.text(0.07, 0.955, "Bone age", size=11, color=FAINT)
     figure.text(
-        0.07, 0.918, formats.format_age(reading.bone_age_months), size=24, weight="bold"
+        0.07,
+        0.918,
+        formats.format_age(prediction.bone_age_months),
+        size=24,
+        weight="bold",
     )
-    figure.text(0.07, 0.893, formats.format_interval(reading), size=11)
+    figure.text(0.07, 0.893, formats.format_interval(prediction), size=11)
     figure.text(
         0.07,
         0.873,
-        f"{_shortened(Path(reading.file).name)}, sex {reading.sex}; interval from "
-        f"{reading.compared_with}",
+        f"{_shortened(Path(prediction.file).name)}, sex {prediction.sex}; interval "
+        f"from {prediction.calibration_group}",
         size=8.5,
         color=FAINT,
     )
-    _scale(figure, reading)
-    below = _warnings(figure, reading, 0.79)
-    below = _pictures(figure, reading, below)
-    _facts(figure, reading, ensemble, below)
+    _scale(figure, prediction)
+    below = _warnings(figure, prediction, 0.79)
+    below = _pictures(figure, prediction, below)
+    _facts(figure, prediction, predictor, below)
     figure.text(0.5, 0.025, STATEMENT.capitalize() + ".", ha="center", weight="bold")
     today = f"{datetime.date.today():%Y-%m-%d}"
     figure.text(0.93, 0.025, today, ha="right", size=8, color=FAINT)
     return figure
 
 
-def _scale(figure: Figure, reading: Prediction) -> None:
+def _scale(figure: Figure, prediction: Prediction) -> None:
     """The interval and each run's answer on a scale of years."""
     axes = figure.add_axes((0.07, 0.82, 0.86, 0.035))
-    lower, upper = reading.lower_months / 12, reading.upper_months / 12
+    lower, upper = prediction.lower_months / 12, prediction.upper_months / 12
     if not math.isnan(lower):
         axes.plot([lower, upper], [0, 0], color="#9CC3DD", lw=9, solid_capstyle="butt")
     words = "years: answer, interval"
-    if len(reading.runs_months) > 1:
+    if len(prediction.months_by_run) > 1:
         words = "years: average of the runs, each run (|), interval"
-        for months in reading.runs_months.values():
+        for months in prediction.months_by_run.values():
             axes.plot(months / 12, 0, "|", color=INK, ms=9, mew=1)
-    axes.plot(reading.bone_age_months / 12, 0, "o", color="#0072B2", ms=7)
+    axes.plot(prediction.bone_age_months / 12, 0, "o", color="#0072B2", ms=7)
     axes.set(xlim=(0, OLDEST_YEARS), ylim=(-1, 1), yticks=[])
     axes.set_xticks(range(0, OLDEST_YEARS + 1, 2))
     axes.set_xlabel(words, size=8)
@@ -94,11 +98,11 @@ def _scale(figure: Figure, reading: Prediction) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _warnings(figure: Figure, reading: Prediction, top: float) -> float:
+def _warnings(figure: Figure, prediction: Prediction, top: float) -> float:
     """Write the warnings; returns where the page is free below them."""
     text = "\n".join(
         textwrap.fill(f"Warning: {warning}", 108, subsequent_indent="    ")
-        for warning in reading.warnings
+        for warning in prediction.warnings
     )
     if not text:
         return top - 0.005
@@ -108,28 +112,33 @@ def _warnings(figure: Figure, reading: Prediction, top: float) -> float:
     return top - 0.025 - 0.0148 * (text.count("\n") + 1)
 
 
-def _pictures(figure: Figure, reading: Prediction, top: float) -> float:
+def _pictures(figure: Figure, prediction: Prediction, top: float) -> float:
     """The radiograph with the mask's outline; beside it each run's map on its hand.
 
     Returns where the page is free below them.
     """
     space, middle, title = top - 0.245, 0.5, 0.025
-    radiograph = outlined(reading.radiograph, reading.mask)
+    radiograph = outlined(prediction.radiograph, prediction.mask)
     room = (0.07, top, middle - 0.09, space)
     bottoms = [_show(figure, room, radiograph, "Radiograph, outline of the hand found")]
-    deviations = np.stack([found.deviation for found in reading.evidence.values()])
-    limit_months = overlays.colour_limit(deviations)
-    count = len(reading.evidence)
+    explanations = prediction.explanations
+    maps = np.stack([each.centred_map for each in explanations.values()])
+    limit_months = overlays.colour_limit(maps)
+    count = len(explanations)
     columns = 1 if count < 3 else 2
     points, longest, unit = (8.5, 38, " months") if columns == 1 else (7, 24, "")
     width, height = (0.93 - middle) / columns, space / -(-count // columns)
-    for number, (name, found) in enumerate(reading.evidence.items()):
+    for number, (name, explanation) in enumerate(explanations.items()):
         if number and number % columns == 0:
             top = min(bottoms[-columns:]) - title / 2
         left = middle + number % columns * width
         room = (left, top, width - 0.015 * (columns - 1), height)
-        words = f"{_shortened(name, longest)}: {reading.runs_months[name]:.0f}{unit}"
-        image = overlays.overlay(found.hand, found.deviation, limit_months)
+        words = (
+            f"{_shortened(name, longest)}: {prediction.months_by_run[name]:.0f}{unit}"
+        )
+        image = overlays.overlay(
+            explanation.hand, explanation.centred_map, limit_months
+        )
         bottoms.append(_show(figure, room, image, words, points))
     below = min(bottoms) - title
     bar = figure.add_axes((0.39, below, 0.25, 0.009))
@@ -174,21 +183,21 @@ def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
     size = [max(1, round(side * scale)) for side in radiograph.shape[::-1]]
     grey = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
     small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
-    found, _ = cv2.findContours(
+    contours, _ = cv2.findContours(
         np.where(small > 127, 255, 0).astype(np.uint8),
         cv2.RETR_EXTERNAL,
         cv2.CHAIN_APPROX_NONE,
     )
     width_px = max(1, round(max(size) / 300))
     rgb = np.ascontiguousarray(np.repeat(grey[..., np.newaxis], 3, axis=2))
-    return cv2.drawContours(rgb, found, -1, OUTLINE_RGB, width_px, cv2.LINE_AA)
+    return cv2.drawContours(rgb, contours, -1, OUTLINE_RGB, width_px, cv2.LINE_AA)
 
 
 def _facts(
-    figure: Figure, reading: Prediction, ensemble: Predictor, top: float
+    figure: Figure, prediction: Prediction, predictor: Predictor, top: float
 ) -> None:
     """How to read the maps, who was asked, and how they fared on test hands."""
-    cells = sorted({found.cells for found in reading.evidence.values()})
+    cells = sorted({each.cells for each in prediction.explanations.values()})
     rows = [
         "Maps: how far each place pulls the answer from what the mean place does, on "
         "the hand as the network sees it, a square. They have "
@@ -198,20 +207,20 @@ def _facts(
         "the hand as it is.",
         "",
     ]
-    for each in ensemble.candidates:
-        if each.name not in reading.runs_months:
+    for candidate in predictor.candidates:
+        if candidate.name not in prediction.months_by_run:
             continue
-        about = formats.run_facts(each)
-        error = about["test_mae_months"]
-        name, backbone = _shortened(each.name, 30), about["backbone"]
-        trained_on = about["training_data"] or f"{about['training_hands']} hands"
+        facts = formats.run_facts(candidate)
+        error = facts["test_mae_months"]
+        name, backbone = _shortened(candidate.name, 30), facts["backbone"]
+        trained_on = facts["training_data"] or f"{facts['training_hands']} hands"
         rows.append(
             (name if name == backbone else f"{name}: {backbone}")
-            + f", {about['image_size_px']} px; trained on {_shortened(trained_on, 400)}"
+            + f", {facts['image_size_px']} px; trained on {_shortened(trained_on, 400)}"
             + ("; not tested" if error is None else f"; test MAE {error:.1f} months")
-            + f"; commit {(about['git_commit'] or 'unknown')[:9]}"
+            + f"; commit {(facts['git_commit'] or 'unknown')[:9]}"
         )
-    rows += formats.accuracy_lines(ensemble, reading.sex)
+    rows += formats.accuracy_lines(predictor, prediction.sex)
     text = "\n".join(textwrap.fill(row, 126, subsequent_indent="    ") for row in rows)
     line = SMALL_POINTS * LINE / 72 / A4_INCHES[1]
     # many runs take more lines than the foot of the page has

@@ -10,14 +10,14 @@ from boneage.regression.settings import NEW
 
 
 class View(NamedTuple):
-    """How a hand is looked at. degrees: anticlockwise. scale: above 1 is larger."""
+    """A change of the hand's image. degrees: anticlockwise. scale: above 1 enlarges."""
 
     mirrored: bool = False
     degrees: float = 0.0
     scale: float = 1.0
 
 
-# within what the networks were trained with, mirrored ones beside the others, and no
+# within what the networks were trained with, mirrored views beside the others, and no
 # larger than the margin around the hand allows
 VIEWS = (
     View(),
@@ -31,25 +31,28 @@ VIEWS = (
     View(scale=1.04),
     View(mirrored=True, scale=1.04),
 )
-"""The first is the hand as it is, which activation maps are made of."""
+"""The first view is the hand as it is; activation maps are made of it."""
 
 
-def check(count: int) -> None:
-    """Raise InputError for a number of views that there are not."""
+def check_view_count(count: int) -> None:
+    """Raise InputError unless there are so many views."""
     if not 1 <= count <= len(VIEWS):
-        raise InputError(f"--views {count}: expected 1 to {len(VIEWS)}")
+        raise InputError(
+            f"--views must be from 1 to {len(VIEWS)} (got {count}); 1 is the hand as "
+            "it is"
+        )
 
 
 def make_views(image: np.ndarray, count: int, mirrored: bool = True) -> np.ndarray:
     """The first `count` views of a hand, (view, size, size) uint8.
 
-    image: (size, size) uint8. mirrored: False for a network that has not learned from
-    mirrored hands: it gets the same views unmirrored, each of them once.
+    image: (size, size) uint8. mirrored: False for a network that was trained without
+    flips: it gets the same views unmirrored, without repetition.
     """
     views = VIEWS[:count]
     if not mirrored:
-        views = dict.fromkeys(view._replace(mirrored=False) for view in views)
-    return np.stack([_seen(image, view) for view in views])
+        views = tuple(dict.fromkeys(view._replace(mirrored=False) for view in views))
+    return np.stack([_render(image, view) for view in views])
 
 
 def trained_with_flips(config: dict) -> bool:
@@ -58,7 +61,7 @@ def trained_with_flips(config: dict) -> bool:
     return settings.get("augmentation", 1.0) > 0 and settings["mirrored_share"] > 0
 
 
-def _seen(image: np.ndarray, view: View) -> np.ndarray:
+def _render(image: np.ndarray, view: View) -> np.ndarray:
     if view.mirrored:
         image = cv2.flip(image, 1)
     if (view.degrees, view.scale) == (0, 1):
@@ -68,6 +71,6 @@ def _seen(image: np.ndarray, view: View) -> np.ndarray:
     return cv2.warpAffine(image, matrix, image.shape)
 
 
-def column(count: int) -> str:
-    """Where predictions.csv holds what a run says of `count` views on average."""
+def prediction_column(count: int) -> str:
+    """Column of predictions.csv with a run's mean prediction over `count` views."""
     return "predicted_months" if count == 1 else f"predicted_{count}_views_months"

@@ -26,9 +26,9 @@ WAITING = 32
 """Requests that may wait; the next ones are told so."""
 
 
-def serve(ensemble: Predictor, settings: WebSettings) -> None:
+def serve(predictor: Predictor, settings: WebSettings) -> None:
     """Serve until Ctrl-C."""
-    with serving(ensemble, settings):
+    with serving(predictor, settings):
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -36,7 +36,7 @@ def serve(ensemble: Predictor, settings: WebSettings) -> None:
 
 
 @contextmanager
-def serving(ensemble: Predictor, settings: WebSettings) -> Iterator[str]:
+def serving(predictor: Predictor, settings: WebSettings) -> Iterator[str]:
     """Serve the page while the block runs; yields its address.
 
     Raises:
@@ -45,7 +45,7 @@ def serving(ensemble: Predictor, settings: WebSettings) -> Iterator[str]:
     """
     settings.check_page()
     with web.own_files("predict"):
-        page_of = _build(ensemble)
+        page_of = _build(predictor)
         with web.launched(
             page_of,
             settings,
@@ -56,35 +56,35 @@ def serving(ensemble: Predictor, settings: WebSettings) -> Iterator[str]:
             yield address
 
 
-def _build(ensemble: Predictor) -> Any:
+def _build(predictor: Predictor) -> Any:
     """The page: a radiograph and its sex in, the report and the numbers out."""
     import gradio as gr
 
-    def read(radiograph: str | None, sex: str) -> tuple[str, np.ndarray, dict]:
+    def predict(radiograph: str | None, sex: str) -> tuple[str, np.ndarray, dict]:
         if radiograph is None:
             raise gr.Error("Choose a radiograph first.", print_exception=False)
         path = Path(radiograph)
         try:
             # one file and no list of files: a list could name what is not uploaded
-            asked = resolve_input(path, None if sex == FROM_FILE else sex)
-            reading = ensemble.read(asked).named(path.name)
+            inputs = resolve_input(path, None if sex == FROM_FILE else sex)
+            prediction = predictor.predict(inputs).with_file(path.name)
         except InputError as error:
             # where an upload lies concerns nobody
             words = str(error).replace(f"{path.parent}/", "")
             raise gr.Error(words, print_exception=False) from None
         words = "\n\n".join(
             [
-                f"## {formats.format_age(reading.bone_age_months)}",
-                formats.format_interval(reading),
-                *[f"**Warning:** {warning}" for warning in reading.warnings],
+                f"## {formats.format_age(prediction.bone_age_months)}",
+                formats.format_interval(prediction),
+                *[f"**Warning:** {warning}" for warning in prediction.warnings],
                 f"*{STATEMENT.capitalize()}.*",
             ]
         )
-        record = {"statement": STATEMENT, "coverage": reading.coverage}
+        record = {"statement": STATEMENT, "coverage": prediction.coverage}
         return (
             words,
-            report_page.picture(reading, ensemble),
-            record | formats.as_record(reading),
+            report_page.picture(prediction, predictor),
+            record | formats.to_record(prediction),
         )
 
     with gr.Blocks(
@@ -113,7 +113,7 @@ def _build(ensemble: Predictor) -> Any:
                     buttons=["fullscreen", "download"],
                 )
         button.click(
-            read,
+            predict,
             [radiograph, sex],
             [words, report, record],
             api_name=API,

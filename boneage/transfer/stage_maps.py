@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage.evaluation import comparison, metrics
+from boneage.evaluation.ages import years_and_months
 from boneage.explanation import activation_maps, captions, gallery, overlays
 from boneage.explanation.activation_maps import (
     DISPLAY_PX,
@@ -14,7 +15,7 @@ from boneage.explanation.activation_maps import (
     Explanation,
     explain_hands,
 )
-from boneage.explanation.captions import signed, years_and_months
+from boneage.explanation.captions import signed
 from boneage.io import hdf5, radiographs
 from boneage.io.files import atomic_write
 from boneage.parallel import THIS_PROCESS, Workers

@@ -173,14 +173,6 @@ def test_scale_is_round_and_covers_the_maps():
     assert overlays.colour_limit(np.zeros((1, 2, 2))) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(
-    ("months", "text"),
-    [(0, "0 y 0 m"), (11.6, "1 y 0 m"), (106.4, "8 y 10 m"), (-3, "\u22120 y 3 m")],
-)
-def test_ages_are_written_as_people_say_them(months, text):
-    assert captions.years_and_months(months) == text
-
-
 def test_errors_have_a_sign_and_zero_is_not_negative():
     assert [captions.signed(x) for x in (7.4, -3.6, -0.3)] == ["+7", "\u22124", "+0"]
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boneage.evaluation import ages
 from boneage.prediction import conformal
 from boneage.prediction.conformal import Calibration
 
@@ -58,29 +59,29 @@ def test_promise_holds_in_each_group_of_ages(coverage):
     rng = np.random.default_rng(0)
     inside, band = [], []
     for _ in range(60):
-        held_back = simulated(rng, 500)
+        calibration = simulated(rng, 500)
         new = simulated(rng, 100)
         for predicted, true in zip(new.predicted_months, new.true_months, strict=True):
-            half = held_back.width(predicted, coverage).half_months
+            half = calibration.width(predicted, coverage).half_months
             inside.append(abs(predicted - true) <= half)
-            band.append(np.searchsorted(conformal.AGE_EDGES_MONTHS, predicted))
+            band.append(int(ages.age_group(predicted)))
     inside, band = np.array(inside), np.array(band)
     for group in range(4):
         share = inside[band == group].mean()
         assert abs(share - coverage) < 0.03, group
     # one width for all ages would not: the errors of the oldest are far larger
-    widths = [held_back.width(age, 0.9).half_months for age in (30, 90, 150, 200)]
+    widths = [calibration.width(age, 0.9).half_months for age in (30, 90, 150, 200)]
     assert widths == sorted(widths)
     assert widths[-1] > 2 * widths[0]
 
 
 def test_small_group_is_taken_with_the_others_of_its_sex():
     ages = np.concatenate(
-        [np.full(conformal.LEAST_HANDS - 1, 30.0), np.full(60, 150.0)]
+        [np.full(conformal.MIN_GROUP_HANDS - 1, 30.0), np.full(60, 150.0)]
     )
     errors = np.where(ages < 60, 2.0, 8.0)
-    held_back = Calibration(ages, ages + errors, "boys")
-    young, old = held_back.width(30, 0.9), held_back.width(150, 0.9)
+    calibration = Calibration(ages, ages + errors, "boys")
+    young, old = calibration.width(30, 0.9), calibration.width(150, 0.9)
     assert young == (8.0, "boys", 109)
     assert old == (8.0, "boys predicted 10 to 15 years", 60)
     one_more = Calibration(
@@ -91,9 +92,9 @@ def test_small_group_is_taken_with_the_others_of_its_sex():
 
 def test_small_group_that_is_further_off_keeps_its_own_width():
     ages = np.repeat([30.0, 150.0], [40, 60])
-    held_back = Calibration(ages, ages + np.where(ages < 60, 20.0, 8.0), "boys")
-    assert held_back.width(30, 0.5) == (20.0, "boys predicted below 5 years", 40)
-    assert held_back.width(150, 0.5) == (8.0, "boys predicted 10 to 15 years", 60)
+    calibration = Calibration(ages, ages + np.where(ages < 60, 20.0, 8.0), "boys")
+    assert calibration.width(30, 0.5) == (20.0, "boys predicted below 5 years", 40)
+    assert calibration.width(150, 0.5) == (8.0, "boys predicted 10 to 15 years", 60)
 
 
 @pytest.mark.parametrize(
@@ -107,26 +108,26 @@ def test_small_group_that_is_further_off_keeps_its_own_width():
     ],
 )
 def test_groups_in_words(age, group):
-    held_back = simulated(np.random.default_rng(1), 1000)
-    assert held_back.width(age, 0.9).group == group
+    calibration = simulated(np.random.default_rng(1), 1000)
+    assert calibration.width(age, 0.9).group == group
 
 
 def test_hands_within_their_intervals_are_counted():
-    held_back = Calibration(np.full(60, 100.0), np.full(60, 103.0), "boys")
+    calibration = Calibration(np.full(60, 100.0), np.full(60, 103.0), "boys")
     others = Calibration(
         np.array([100.0, 100, 100, 100]), np.array([97.0, 103, 103.5, 100]), "boys"
     )
-    assert held_back.covered(others, 0.9) == (3, 4)
+    assert calibration.coverage_count(others, 0.9) == (3, 4)
 
 
 def test_hands_without_an_interval_are_not_counted_as_within():
-    held_back = Calibration(np.full(8, 100.0), np.full(8, 103.0), "boys")
+    calibration = Calibration(np.full(8, 100.0), np.full(8, 103.0), "boys")
     others = Calibration(np.array([100.0]), np.array([400.0]), "boys")
-    assert held_back.covered(others, 0.9) == (0, 0)
+    assert calibration.coverage_count(others, 0.9) == (0, 0)
 
 
 def test_group_too_small_for_the_coverage_is_taken_with_the_others():
     ages = np.repeat([30.0, 150.0], [60, 60])
-    held_back = Calibration(ages, ages + np.where(ages < 60, 2.0, 8.0), "boys")
-    assert held_back.width(30, 0.98) == (2.0, "boys predicted below 5 years", 60)
-    assert held_back.width(30, 0.99) == (8.0, "boys", 120)
+    calibration = Calibration(ages, ages + np.where(ages < 60, 2.0, 8.0), "boys")
+    assert calibration.width(30, 0.98) == (2.0, "boys predicted below 5 years", 60)
+    assert calibration.width(30, 0.99) == (8.0, "boys", 120)

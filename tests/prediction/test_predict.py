@@ -32,7 +32,7 @@ from boneage.prediction import (
 )
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import STATEMENT, Predictor
-from boneage.regression import inference, run_folder
+from boneage.regression import inference
 from boneage.regression.run_folder import Run
 from boneage.segmentation.hand_images import Enhancement
 from boneage.web import WebSettings
@@ -111,7 +111,7 @@ def hand(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ensemble(trained) -> Predictor:
+def tiny_predictor(trained) -> Predictor:
     return Predictor(trained, BOTH, 2)
 
 
@@ -185,9 +185,9 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
     assert {"backbone", "test_mae_months", "git_commit"} <= set(content["runs"][0])
     first = content["radiographs"][0]
     assert first["bone_age_months"] == pytest.approx(
-        np.mean(list(first["runs_months"].values())), abs=0.1
+        np.mean(list(first["months_by_run"].values())), abs=0.1
     )
-    assert content["set_aside"][0]["file"] == str(tmp_path / "missing.png")
+    assert content["skipped"][0]["file"] == str(tmp_path / "missing.png")
 
     pages = sorted(path.name for path in (out / "pages").iterdir())
     assert pages == [
@@ -198,28 +198,28 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
     assert page.shape == (1753, 1240)
 
 
-def test_report_as_pdf(ensemble, trained, hand, tmp_path, monkeypatch):
-    monkeypatch.setattr(predictor, "Ensemble", lambda *_: ensemble)
+def test_report_as_pdf(tiny_predictor, trained, hand, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "Predictor", lambda *_: tiny_predictor)
     predict(trained, hand, sex="male", report=tmp_path, report_format="pdf")
     assert (tmp_path / "hand_bone_age.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("shape", [(900, 400), (400, 900)], ids=["tall", "wide"])
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
-def test_nothing_on_the_page_overlaps(ensemble, hand, count, shape):
-    reading = ensemble.read(InputRadiograph(hand, "female"))
-    evidence = next(iter(reading.evidence.values()))
+def test_nothing_on_the_page_overlaps(tiny_predictor, hand, count, shape):
+    prediction = tiny_predictor.predict(InputRadiograph(hand, "female"))
+    explanations = next(iter(prediction.explanations.values()))
     names = [f"inception_resnet_v2_al{number}" for number in range(count)]
     figure = report_page.draw(
         replace(
-            reading,
+            prediction,
             radiograph=np.zeros(shape, np.uint8),
             mask=np.zeros(shape, np.uint8),
             warnings=("the mask is implausible (no fingers)",) * 3,
-            runs_months=dict.fromkeys(names, 100.0) | reading.runs_months,
-            evidence=dict.fromkeys(names, evidence),
+            months_by_run=dict.fromkeys(names, 100.0) | prediction.months_by_run,
+            explanations=dict.fromkeys(names, explanations),
         ),
-        ensemble,
+        tiny_predictor,
     )
     figure.canvas.draw()
     drawn = [text.get_window_extent() for text in figure.texts]
@@ -232,9 +232,9 @@ def test_nothing_on_the_page_overlaps(ensemble, hand, count, shape):
         assert not one.padded(-1).overlaps(other.padded(-1))
 
 
-def test_unknown_sex_covers_both(ensemble, hand):
+def test_unknown_sex_covers_both(tiny_predictor, hand):
     one, other, both = (
-        ensemble.read(InputRadiograph(hand, sex))
+        tiny_predictor.predict(InputRadiograph(hand, sex))
         for sex in ("female", "male", "unknown")
     )
     assert both.bone_age_months == pytest.approx(
@@ -246,8 +246,8 @@ def test_unknown_sex_covers_both(ensemble, hand):
     assert not any("sex unknown" in warning for warning in one.warnings)
 
 
-def test_interval_is_that_of_the_validation_hands(ensemble, trained, hand):
-    reading = ensemble.read(InputRadiograph(hand, "male"))
+def test_interval_is_that_of_the_validation_hands(tiny_predictor, trained, hand):
+    prediction = tiny_predictor.predict(InputRadiograph(hand, "male"))
     tables = [
         Run(trained.regression / f"tiny_{seed}").read_predictions("validation")
         for seed in (0, 1)
@@ -257,7 +257,7 @@ def test_interval_is_that_of_the_validation_hands(ensemble, trained, hand):
     is_boy, edges = tables[0].is_male, (60, 120, 180)
     is_alike = is_boy & (
         np.searchsorted(edges, average)
-        == np.searchsorted(edges, reading.bone_age_months)
+        == np.searchsorted(edges, prediction.bone_age_months)
     )
 
     def half(chosen):
@@ -267,14 +267,14 @@ def test_interval_is_that_of_the_validation_hands(ensemble, trained, hand):
     # fewer than 50: whichever is wider, theirs or that of all boys
     assert 9 <= is_alike.sum() < 50
     widest = max(half(is_alike), half(is_boy))
-    assert reading.upper_months - reading.bone_age_months == pytest.approx(widest)
-    assert "boys" in reading.compared_with
+    assert prediction.upper_months - prediction.bone_age_months == pytest.approx(widest)
+    assert "boys" in prediction.calibration_group
 
 
 def test_answer_is_the_mean_of_runs_and_views(trained, hand):
-    one_view = Predictor(trained, ["tiny_0"], 1).read(InputRadiograph(hand, "male"))
+    one_view = Predictor(trained, ["tiny_0"], 1).predict(InputRadiograph(hand, "male"))
     network = Run(trained.regression / "tiny_0").load_model()
-    seen = one_view.evidence["tiny_0"].hand
+    seen = one_view.explanations["tiny_0"].hand
     small = transforms.resize(seen, 32)
     fed = {"is_male": np.ones((1, 1), np.float32)}
     images = [small, small[:, ::-1]]
@@ -283,13 +283,13 @@ def test_answer_is_the_mean_of_runs_and_views(trained, hand):
         for i in images
     ]
     assert one_view.bone_age_months == pytest.approx(float(said[0][0, 0]), abs=0.01)
-    two_views = Predictor(trained, ["tiny_0"], 2).read(InputRadiograph(hand, "male"))
+    two_views = Predictor(trained, ["tiny_0"], 2).predict(InputRadiograph(hand, "male"))
     assert two_views.bone_age_months == pytest.approx(float(np.mean(said)), abs=0.01)
 
 
-def test_hand_is_cut_out_as_each_run_was_trained(ensemble, hand):
-    reading = ensemble.read(InputRadiograph(hand, "male"))
-    seen = reading.evidence["tiny_0"].hand > 0
+def test_hand_is_cut_out_as_each_run_was_trained(tiny_predictor, hand):
+    prediction = tiny_predictor.predict(InputRadiograph(hand, "male"))
+    seen = prediction.explanations["tiny_0"].hand > 0
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     # the runs say "filled": both ways from margin to margin, whatever the hand's form
     for extent in (rows, columns):
@@ -300,7 +300,7 @@ def test_hand_is_cut_out_as_each_run_was_trained(ensemble, hand):
 @pytest.mark.parametrize(
     ("image", "why"),
     [
-        (np.zeros((60, 50), np.uint8), "no hand found in it"),
+        (np.zeros((60, 50), np.uint8), "no hand was found"),
         (b"no image", "expected a radiograph, found no readable image"),
     ],
 )
@@ -313,7 +313,7 @@ def test_nothing_readable_is_exit_code_2(
     else:
         radiographs.write(path, image)
         monkeypatch.setattr(
-            Predictor, "_mask", lambda _, radiograph: (radiograph * 0, 0.0)
+            Predictor, "_segment", lambda _, radiograph: (radiograph * 0, 0.0)
         )
     table = tmp_path / "ages.csv"
     table.write_text("kept")
@@ -331,13 +331,16 @@ def test_nothing_readable_is_exit_code_2(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"views": 0}, "--views 0: expected 1 to 10"),
-        ({"coverage": 1.0}, "--coverage 1.0: between 0 and 1"),
-        ({"runs": ("tiny_7",)}, "--runs tiny_7: no finished run; .*tiny_0, tiny_1"),
+        ({"views": 0}, r"--views must be from 1 to 10 \(got 0\)"),
+        ({"coverage": 1.0}, r"--coverage must be between 0 and 1 \(got 1.0\)"),
+        (
+            {"runs": ("tiny_7",)},
+            r"--runs must name finished runs \(got tiny_7\); .*tiny_0, tiny_1",
+        ),
         ({"serve": True}, "or give --serve"),
         ({"host": "0.0.0.0"}, "--auth NAME:PASSWORD"),
-        ({"csv": Path()}, "--csv .: a folder"),
-        ({"models": Path("modles")}, "--models modles: no such folder"),
+        ({"csv": Path()}, "--csv must be a file"),
+        ({"models": Path("modles")}, r"--models must be a folder \(got modles"),
     ],
 )
 def test_wrong_options(trained, hand, options, why):
@@ -350,12 +353,27 @@ def test_wrong_options(trained, hand, options, why):
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["hand.png", "--csv", "hand.png"], "--csv .*hand.png: is read"),
-        (["list.csv", "--json", "list.csv"], "--json .*list.csv: is read"),
-        (["list.csv", "--csv", "more/../hand.png"], "--csv .*hand.png: is read"),
-        ([".", "--report", "."], "--report .*: radiographs are read there"),
-        (["hand.png", "--report", "."], "--report .*: radiographs are read there"),
-        (["hand.png", "--csv", "a", "--json", "./a"], "--json a: is the --csv, too"),
+        (
+            ["hand.png", "--csv", "hand.png"],
+            "--csv .*hand.png would overwrite an input",
+        ),
+        (
+            ["list.csv", "--json", "list.csv"],
+            "--json .*list.csv would overwrite an input",
+        ),
+        (
+            ["list.csv", "--csv", "more/../hand.png"],
+            "--csv .*hand.png would overwrite an input",
+        ),
+        ([".", "--report", "."], "--report .* cannot be a folder with radiographs"),
+        (
+            ["hand.png", "--report", "."],
+            "--report .* cannot be a folder with radiographs",
+        ),
+        (
+            ["hand.png", "--csv", "a", "--json", "./a"],
+            "--json a would overwrite the --csv file",
+        ),
     ],
 )
 def test_nothing_that_is_read_is_written_over(
@@ -374,9 +392,9 @@ def test_nothing_that_is_read_is_written_over(
     "name", ["cost_$5_$6", "hand" * 60, "\N{HIRAGANA LETTER A}" * 80]
 )
 def test_names_that_pages_stumble_over(
-    ensemble, trained, hand, tmp_path, monkeypatch, name
+    tiny_predictor, trained, hand, tmp_path, monkeypatch, name
 ):
-    monkeypatch.setattr(predictor, "Ensemble", lambda *_: ensemble)
+    monkeypatch.setattr(predictor, "Predictor", lambda *_: tiny_predictor)
     path = shutil.copy(hand, tmp_path / f"{name}.png")
     pages = tmp_path / "pages"
     predict(trained, path, path, sex="male", report=pages)
@@ -400,22 +418,22 @@ def test_flags_that_do_nothing_are_refused(trained, monkeypatch, capsys, flags, 
 
 
 def test_what_was_read_before_an_interruption_is_written(
-    ensemble, trained, hand, tmp_path, monkeypatch
+    tiny_predictor, trained, hand, tmp_path, monkeypatch
 ):
     class Interrupted:
-        models, notes, model_selection, candidates = ensemble.models, [], {}, []
-        coverage, view_count, asked = 0.9, 2, 0
+        layout, notes, ensembles, candidates = tiny_predictor.layout, [], {}, []
+        coverage, view_count, count = 0.9, 2, 0
 
         def load(self):
             pass
 
-        def read(self, asked):
-            self.asked += 1
-            if self.asked == 3:
+        def predict(self, inputs):
+            self.count += 1
+            if self.count == 3:
                 raise KeyboardInterrupt
-            return ensemble.read(asked)
+            return tiny_predictor.predict(inputs)
 
-    monkeypatch.setattr(predictor, "Ensemble", lambda *_: Interrupted())
+    monkeypatch.setattr(predictor, "Predictor", lambda *_: Interrupted())
     table, facts = tmp_path / "ages.csv", tmp_path / "ages.json"
     with pytest.raises(KeyboardInterrupt):
         predict(trained, hand, hand, hand, sex="male", csv=table, json=facts)
@@ -452,7 +470,7 @@ def test_shipping_that_is_interrupted_leaves_no_predictions_of_another_network(
     ship = script("ship")
     options = to_ship(trained, ("tiny_0",), layout.models, views=1)
     ship.main(options)
-    monkeypatch.setattr(run_folder, "predict", lambda *_: 1 / 0)
+    monkeypatch.setattr(inference, "predict", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ship.main(options)
     shipped = Run(layout.regression / "tiny_0")
@@ -463,7 +481,7 @@ def test_shipping_that_is_interrupted_leaves_no_predictions_of_another_network(
 def test_without_models_those_shipped_are_asked(layout, tmp_path, monkeypatch, trained):
     monkeypatch.setattr(model_selection, "REPOSITORY", tmp_path)
     layout.models.mkdir()
-    with pytest.raises(InputError, match="no committee with a finished run, and none"):
+    with pytest.raises(InputError, match="must contain a committee and a finished run"):
         model_selection.find_models(layout)
     shutil.copytree(trained.models, tmp_path / "models" / "pretrained")
     found = model_selection.find_models(layout)
@@ -481,7 +499,7 @@ def copy_runs(trained, layout, **changed) -> Layout:
 
 def test_runs_of_different_splits_are_not_averaged(trained, layout):
     copy_runs(trained, layout, split_hash="another")
-    with pytest.raises(InputError, match="trained on another split than tiny_0"):
+    with pytest.raises(InputError, match=r"tiny_0 and .*tiny_1 cannot be averaged"):
         Predictor(layout, BOTH)
     found, _ = model_selection.select_ensembles(layout, (), 1)
     assert len(found["male"].candidates) == 1
@@ -493,8 +511,8 @@ def test_runs_of_one_sex_are_asked_about_that_sex(trained, layout, hand):
     asked = {s: [c.name for c in each.candidates] for s, each in found.items()}
     assert asked == {"female": ["tiny_0"], "male": ["tiny_0", "tiny_1"]}
     boys = Predictor(layout, ["tiny_1"], 1)
-    with pytest.raises(InputError, match=r"none of the runs .* trained on female"):
-        boys.read(InputRadiograph(hand, "female"))
+    with pytest.raises(InputError, match=r"no run in .* was trained on female"):
+        boys.predict(InputRadiograph(hand, "female"))
 
 
 def test_run_whose_hands_were_made_by_others_is_not_asked(trained, layout):
@@ -517,8 +535,8 @@ def test_far_worse_and_broken_runs_are_not_asked_by_default(trained, layout):
     assert [c.name for c in found["male"].candidates] == ["tiny_0"]
     run.write_predictions(table.assign(predicted_months=np.nan))
     _, notes = model_selection.select_ensembles(layout, (), 1)
-    assert "predictions that are no numbers" in notes[0]
-    with pytest.raises(InputError, match="predictions that are no numbers"):
+    assert "must contain numbers only" in notes[0]
+    with pytest.raises(InputError, match="must contain numbers only"):
         model_selection.select_ensembles(layout, ["tiny_1"], 1)
 
 
@@ -530,9 +548,11 @@ def test_too_few_validation_hands_give_no_interval(trained, layout, hand):
     others = table.drop(few.index).assign(split="test")
     run.write_predictions(pd.concat([few.assign(split="validation"), others]))
     asked = Predictor(layout, ["tiny_0"], 1)
-    reading = asked.read(InputRadiograph(hand, "male"))
-    assert np.isnan([reading.lower_months, reading.upper_months]).all()
-    assert any("8 validation hands of boys are too few" in w for w in reading.warnings)
+    prediction = asked.predict(InputRadiograph(hand, "male"))
+    assert np.isnan([prediction.lower_months, prediction.upper_months]).all()
+    assert any(
+        "8 validation hands of boys are too few" in w for w in prediction.warnings
+    )
     said = formats.accuracy_lines(asked)
     assert all("too few validation hands for 90 % intervals" in line for line in said)
 
@@ -543,7 +563,7 @@ def test_doubts_about_ages():
     (beyond,) = reliability.age_warnings(5, seen, np.array([5.0, 5]), 12)
     assert beyond == "beyond the 10 to 220 months of the training hands"
     (apart,) = reliability.age_warnings(100, seen, np.array([80.0, 120]), 12)
-    assert apart.startswith("the runs disagree by 40 months")
+    assert apart.startswith("the runs disagree by 40 months; on 95 % of the")
 
 
 def test_doubts_about_masks():
@@ -598,13 +618,19 @@ def test_training_says_whether_it_mirrored(settings, learned):
 
 def test_python_use(trained, hand):
     assert "keras" not in boneage.__dict__
-    reading = boneage.predict_bone_age(hand, "female", models=trained.models, views=1)
-    assert reading.lower_months < reading.bone_age_months < reading.upper_months
-    assert STATEMENT in repr(reading)
+    prediction = boneage.predict_bone_age(
+        hand, "female", models=trained.models, views=1
+    )
+    assert (
+        prediction.lower_months < prediction.bone_age_months < prediction.upper_months
+    )
+    assert STATEMENT in repr(prediction)
     several = boneage.predict_bone_age(
         [hand, hand], "female", models=trained.models, views=1
     )
-    assert [each.bone_age_months for each in several] == [reading.bone_age_months] * 2
+    assert [each.bone_age_months for each in several] == [
+        prediction.bone_age_months
+    ] * 2
     with pytest.raises(InputError, match="the sex is not known"):
         boneage.predict_bone_age(hand, models=trained.models)
 
@@ -632,8 +658,8 @@ def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbon
         assert np.abs(old.predicted_months - new.predicted_months).max() < 0.5
         assert "predicted_3_views_months" in new
         assert after.read_config()["training_data"] == "noise"
-    read = Predictor(layout, BOTH, 3).read(InputRadiograph(hand, "male"))
-    before = Predictor(trained, BOTH, 3).read(InputRadiograph(hand, "male"))
+    read = Predictor(layout, BOTH, 3).predict(InputRadiograph(hand, "male"))
+    before = Predictor(trained, BOTH, 3).predict(InputRadiograph(hand, "male"))
     assert abs(read.bone_age_months - before.bone_age_months) < 0.5
     card = (layout.models / "README.md").read_text()
     assert "For research, not for diagnosis." in card
@@ -641,7 +667,7 @@ def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbon
     # asked in as many views, its intervals are those of as many
     for count, measured in ((3, 3), (2, 1), (1, 1)):
         found, _ = model_selection.select_ensembles(layout, BOTH, count)
-        assert {each.measured_views for each in found.values()} == {measured}
+        assert {each.measured_view_count for each in found.values()} == {measured}
 
 
 def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
@@ -710,7 +736,7 @@ def test_weights_beyond_16_bits_keep_their_32(tmp_path):
     [
         ({"runs": ()}, "--runs: needed"),
         ({"terms": ""}, "--terms: needed"),
-        ({"runs": ("no",)}, "--runs no: no finished run"),
+        ({"runs": ("no",)}, r"--runs must name finished runs \(got no\)"),
     ],
 )
 def test_what_ship_needs(trained, layout, options, why):
@@ -773,18 +799,18 @@ def ask(address, place: str, sex: str) -> tuple[str, list]:
 
 
 @pytest.fixture(scope="module")
-def served(ensemble):
+def served(tiny_predictor):
     from boneage.prediction import web_app
 
-    with web_app.serving(ensemble, WebSettings(open_page=False)) as address:
+    with web_app.serving(tiny_predictor, WebSettings(open_page=False)) as address:
         yield address.rstrip("/")
 
 
-def test_page_answers_over_http(served, ensemble, hand):
+def test_page_answers_over_http(served, tiny_predictor, hand):
     assert served.startswith("http://127.0.0.1:")
     event, (words, report, record) = ask(served, upload(served, hand), "female")
     assert event == "complete"
-    expected = ensemble.read(InputRadiograph(hand, "female"))
+    expected = tiny_predictor.predict(InputRadiograph(hand, "female"))
     assert record["bone_age_months"] == round(expected.bone_age_months, 1)
     assert record["file"] == "hand.png"
     assert record["statement"] == STATEMENT
@@ -824,24 +850,24 @@ def test_page_gives_out_and_reads_no_other_file(served, hand, tmp_path):
     assert ask(served, upload(served, table), "male")[0] == "error"
 
 
-def test_upload_is_bounded(served, ensemble, tmp_path, monkeypatch):
+def test_upload_is_bounded(served, tiny_predictor, tmp_path, monkeypatch):
     from boneage.prediction import web_app
 
     large = tmp_path / "large.png"
     large.write_bytes(bytes(300_000))
     monkeypatch.setattr(web_app, "LARGEST_UPLOAD", "100kb")
     with (
-        web_app.serving(ensemble, WebSettings(open_page=False)) as address,
+        web_app.serving(tiny_predictor, WebSettings(open_page=False)) as address,
         pytest.raises(AssertionError),
     ):
         upload(address.rstrip("/"), large)
 
 
-def test_password_is_asked_for(ensemble):
+def test_password_is_asked_for(tiny_predictor):
     from boneage.prediction import web_app
 
     settings = WebSettings(auth="ann:secret", open_page=False)
-    with web_app.serving(ensemble, settings) as address:
+    with web_app.serving(tiny_predictor, settings) as address:
         assert fetch(f"{address.rstrip('/')}/config")[0] == 401
         forged = json.dumps({"data": [None, "male"]}).encode()
         status, _ = fetch(
@@ -852,6 +878,6 @@ def test_password_is_asked_for(ensemble):
         assert status == 401
     with (
         pytest.raises(InputError, match="--auth NAME:PASSWORD"),
-        web_app.serving(ensemble, WebSettings(host="0.0.0.0")),
+        web_app.serving(tiny_predictor, WebSettings(host="0.0.0.0")),
     ):
         pass
