@@ -30,63 +30,59 @@ from boneage.web import WebSettings
 
 
 @dataclass(frozen=True)
-class Question:
-    """What to read, and whom to ask."""
+class Options(cli.ScriptOptions):
+    """What to read, whom to ask, and what to write."""
 
+    resumes: ClassVar[bool] = False
+    output: OutputSettings
+    paths: cli.Paths
+    page: WebSettings
     radiographs: tyro.conf.Positional[tuple[Path, ...]] = field(default=())
-    """Radiographs, folders, CSV files."""
+    """Radiographs, folders of them, CSV files with columns file,sex"""
     sex: Literal["male", "female", "unknown"] | None = None
-    """Of all radiographs of which no CSV says it; not needed for DICOM."""
+    """Sex for radiographs whose sex neither a CSV nor a DICOM header states."""
     runs: tuple[str, ...] = ()
-    """Runs to ask, by name or folder, after the radiographs; default: up to three of
-    one split, the best and those nearly as good."""
+    """Runs to average, by name or folder; default: up to three of the best."""
     views: int = predictor.VIEW_COUNT
-    """Of each hand, mirrored, turned, zoomed: averaged; 1 for the hand as it is."""
+    """Number of views of each hand to average; 1 for the hand as it is."""
     coverage: float = predictor.COVERAGE
-    """Share of the true bone ages that intervals hold."""
+    """Nominal coverage of the prediction intervals."""
     serve: bool = False
-    """Serve a page and an API in place of reading files."""
-
-
-@dataclass(frozen=True)
-class Options(WebSettings, OutputSettings, cli.Paths, Question):
-    """The question, and what to write; in the order of the help text from the right."""
-
-    goes_on: ClassVar[bool] = False
+    """Serve a web page and an API instead of reading files."""
 
 
 def main(options: Options) -> None:
     """Read what is named, or serve the page."""
     if options.serve:
-        cli.reject_flags(["sex", *cli.names(OutputSettings)], "of no use with --serve")
+        cli.reject_flags(["sex"], "of no use with --serve")
+        cli.reject_flags(OutputSettings, "of no use with --serve")
     else:
-        cli.reject_flags(cli.names(WebSettings), "only with --serve")
-    options.check_page()
-    options.check_output()
+        cli.reject_flags(WebSettings, "only with --serve")
+    options.page.check_page()
+    options.output.check_output()
     if options.serve == bool(options.radiographs):
         raise InputError("name radiographs, folders or CSV files, or give --serve")
     inputs, skipped = collect_inputs(options.radiographs, options.sex)
     listed = [*(i.path for i in inputs), *(item.item for item in skipped)]
-    options.check_no_overwrite(options.radiographs, listed)
+    options.output.check_no_overwrite(options.radiographs, listed)
     models = find_models(options.layout, options.runs)
     models_predictor = predictor.Predictor(
         models, options.runs, options.views, options.coverage
     )
-    if models.models != options.models:
-        cli.summary(f"{options.models}: nothing trained there; asked are those shipped")
-    cli.summary(
-        f"models in {models.models}",
-        *models_predictor.notes,
-        *formats.accuracy_lines(models_predictor),
-    )
+    if models.models != options.paths.models:
+        cli.summary(
+            f"{options.paths.models}: no trained models; using the pretrained ones"
+        )
+    lines = [*models_predictor.notes, *formats.accuracy_lines(models_predictor)]
+    cli.summary(f"models in {models.models}", *lines)
     if options.serve or inputs:
         models_predictor.load()
     if options.serve:
         from boneage.prediction import web_app
 
-        web_app.serve(models_predictor, options)
+        web_app.serve(models_predictor, options.page)
         return
-    batch.predict_to_files(models_predictor, inputs, skipped, options)
+    batch.predict_to_files(models_predictor, inputs, skipped, options.output)
 
 
 if __name__ == "__main__":

@@ -23,22 +23,23 @@ from boneage.prediction.model_selection import named_runs
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ScriptOptions):
     """What to pack."""
 
-    goes_on: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
+    paths: cli.Paths
     runs: tuple[str, ...] = ()
-    """Runs, by name or folder."""
+    """Runs to pack, by name or folder."""
     training_data: str = ""
-    """What they were trained on, for the model card."""
+    """Training data, for the model card."""
     terms: str = ""
-    """Under which the weights may be used, for the model card."""
+    """Terms of use of the weights, for the model card."""
     failures: str = ""
-    """What they are known to fail on, for the model card."""
+    """Known failures, for the model card."""
     out: Path | None = None
-    """Folder to write; default: pretrained in the models' folder."""
+    """Folder to write; default: pretrained in the folder of models."""
     views: int = predictor.VIEW_COUNT
-    """Of each hand, for predict.py's intervals with as many; 1 for none."""
+    """Number of views per hand that the intervals of predict.py are made for."""
 
 
 def main(options: Options) -> None:

@@ -22,37 +22,41 @@ from boneage.phantoms import cohort as phantoms_cohort
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths):
+class Options(cli.ImageScriptOptions):
     """Where the cohort comes from."""
 
+    paths: cli.Paths
+    processing: cli.Processing
     source: Literal["phantom", "folder"] = "phantom"
-    """Simulate radiographs, or import a folder."""
+    """Source of the radiographs: a simulation or a folder."""
     count: int = 300
-    """Phantoms to simulate."""
+    """Number of simulated radiographs."""
     annotated: int = 0
-    """Phantoms whose exact mask is laid into gt/annotated, as a person's would be."""
+    """Number of simulated radiographs that get an annotation, the exact mask."""
     size_px: int = 512
-    """Longer side of a phantom."""
+    """Longer side of the simulated radiographs, px."""
     seed: int = 0
-    """Seed of the phantoms."""
+    """Random seed of the simulation."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Folder of the radiographs to import."""
+    """Folder of radiographs to import."""
     csv: Path | None = None
-    """Their ids, bone ages and sexes; default: the one CSV file in the folder."""
+    """CSV of ids, bone ages and sexes; default: the folder's only CSV file."""
     official_test: bool = False
-    """Import as the cohort's official test set (test.csv)."""
+    """Import as the official test set of the cohort (test.csv)."""
     overwrite: bool = False
-    """Do images again that exist."""
+    """Replace existing images."""
 
 
-FLAGS = {"phantom": ("count", "annotated", "size_px", "seed")}
-FLAGS["folder"] = ("from", "csv", "official_test")
+FLAGS = {
+    "phantom": ("count", "annotated", "size_px", "seed"),
+    "folder": ("from", "csv", "official_test"),
+}
 
 
 def main(options: Options) -> None:
     """Write the cohort in the form that all other steps read."""
-    other = "folder" if options.source == "phantom" else "phantom"
-    cli.reject_flags(FLAGS[other], f"only with --source {other}")
+    for source in FLAGS.keys() - {options.source}:
+        cli.reject_flags(FLAGS[source], f"only with --source {source}")
     with exclusive(options.layout.radiographs):
         prepare(options)
 
@@ -62,23 +66,16 @@ def prepare(options: Options) -> None:
     if options.source == "phantom":
         cohort, set_aside = phantoms_cohort.simulate_cohort(
             options.layout,
-            options.count,
-            options.annotated,
-            options.size_px,
-            options.seed,
-            options.workers,
-            options.overwrite,
+            *(options.count, options.annotated, options.size_px, options.seed),
+            *(options.workers, options.overwrite),
         )
     elif options.from_ is None:
         raise InputError("--source folder needs --from DIR, the folder to import")
     else:
         cohort, set_aside = importing.import_folder(
             options.layout,
-            options.from_.absolute(),
-            options.csv,
-            options.official_test,
-            options.workers,
-            options.overwrite,
+            *(options.from_.absolute(), options.csv, options.official_test),
+            *(options.workers, options.overwrite),
         )
     what = "simulated" if options.source == "phantom" else f"from {options.from_}"
     cli.summary(

@@ -21,15 +21,17 @@ from boneage.segmentation import coarse, dice, mask_quality
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths):
+class Options(cli.ImageScriptOptions):
     """How to threshold."""
 
+    paths: cli.Paths
+    processing: cli.Processing
     published: bool = False
-    """Brighten, Otsu x 0.9, dilate, largest component: the published method."""
+    """Published method: brighten, Otsu x 0.9, dilate, largest component."""
     truth: Path | None = None
-    """Folder of known masks <id>_bin.png: report the Dice against them."""
+    """Folder of known masks <id>_bin.png, to report the Dice with."""
     overwrite: bool = False
-    """Do radiographs again whose mask exists."""
+    """Replace existing masks."""
 
 
 METHODS = {"otsu": coarse.coarse_mask, "published": coarse.published_coarse_mask}
@@ -61,11 +63,8 @@ def segment_all(options: Options, ids: list[int]) -> None:
     known = dice.known_masks(options.truth) if options.truth else None
     table = mask_quality.QualityTable(layout.coarse_quality, options.overwrite)
     method = "published" if options.published else "otsu"
-    todo = [
-        i
-        for i in ids
-        if table.source(i) != method or not layout.coarse_mask(i).exists()
-    ]
+    done = {i for i in ids if table.source(i) == method}
+    todo = [i for i in ids if i not in done or not layout.coarse_mask(i).exists()]
     set_aside = []
     work = functools.partial(segment, layout, method)
     for _, outcome in parallel.imap(work, todo, options.workers, "coarse masks"):

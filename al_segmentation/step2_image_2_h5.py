@@ -17,15 +17,17 @@ from boneage.active_learning import dataset, excluded
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths):
+class Options(cli.ImageScriptOptions):
     """What to pack, and how."""
 
+    paths: cli.Paths
+    processing: cli.Processing
     pool: Literal["annotated", "unannotated", "new"] = "new"
-    """Which radiographs to pack."""
+    """Radiographs to pack."""
     size: int = 256
-    """Side of the packed images, px; new pairs take the size of annotated.h5."""
+    """Side of the packed images, px; with --pool new, that of annotated.h5."""
     clip_limit: float = 0.03
-    """Contrast limit of the equalisation; 0 for none; new pairs as annotated.h5."""
+    """Contrast limit of CLAHE; 0 for none; with --pool new, that of annotated.h5."""
 
 
 def main(options: Options) -> None:

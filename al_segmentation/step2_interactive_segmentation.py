@@ -8,12 +8,11 @@ Writes  models/committee/member_<k>.keras, state.json, history.csv; in data/gt/n
 
     python al_segmentation/step2_interactive_segmentation.py --oracle browser
 
-The oracle draws <id>_bin.png beside the radiograph: with any program, or on a page in
-the browser. --annotate-only opens that page for whatever waits in data/gt/new, and
-trains nothing. Interrupted, the same command goes on from the last finished epoch.
+The annotator draws <id>_bin.png beside the radiograph, with any program or in the
+browser. If interrupted, the same command continues after the last finished epoch.
 """
 
-import contextlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,15 +27,18 @@ from boneage.web import WebSettings
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths, CommitteeSettings, WebSettings):
+class Options(cli.ScriptOptions):
     """How the committee is trained, and who answers."""
 
+    paths: cli.Paths
+    committee: CommitteeSettings
+    page: WebSettings
     oracle: Literal["folder", "browser", "simulated"] = "folder"
-    """A person, asked at a prompt or on a page; or known masks."""
+    """Source of annotations: a person, at a prompt or in a browser; known masks."""
     annotate_only: bool = False
-    """Open the page for what waits in data/gt/new, and train nothing."""
+    """Annotate what waits in data/gt/new in the browser, without training."""
     truth: Path | None = None
-    """Folder of the masks <id>_bin.png that the simulated oracle looks at."""
+    """Folder of masks <id>_bin.png that answer for --oracle simulated."""
 
 
 def main(options: Options) -> None:
@@ -44,44 +46,44 @@ def main(options: Options) -> None:
     layout = options.layout
     if options.oracle == "simulated" and options.truth is None:
         raise InputError("--oracle simulated needs --truth DIR, the masks it looks at")
-    options.check_page()
+    options.page.check_page()
     if options.annotate_only:
         from boneage.annotator import server
 
-        lines = server.annotate_waiting(layout, options)
-        cli.summary(*lines, wrote=layout.new)
+        cli.summary(*server.annotate_waiting(layout, options.page), wrote=layout.new)
         return
-    with exclusive(layout.committee), contextlib.ExitStack() as served:
+    with exclusive(layout.committee), ExitStack() as served:
         oracle, askable = answering(options, served)
+        start = (options.committee.first, options.committee.seed, askable)
         if not initial_batch.is_needed(layout) or initial_batch.ask(
-            layout, oracle, options.first, options.seed, askable
+            layout, oracle, *start
         ):
             learn(options, oracle, askable)
 
 
-def answering(options: Options, served: contextlib.ExitStack) -> tuple:
+def answering(options: Options, served: ExitStack) -> tuple[Oracle, set[int] | None]:
     """Who answers, and which ids it can answer; None for all."""
-    if options.oracle == "simulated":
-        oracle = SimulatedOracle(options.layout, options.truth)
-        return oracle, set(oracle.known)
+    if options.truth is not None and options.oracle == "simulated":
+        simulated = SimulatedOracle(options.layout, options.truth)
+        return simulated, set(simulated.known)
     if options.oracle == "browser":
         from boneage.annotator import server
 
-        oracle = server.BrowserOracle(options.layout, options, options.measure)
+        measure = options.committee.measure
+        oracle = server.BrowserOracle(options.layout, options.page, measure)
         return served.enter_context(oracle), None
     return FolderOracle(options.layout), None
 
 
 def learn(options: Options, oracle: Oracle, askable: set[int] | None) -> None:
-    """Begin a committee's training, or go on with it."""
+    """Begin a committee's training, or continue it."""
     # a missing file is named before Keras, which takes seconds to import
     dataset.read_pools(options.layout)
     from boneage.active_learning.loop import ActiveLearning
 
-    settings = cli.part_of(options, CommitteeSettings)
-    learning = ActiveLearning(options.layout, settings)
-    set_aside = learning.run(oracle, askable)
-    cli.summary(*learning.report(set_aside), wrote=options.layout.committee)
+    learning = ActiveLearning(options.layout, options.committee)
+    lines = learning.report(learning.run(oracle, askable))
+    cli.summary(*lines, wrote=options.layout.committee)
 
 
 if __name__ == "__main__":

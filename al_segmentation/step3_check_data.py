@@ -19,11 +19,13 @@ from boneage.io.files import atomic_write
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths):
+class Options(cli.ImageScriptOptions):
     """What to report."""
 
+    paths: cli.Paths
+    processing: cli.Processing
     report: Path | None = None
-    """CSV to write, `id,stage,problem`."""
+    """CSV file for the problems: id, stage, problem."""
 
 
 def main(options: Options) -> int:

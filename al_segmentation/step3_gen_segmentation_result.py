@@ -19,15 +19,17 @@ from boneage.segmentation import dice, mask_quality
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths):
+class Options(cli.ImageScriptOptions):
     """What to segment."""
 
+    paths: cli.Paths
+    processing: cli.Processing
     truth: Path | None = None
-    """Folder of known masks <id>_bin.png: report the Dice on those nobody annotated."""
+    """Folder of known masks, to report the Dice of those that nobody annotated."""
     batch_size: int = 16
-    """Radiographs the committee sees at once."""
+    """Radiographs per forward pass."""
     overwrite: bool = False
-    """Do radiographs again whose mask exists."""
+    """Replace existing masks."""
 
 
 def main(options: Options) -> None:

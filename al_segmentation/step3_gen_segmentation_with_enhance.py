@@ -22,11 +22,14 @@ from boneage.segmentation import hand_images
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths, hand_images.Enhancement):
+class Options(cli.ImageScriptOptions):
     """How to enhance."""
 
+    paths: cli.Paths
+    enhancement: hand_images.Enhancement
+    processing: cli.Processing
     overwrite: bool = False
-    """Do hands again that exist."""
+    """Replace existing hands."""
 
 
 def main(options: Options) -> None:
@@ -37,29 +40,28 @@ def main(options: Options) -> None:
 
 def enhance_all(options: Options) -> None:
     """Write hands and the packed file."""
-    layout = options.layout
+    layout, enhancement = options.layout, options.enhancement
     ids = layout.ids_on_disk()
-    if options.crop and not layout.segmentation.is_dir():
+    if enhancement.crop and not layout.segmentation.is_dir():
         raise InputError(
             f"{layout.segmentation}: not found; run "
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
-    how = cli.part_of(options, hand_images.Enhancement)
-    how.check()
-    hand_images.claim_preprocessing(layout, how, options.overwrite)
+    enhancement.check()
+    hand_images.claim_preprocessing(layout, enhancement, options.overwrite)
     todo = [
         i
         for i in ids
         if options.overwrite
         or not up_to_date(layout.hand(i), layout.mask(i), layout.hands_facts)
     ]
-    work = functools.partial(hand_images.enhance_file, layout, how)
+    work = functools.partial(hand_images.enhance_file, layout, enhancement)
     _, set_aside = parallel.map_all(work, todo, options.workers, "enhancing")
     for refused in set_aside:
         # it would stand for a mask that is no longer there
         layout.hand(refused.item).unlink(missing_ok=True)
     if todo or not hand_images.is_packed(layout, ids):
-        set_aside += hand_images.pack_hands(layout, ids, how, options.workers)
+        set_aside += hand_images.pack_hands(layout, ids, enhancement, options.workers)
     packed = len(hdf5.open_packed(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.skipped_lines(set_aside),

@@ -14,20 +14,22 @@ from dataclasses import dataclass
 
 from boneage import cli
 from boneage.regression import training_runs
-from boneage.regression.settings import TrainingSettings, only
+from boneage.regression.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths, TrainingSettings):
+class Options(cli.ScriptOptions):
     """What is trained, on whom, and how."""
 
+    paths: cli.Paths
+    training: TrainingSettings
     like: str = ""
-    """Train this run (its name, or its config.json) again, as <run>_again or --run."""
+    """Run to train again with its settings: a name, or a config.json."""
 
 
 def main(options: Options) -> None:
     """Train one run, unless it is finished."""
-    settings = TrainingSettings(**only(TrainingSettings, options))
+    settings = options.training
     if options.like:
         flags = cli.flags_given()
         settings = training_runs.settings_of_run(

@@ -12,17 +12,19 @@ from dataclasses import dataclass, replace
 from boneage import cli
 from boneage.errors import check_minimum
 from boneage.regression import training_runs
-from boneage.regression.settings import TrainingSettings, only
+from boneage.regression.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths, TrainingSettings):
+class Options(cli.ScriptOptions):
     """What is trained, on whom, and how."""
 
+    paths: cli.Paths
+    training: TrainingSettings
     panel: int = 9
-    """Hands whose maps are kept."""
+    """Number of hands whose maps are kept."""
     like: str = ""
-    """Train this run (its name, or its config.json) again, as <run>_again or --run."""
+    """Run to train again with its settings: a name, or a config.json."""
 
 
 def main(options: Options) -> None:
@@ -34,7 +36,7 @@ def main(options: Options) -> None:
 
         return PanelRecorder(run, hands, options.panel)
 
-    settings = TrainingSettings(**only(TrainingSettings, options))
+    settings = options.training
     if options.like:
         flags = cli.flags_given()
         settings = training_runs.settings_of_run(
@@ -42,7 +44,7 @@ def main(options: Options) -> None:
         )
     else:
         # a run of its own: the other script's has no panel
-        settings = replace(settings, run=options.run or f"{settings.run_name}_cam")
+        settings = replace(settings, run=settings.run or f"{settings.run_name}_cam")
     run = training_runs.train_run(options.layout, settings, record)
     wrote = run.folder if settings.index == 0 else None
     cli.summary(*training_runs.closing_lines(run, settings), wrote=wrote)

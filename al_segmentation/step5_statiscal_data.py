@@ -20,8 +20,11 @@ from boneage.regression.settings import BootstrapSettings
 
 
 @dataclass(frozen=True)
-class Options(BootstrapSettings, cli.Paths):
+class Options(cli.ScriptOptions):
     """How the intervals are drawn."""
+
+    paths: cli.Paths
+    bootstrap: BootstrapSettings
 
 
 def main(options: Options) -> None:
@@ -32,7 +35,7 @@ def main(options: Options) -> None:
 
 def compare(options: Options) -> None:
     """Write tables and figures."""
-    options.check()
+    options.bootstrap.check()
     finished = run_folder.finished_runs(options.layout.regression)
     answers, set_aside = comparison.read_all(finished)
     notes = parallel.skipped_lines(set_aside)
@@ -52,10 +55,10 @@ def compare(options: Options) -> None:
 
     from boneage.evaluation import figures
 
-    folder = options.layout.statistics
+    folder, bootstrap = options.layout.statistics, options.bootstrap
     tables = []
     for one in tqdm(answers, "comparing", disable=None):
-        tables.append(comparison.tabulate(one, options.seed, options.resamples))
+        tables.append(comparison.tabulate(one, bootstrap.seed, bootstrap.resamples))
         figures.write_agreement(folder, one)
     broken = [one.item for one in set_aside]
     for run in finished:

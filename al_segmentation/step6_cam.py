@@ -21,19 +21,21 @@ from boneage.regression.dataset import HANDS_BY
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths):
+class Options(cli.ImageScriptOptions):
     """Which networks, which hands."""
 
+    paths: cli.Paths
+    processing: cli.Processing
     run: str | None = None
-    """A run's name; default: every finished run."""
+    """Name of a run; default: every finished run."""
     ids: tuple[int, ...] = ()
-    """Only these hands, of either part."""
+    """Ids of hands to show in place of --part and --limit."""
     part: Literal["test", "validation"] = "test"
-    """The part that hands are chosen from."""
+    """Part of the cohort that hands are chosen from."""
     limit: int = 60
-    """Hands to show, chosen from the best to the worst predicted."""
+    """Number of hands to show, spread from the best to the worst predicted."""
     batch_size: int = 16
-    """Hands a forward pass."""
+    """Hands per forward pass."""
 
 
 def main(options: Options) -> None:

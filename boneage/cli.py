@@ -17,48 +17,65 @@ from boneage.layout import Layout
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a cohort and its models lie; every script has these."""
+    """Folders of the cohort and of what is trained on it."""
 
-    goes_on: ClassVar[bool] = True
-    """Interrupted, the same command goes on where it was."""
     data: Path = Layout.data
-    """The cohort's folder."""
+    """Folder of the cohort."""
     models: Path = Layout.models
-    """Where trained networks, tables and figures lie."""
+    """Folder of trained networks, tables and figures."""
+
+
+@dataclass(frozen=True)
+class Processing:
+    """Processes, or a Dask cluster, that work on the images."""
+
+    jobs: int = -1
+    """Number of processes; -1 for one per core."""
+    scheduler: str = ""
+    """Dask scheduler to use, tcp://HOST:PORT (docs/SCALING.md)."""
+
+
+class ScriptOptions:
+    """What all scripts can ask of their options.
+
+    A subclass is a frozen dataclass: a field `paths`, a field for each other group of
+    settings, and the script's own flags, with a docstring of one line each. The flags
+    of a group carry no prefix. The help shows the script's own flags first, then the
+    groups in the order of their fields.
+    """
+
+    resumes: ClassVar[bool] = True
+    """Whether the same command continues an interrupted run."""
+    paths: Paths
 
     @property
     def layout(self) -> Layout:
         """The paths below the two folders."""
-        return Layout(self.data, self.models)
+        return Layout(self.paths.data, self.paths.models)
 
 
-@dataclass(frozen=True)
-class ImagePaths(Paths):
-    """Of the scripts that work image by image: where, and who does it."""
+class ImageScriptOptions(ScriptOptions):
+    """The same for scripts that process images in parallel; also `processing`."""
 
-    jobs: int = -1
-    """Processes; -1 for one a core."""
-    scheduler: str = ""
-    """A Dask scheduler, tcp://HOST:PORT: its workers do the images, not this machine;
-    they must see the same files. See docs/SCALING.md."""
+    processing: Processing
 
     @property
     def layout(self) -> Layout:
-        """The paths below the two folders; whole ones for other machines."""
-        if self.scheduler:
-            return Layout(self.data.absolute(), self.models.absolute())
-        return super().layout
+        """The paths below the two folders; absolute ones for other machines."""
+        data, models = self.paths.data, self.paths.models
+        if self.processing.scheduler:
+            return Layout(data.absolute(), models.absolute())
+        return Layout(data, models)
 
     @property
     def workers(self) -> parallel.Workers:
-        """Who does the images."""
-        data = self.data.absolute()
-        there = next(path for path in (data, *data.parents) if path.is_dir())
-        return parallel.Workers(self.jobs, self.scheduler, there)
+        """Who processes the images."""
+        data = self.paths.data.absolute()
+        shared = next(path for path in (data, *data.parents) if path.is_dir())
+        return parallel.Workers(self.processing.jobs, self.processing.scheduler, shared)
 
 
-Options = TypeVar("Options", bound=Paths)
-Part = TypeVar("Part")
+Options = TypeVar("Options")
 
 
 def run(
@@ -77,8 +94,8 @@ def run(
     try:
         status = _call(main, options, arguments)
     except (InputError, OSError, KeyboardInterrupt) as error:
-        # options of a benchmark are no Paths
-        status = exit_status_for(error, getattr(options, "goes_on", True))
+        # options of a benchmark are no ScriptOptions
+        status = exit_status_for(error, getattr(options, "resumes", True))
     sys.exit(status)
 
 
@@ -95,16 +112,21 @@ def _call(
             # tyro joins lines that no blank line parts
             description=text.replace("\nWrites", "\n\nWrites"),
             args=arguments,
-            config=(tyro.conf.AvoidSubcommands, tyro.conf.OmitSubcommandPrefixes),
+            config=(
+                tyro.conf.OmitArgPrefixes,
+                tyro.conf.DisallowNone,
+                tyro.conf.AvoidSubcommands,
+                tyro.conf.OmitSubcommandPrefixes,
+            ),
         )
         return main(parsed)
     finally:
         sys.stdout.flush()
 
 
-def exit_status_for(error: BaseException, goes_on: bool = True) -> int | None:
+def exit_status_for(error: BaseException, resumes: bool = True) -> int | None:
     """Say in one line what ended a script; its exit status, None for a defect."""
-    again = "the same command goes on from here" if goes_on else "start it again"
+    again = "the same command goes on from here" if resumes else "start it again"
     if isinstance(error, InputError):
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -129,20 +151,15 @@ def flags_given() -> set[str]:
     return given | {name.removeprefix("no_") for name in given}
 
 
-def reject_flags(flags: Collection[str], why: str) -> None:
-    """Raise InputError where one of these is on the command line."""
+def reject_flags(flags: Collection[str] | type, why: str) -> None:
+    """Raise InputError where one of these flags is on the command line.
+
+    flags: names of options, or a group of settings, for all of its flags.
+    """
+    if isinstance(flags, type):
+        flags = [option.name for option in fields(flags)]
     for flag in sorted(flags_given() & set(flags)):
         raise InputError(f"--{flag.replace('_', '-')}: {why}")
-
-
-def names(kind: type) -> list[str]:
-    """Of the options that `kind` has."""
-    return [part.name for part in fields(kind)]
-
-
-def part_of(options: object, kind: type[Part]) -> Part:
-    """Those of a script's options that it inherits from `kind`, alone."""
-    return kind(**{name: getattr(options, name) for name in names(kind)})
 
 
 def _in_words(error: OSError, again: str) -> str:

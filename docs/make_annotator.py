@@ -34,9 +34,10 @@ ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ScriptOptions):
     """The browser, its window, and where the picture goes."""
 
+    paths: cli.Paths
     out: Path = REPOSITORY / "docs" / "pictures" / "annotator.png"
     """File to write."""
     chromium: Path = Path("/usr/bin/chromium")

@@ -29,9 +29,10 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ScriptOptions):
     """Which network, how many hands, and where the picture goes."""
 
+    paths: cli.Paths
     run: str = "xception_all_cam"
     """Run whose maps are tested."""
     shown: int = 3

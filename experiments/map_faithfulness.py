@@ -42,9 +42,10 @@ SHUFFLED = (1, 5, 20)
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ScriptOptions):
     """Which runs, on which hands."""
 
+    paths: cli.Paths
     run: tuple[str, ...] = ()
     """Runs below models/regression; by default all of them."""
     hands: int = 60

@@ -15,19 +15,21 @@ the best network of the one before. Interrupted, the same command goes on from t
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression.settings import PacedSettings, only
+from boneage.regression.settings import PacedSettings
 from boneage.transfer import runs, training
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths, PacedSettings):
+class Options(cli.ScriptOptions):
     """What is trained, on whom, and in which stages."""
+
+    paths: cli.Paths
+    training: PacedSettings
 
 
 def main(options: Options) -> None:
     """Train all stages of one run, unless they are finished."""
-    settings = PacedSettings(**only(PacedSettings, options))
-    run = training.train_paced(options.layout, settings)
+    run = training.train_paced(options.layout, options.training)
     cli.summary(
         *runs.summary(run.runs),
         f"lowest validation MAE: {run.best.name}",

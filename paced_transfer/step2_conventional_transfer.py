@@ -12,25 +12,26 @@ of paced transfer have together, at the rate of the stage that starts at this la
 from dataclasses import dataclass
 
 from boneage import cli
-from boneage.regression.settings import PacedSettings, only
+from boneage.regression.settings import PacedSettings
 from boneage.transfer import runs, training
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths, PacedSettings):
+class Options(cli.ScriptOptions):
     """What is trained, on whom, and from where on."""
 
+    paths: cli.Paths
+    training: PacedSettings
     start_layer: str = "all-of-them"
-    """A stage of the schedule, such as head, exit or all; or all-of-them, in turn."""
+    """Stage where training starts, such as exit; or all-of-them, in turn."""
 
 
 def main(options: Options) -> None:
     """Train the rivals that are not finished."""
-    settings = PacedSettings(**only(PacedSettings, options))
     rivals = training.train_conventional(
         options.layout,
-        settings,
-        list(settings.rates)
+        options.training,
+        list(options.training.rates)
         if options.start_layer == "all-of-them"
         else [options.start_layer],
     )

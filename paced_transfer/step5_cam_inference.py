@@ -1,16 +1,16 @@
-"""Predictions and activation maps of paced runs and rivals, over a cohort or some ids.
+"""Predictions and activation maps of paced and conventional runs, over a cohort.
 
 Reads   models/paced/<run>/, models/conventional/<run>/; data/segment_all.h5,
         data/csv/train.csv (test.csv), data/csv/split.csv (unless --part all or --ids)
-Writes  cam/ in the run's folder: predictions.csv, overlays error_<months>_<id>.png that
-        sort by error, contact_sheet.png, index.html; of paced runs stages.png, too:
-        the same hands after each stage
+Writes  cam/ in the run's folder: predictions.csv, overlays error_<months>_<id>.png,
+        contact_sheet.png, index.html; for paced runs also stages.png, hands by stage
 
     python paced_transfer/step5_cam_inference.py --run xception_female
 
---data may name another cohort than the one that the run was trained on.
+--data may name another cohort than the run's own.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,25 +19,26 @@ from boneage.errors import InputError, check_minimum
 from boneage.io.locks import exclusive
 from boneage.regression import dataset
 from boneage.transfer import runs
-from boneage.transfer.runs import FinishedTraining
 
 
 @dataclass(frozen=True)
-class Options(cli.ImagePaths):
+class Options(cli.ImageScriptOptions):
     """Which networks, which hands."""
 
+    paths: cli.Paths
+    processing: cli.Processing
     run: str | None = None
-    """A paced run or a rival; default: every finished one."""
+    """Name of a paced or conventional run; default: every finished run."""
     stage: str = "best"
-    """Of a paced run: best (by validation), or a stage's name, such as exit."""
+    """Stage of a paced run: best (by validation), or a name, such as exit."""
     part: Literal["test", "validation", "train", "all"] = "test"
-    """The part of the cohort to predict; all needs no split."""
+    """Part of the cohort to predict; all needs no split."""
     ids: tuple[int, ...] = ()
-    """Only these hands, of any part."""
+    """Ids of hands to predict in place of --part."""
     limit: int = 60
-    """Overlays, from the best to the worst predicted hand."""
+    """Number of overlays, spread from the best to the worst predicted hand."""
     batch_size: int = 16
-    """Hands a forward pass."""
+    """Hands per forward pass."""
 
 
 def main(options: Options) -> None:
@@ -47,47 +48,42 @@ def main(options: Options) -> None:
     wanted = [
         one
         for one in found
+        # a conventional run has no stages
+        if options.stage == "best" or one.start == runs.PACED
         if options.run in (None, one.name)
-        # a rival has no stages
-        and (options.stage == "best" or one.start == runs.PACED)
     ]
     if not wanted:
-        names = cli.list_some([one.name for one in found])
-        what = f"--run {options.run}, --stage {options.stage}"
-        raise InputError(f"{what}: not finished; there are {names}")
+        raise InputError(
+            f"--run {options.run}, --stage {options.stage}: not finished; there are "
+            f"{cli.list_some([one.name for one in found])}"
+        )
     cli.summary(*notes)
-
-    def explain_alone(one: FinishedTraining) -> None:
-        with exclusive(one.cam):
-            explain(one, options)
-
-    cli.summary(*parallel.skipped_lines(parallel.for_each(explain_alone, wanted)))
+    work = functools.partial(explain, options)
+    cli.summary(*parallel.skipped_lines(parallel.for_each(work, wanted)))
 
 
-def explain(one: FinishedTraining, options: Options) -> None:
+def explain(options: Options, one: runs.FinishedTraining) -> None:
     """Write the cam folder of one run, and say what is in it."""
-    run = one.stage(options.stage)
+    run, layout, size = one.stage(options.stage), options.layout, options.batch_size
     sex = run.read_config()["sex"]
-    hands, of_part = dataset.select_hands(
-        options.layout, options.part, options.ids, sex
-    )
+    hands, of_part = dataset.select_hands(layout, options.part, options.ids, sex)
 
     # Keras and Matplotlib: seconds, once everything named is there
     from boneage.transfer import stage_maps
 
-    title = one.name if run.folder == one.folder else f"{one.name}, {run.name}"
-    title += ", chosen hands" if options.ids else f", {options.part} part"
-    limit, batch_size = options.limit, options.batch_size
-    predicted = stage_maps.write_run(
-        one.cam, run, title, hands, limit, batch_size, options.workers
-    )
-    stage_maps.write_predictions(one.cam / "predictions.csv", hands, of_part, predicted)
-    if len(one.runs) > 1:
-        sheet = one.cam / "stages.png"
-        stage_maps.write_sheet(sheet, one.name, one.runs, hands, predicted, batch_size)
-    split = dataset.split_hash_on_disk(options.layout)
-    notes = stage_maps.notes(run, title, hands, of_part, predicted, split)
-    cli.summary(*notes, wrote=one.cam)
+    with exclusive(one.cam):
+        title = one.name if run.folder == one.folder else f"{one.name}, {run.name}"
+        title += ", chosen hands" if options.ids else f", {options.part} part"
+        predicted = stage_maps.write_run(
+            one.cam, run, title, hands, options.limit, size, options.workers
+        )
+        table = one.cam / "predictions.csv"
+        stage_maps.write_predictions(table, hands, of_part, predicted)
+        if len(one.runs) > 1:
+            sheet = one.cam / "stages.png"
+            stage_maps.write_sheet(sheet, one.name, one.runs, hands, predicted, size)
+        facts = (title, hands, of_part, predicted, dataset.split_hash_on_disk(layout))
+        cli.summary(*stage_maps.notes(run, *facts), wrote=one.cam)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,16 @@ from boneage.transfer import runs
 
 
 @dataclass(frozen=True)
-class Options(BootstrapSettings, cli.Paths):
+class Options(cli.ScriptOptions):
     """How the intervals are drawn."""
+
+    paths: cli.Paths
+    bootstrap: BootstrapSettings
 
 
 def main(options: Options) -> None:
     """Write figures and tables, and say which differences hold up."""
-    options.check()
+    options.bootstrap.check()
     with exclusive(options.layout.transfer):
         compare(options)
 
@@ -45,7 +48,8 @@ def compare(options: Options) -> None:
 
     groups = transfer_methods.groups(transfer_methods.read(finished))
     notes += transfer_methods.duplicate_seeds(groups)
-    folder, bootstrap = options.layout.transfer, (options.seed, options.resamples)
+    folder = options.layout.transfer
+    bootstrap = (options.bootstrap.seed, options.bootstrap.resamples)
     tables, found, drawn = [], {}, {}
     for name, methods in tqdm(groups.items(), "comparing", disable=None):
         of_group = [comparison.tabulate(name, m, *bootstrap) for m in methods]

@@ -1,6 +1,7 @@
 """What several tests share: scripts as modules, and one tiny cohort made once."""
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import shutil
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -34,14 +36,36 @@ def script(name: str):
     return module
 
 
-def call(layout: Layout, name: str, **options):
+def grouped(kind: type, **flags):
+    """Options of a script from its flags by name, each in the group it belongs to."""
+    options, left = _grouped(kind, flags)
+    assert not left, f"no such flags: {sorted(left)}"
+    return options
+
+
+def _grouped(kind: type, flags: dict) -> tuple:
+    """Options made of those flags that are theirs, and the other flags."""
+    hints, values = get_type_hints(kind), {}
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[field.name]):
+            values[field.name], flags = _grouped(hints[field.name], flags)
+        elif field.name in flags:
+            values[field.name] = flags[field.name]
+            flags = {name: flags[name] for name in flags if name != field.name}
+    return kind(**values), flags
+
+
+def options_of(module, layout: Layout, **flags):
+    """Options of a script for a layout; on one core, where they leave a choice."""
+    if "processing" in module.Options.__dataclass_fields__:
+        flags.setdefault("jobs", 1)
+    return grouped(module.Options, data=layout.data, models=layout.models, **flags)
+
+
+def call(layout: Layout, name: str, **flags):
     """Run a script's main in this process, on one core."""
     module = script(name)
-    if "jobs" in module.Options.__dataclass_fields__:
-        options.setdefault("jobs", 1)
-    return module.main(
-        module.Options(data=layout.data, models=layout.models, **options)
-    )
+    return module.main(options_of(module, layout, **flags))
 
 
 def make_cohort(count: int = 40, seed: int = 0) -> Cohort:

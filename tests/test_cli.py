@@ -32,9 +32,10 @@ except SystemExit as end:
 
 
 @dataclass(frozen=True)
-class Options(cli.Paths):
+class Options(cli.ScriptOptions):
     """Options of a script that does nothing."""
 
+    paths: cli.Paths
     number: int = 3
     """How many."""
 
@@ -135,8 +136,9 @@ def test_flags_reach_main(tmp_path):
 
 def test_default_folders_do_not_depend_on_where_one_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.Paths().layout.data == REPOSITORY / "data"
-    assert cli.Paths().layout.models == REPOSITORY / "models"
+    layout = Options(cli.Paths()).layout
+    assert layout.data == REPOSITORY / "data"
+    assert layout.models == REPOSITORY / "models"
 
 
 def test_last_line_names_what_was_written(tmp_path, capsys):

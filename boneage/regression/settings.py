@@ -1,7 +1,7 @@
 """The regressors' options, as flags of the step4 scripts and of paced transfer."""
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -233,8 +233,3 @@ class BootstrapSettings:
         """Raise InputError where a number makes no sense."""
         check_minimum(1, resamples=self.resamples)
         check_minimum(0, seed=self.seed)
-
-
-def only(kind: type[RegressionSettings], options: RegressionSettings) -> dict:
-    """Those of a script's options that `kind` has, by name."""
-    return {entry.name: getattr(options, entry.name) for entry in fields(kind)}

@@ -5,6 +5,7 @@ image; every stage goes on with the best network of the one before. Conventional
 the same weights, one start layer and one learning rate for as many epochs.
 """
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from boneage.regression.settings import (
     PacedSettings,
     RegressionSettings,
     TrainingSettings,
-    only,
 )
 from boneage.transfer.runs import PACED, PACED_BY, PLAN, FinishedTraining, stages_of
 
@@ -110,9 +110,12 @@ def _plan(
     settings: PacedSettings, run_name: str, stage: str, rate: float, epochs: int
 ) -> TrainingSettings:
     """One training of constant rate, unless it decays, that never stops early."""
-    common = only(RegressionSettings, settings) | {"run": run_name}
+    common = {
+        field.name: getattr(settings, field.name)
+        for field in fields(RegressionSettings)
+    }
     return TrainingSettings(
-        **common,
+        **common | {"run": run_name},
         fine_tune_from=backbones.transfer_stages(settings.model)[stage],
         epochs=epochs,
         patience=epochs,

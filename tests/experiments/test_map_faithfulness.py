@@ -8,7 +8,7 @@ import pytest
 from boneage.io import radiographs
 from boneage.regression import dataset
 from experiments import map_faithfulness
-from tests.conftest import call
+from tests.conftest import call, options_of
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
@@ -33,9 +33,7 @@ def trained(cohort_copy):
 
 def table_of(layout, tmp_path, capsys) -> dict[str, float | None]:
     path = tmp_path / "table.md"
-    map_faithfulness.main(
-        map_faithfulness.Options(layout.data, layout.models, markdown=path)
-    )
+    map_faithfulness.main(options_of(map_faithfulness, layout, markdown=path))
     text = path.read_text()
     assert text in capsys.readouterr().out
     rows = [line.strip("| ").split(" | ") for line in text.splitlines()[2:]]

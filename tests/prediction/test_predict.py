@@ -37,7 +37,14 @@ from boneage.regression.run_folder import Run
 from boneage.segmentation.hand_images import Enhancement
 from boneage.web import WebSettings
 from tests.annotator.test_page import fetch
-from tests.conftest import REPOSITORY, call, pack_hands, script, with_tiny_backbone
+from tests.conftest import (
+    REPOSITORY,
+    call,
+    options_of,
+    pack_hands,
+    script,
+    with_tiny_backbone,
+)
 from tests.io.test_radiographs import write_dicom
 
 HOW = Enhancement(fill_square=True)
@@ -117,18 +124,13 @@ def tiny_predictor(trained) -> Predictor:
 
 def predict(layout, *paths, **options):
     module = script("predict")
-    return module.main(
-        module.Options(
-            data=layout.data, models=layout.models, radiographs=paths, **options
-        )
-    )
+    return module.main(options_of(module, layout, radiographs=paths, **options))
 
 
 def to_ship(layout, names, out, **more):
     """Options of ship.py for runs of these names or folders."""
     facts = {"training_data": "noise", "terms": "none"} | more
-    options = script("ship").Options
-    return options(layout.data, layout.models, runs=tuple(names), out=out, **facts)
+    return options_of(script("ship"), layout, runs=tuple(names), out=out, **facts)
 
 
 def exit_code(*arguments) -> int:
@@ -743,11 +745,7 @@ def test_what_ship_needs(trained, layout, options, why):
     ship = script("ship")
     given = {"runs": ("tiny_0",), "training_data": "noise", "terms": "none"}
     with pytest.raises(InputError, match=why):
-        ship.main(
-            ship.Options(
-                trained.data, trained.models, out=layout.models, **(given | options)
-            )
-        )
+        ship.main(options_of(ship, trained, out=layout.models, **(given | options)))
     assert not layout.models.exists()
 
 

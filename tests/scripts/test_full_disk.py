@@ -96,7 +96,7 @@ def run(layout, step, arguments):
     folder = "paced_transfer" if step.startswith(TRANSFER) else "al_segmentation"
     module = script(f"{folder}/{step.split()[0]}")
     given = ["--data", str(layout.data), "--models", str(layout.models)]
-    if "jobs" in module.Options.__dataclass_fields__:
+    if "processing" in module.Options.__dataclass_fields__:
         given += ["--jobs", "1"]
     given += [argument.format(data=layout.data) for argument in arguments]
     with pytest.raises(SystemExit) as left:

@@ -15,6 +15,7 @@ from boneage.io import hdf5, transforms
 from boneage.io.locks import exclusive
 from boneage.layout import Layout
 from boneage.regression.run_folder import Run
+from tests.conftest import options_of
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "al_segmentation"
 VALIDATION, TEST = np.arange(1, 7), np.arange(7, 15)
@@ -67,7 +68,7 @@ def layout(tmp_path):
 
 
 def statistics(layout, **more):
-    step5.main(step5.Options(layout.data, layout.models, resamples=200, **more))
+    step5.main(options_of(step5, layout, resamples=200, **more))
     return pd.read_csv(layout.statistics / "table.csv")
 
 
@@ -272,7 +273,7 @@ def train(layout, name, monkeypatch) -> Run:
 
 
 def explain(layout, **more):
-    step6.main(step6.Options(layout.data, layout.models, **more))
+    step6.main(options_of(step6, layout, **more))
 
 
 def overlays(run):

@@ -13,7 +13,7 @@ from boneage.active_learning import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, locks, radiographs
 from boneage.layout import Layout
-from tests.conftest import call, pack_hands, script
+from tests.conftest import call, options_of, pack_hands, script
 
 HOLD = """
 import sys, time
@@ -75,7 +75,7 @@ def test_second_training_of_a_run_is_refused(layout):
     pack_hands(layout)
     run = layout.regression / "inception_v3_all"
     step4 = script("al_segmentation/step4_regression_multi_gpu")
-    options = step4.Options(data=layout.data, models=layout.models)
+    options = options_of(step4, layout)
     with locks.exclusive(run), pytest.raises(InputError, match="another process"):
         step4.main(options)
 

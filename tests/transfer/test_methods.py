@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from boneage.errors import InputError
 from boneage.io.files import write_json
 from boneage.io.locks import exclusive
 from boneage.regression.run_folder import Run
-from boneage.regression.settings import TrainingSettings, only
+from boneage.regression.settings import TrainingSettings
 from boneage.transfer import comparison, runs
 from boneage.transfer import methods as transfer_methods
 from tests.conftest import call
@@ -49,7 +50,7 @@ def finish(run: Run, start, errors, validation_mae=10.0, length=2, **settings) -
             "best_validation_mae": validation_mae,
             "hands_hash": "abc",
             "preprocessing": {"fill_square": False},
-            "settings": only(TrainingSettings, trained),
+            "settings": asdict(trained),
         },
     )
     write_json(run.evaluation, {"stage": start})
