@@ -12,7 +12,7 @@ Runs that differ by nothing but the seed are taken together.
 import re
 from dataclasses import dataclass
 
-from boneage import cli, plotting
+from boneage import cli
 from boneage.io.files import atomic_write
 from boneage.io.locks import exclusive
 from boneage.regression.settings import BootstrapSettings
@@ -42,6 +42,7 @@ def compare(options: Options) -> None:
     import pandas as pd
     from tqdm import tqdm
 
+    from boneage import plotting
     from boneage.transfer import comparison
     from boneage.transfer import figures as transfer_figures
     from boneage.transfer import methods as transfer_methods
