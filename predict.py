@@ -38,7 +38,7 @@ class Options(cli.ScriptOptions):
     paths: cli.Paths
     page: WebSettings
     radiographs: tyro.conf.Positional[tuple[Path, ...]] = field(default=())
-    """Radiographs, folders of them, CSV files with columns file,sex"""
+    """Radiographs, folders of them, CSV files with columns file,sex."""
     sex: Literal["male", "female", "unknown"] | None = None
     """Sex for radiographs whose sex neither a CSV nor a DICOM header states."""
     runs: tuple[str, ...] = ()

@@ -1,23 +1,33 @@
 """The one entry of all scripts: exit codes, one line of error, and the help text."""
 
+import ast
 import errno
+import inspect
+import itertools
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from boneage import cli
 from boneage.errors import InputError
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, script
 
 SCRIPTS = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for folder in ("al_segmentation", "paced_transfer", ".")
     for path in (REPOSITORY / folder).glob("*.py")
 )
+
+FLAGS = json.loads(Path(__file__).with_name("flags.json").read_text())
+"""Flags and defaults that users rely on, by script."""
 
 HELP_AND_MODULES = """
 import json, runpy, sys
@@ -166,3 +176,86 @@ def test_help_tells_what_is_read_and_written_without_loading_a_network(path):
     assert loaded == []
     for word in ("Reads", "Writes", f"python {path}", "--data"):
         assert word in done.stdout
+
+
+def options_in(kind: type) -> Iterator[tuple[type, Field]]:
+    """All options of a script with the class that has them, groups first."""
+    hints = get_type_hints(kind)
+    for option in fields(kind):
+        if is_dataclass(hints[option.name]):
+            yield from options_in(hints[option.name])
+        else:
+            yield kind, option
+
+
+def flag_of(kind: type, option: Field) -> str:
+    """The flag's name: the field's, unless its annotation has another."""
+    annotation = get_type_hints(kind, include_extras=True)[option.name]
+    named = [
+        extra.name
+        for extra in getattr(annotation, "__metadata__", ())
+        if getattr(extra, "name", None)
+    ]
+    return "--" + (named or [option.name])[0].replace("_", "-")
+
+
+def default_of(option: Field) -> str:
+    """The default as text, without the folder of this checkout."""
+    value = option.default
+    if option.default_factory is not MISSING:
+        value = option.default_factory()
+    if isinstance(value, tuple | dict):
+        value = " ".join(map(str, value))
+    return str(value).replace(f"{REPOSITORY}/", "")
+
+
+def help_of(kind: type, name: str) -> str:
+    """The docstring below an option, which may be of a class that `kind` extends."""
+    for owner in kind.__mro__:
+        if name in inspect.get_annotations(owner):
+            body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body
+            for node, after in itertools.pairwise(body):
+                if isinstance(node, ast.AnnAssign) and node.target.id == name:
+                    assert isinstance(after, ast.Expr), f"{owner}.{name}: no help"
+                    return ast.literal_eval(after.value)
+    raise AssertionError(f"{kind}.{name}: no help")
+
+
+@pytest.mark.parametrize("path", FLAGS)
+def test_flags_keep_their_names_and_defaults(path):
+    offered = {
+        flag_of(kind, option): default_of(option)
+        for kind, option in options_in(script(path.removesuffix(".py")).Options)
+    }
+    kept = {flag: offered.get(flag) for flag in FLAGS[path]}
+    assert kept == FLAGS[path]
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_no_flag_belongs_to_two_groups(path):
+    options = options_in(script(path.removesuffix(".py")).Options)
+    flags = [flag_of(kind, option) for kind, option in options]
+    assert len(flags) == len(set(flags))
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_help_of_an_option_is_one_line_that_stands_alone(path):
+    for kind, option in options_in(script(path.removesuffix(".py")).Options):
+        text = help_of(kind, option.name)
+        assert "\n" not in text, text
+        assert text.endswith("."), text
+        assert not text.startswith("Of "), text
+
+
+@pytest.mark.parametrize(
+    "path", ["predict.py", "al_segmentation/step1_corase_segment.py"]
+)
+def test_help_shows_the_rare_groups_last(path, capsys):
+    module = script(path.removesuffix(".py"))
+    with pytest.raises(SystemExit):
+        cli.run(module.main, module.Options, ["--help"])
+    shown = capsys.readouterr().out
+    rare = "page options" if path == "predict.py" else "processing options"
+    groups = ("show this help message", "paths options", rare)
+    places = [shown.index(group) for group in groups]
+    assert places == sorted(places)

@@ -36,7 +36,7 @@ class CommitteeSettings:
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """How the weights are updated."""
     learning_rate: float = 1e-3
-    """Of each epoch's first step."""
+    """Learning rate of the first step of each epoch."""
     anneal: bool = True
     """Let the rate fall within each epoch, to rise again for the next."""
     measure: Measure = "vote_entropy"
@@ -50,7 +50,7 @@ class CommitteeSettings:
     test_fraction: float = 0.2
     """Share of the first annotated pairs kept for testing, drawn once."""
     seed: int = 0
-    """Of weights, order, augmentation, and the test part."""
+    """Random seed of weights, order, augmentation, and the test part."""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""

@@ -23,47 +23,45 @@ class RegressionSettings:
     """What is trained, on whom, and how, whatever the plan of the training."""
 
     model: BackboneName = "inception_v3"
-    """The backbone."""
+    """Backbone of the network."""
     run: str = ""
     """Name of the run's folder; default: backbone and sex."""
     weights: str = "imagenet"
-    """imagenet, none (random), or a FILE: a .keras run of the backbone, or weights."""
+    """Initial weights: imagenet, none (random), or a .keras or weights FILE."""
     batch_norm: Literal["trained", "frozen"] = "trained"
-    """Frozen: in unfrozen blocks too, batch norm stays as the weights have it."""
+    """Batch norm of unfrozen blocks: trained, or as the weights have it."""
     sex: Literal["all", "male", "female"] = "all"
-    """Whose hands."""
+    """Sex of the patients to train on."""
     sex_input: bool = True
-    """Give the network the sex (with --sex all; of no use with one sex)."""
+    """Sex as a second input of the network (with --sex all)."""
     image_size: int = 0
-    """Side of the hands, px; 0 for the backbone's own, 299."""
+    """Side of the input images, px; 0 for the backbone's own, 299."""
     batch_size: int = 16
-    """Hands a step and device."""
+    """Hands per step and device."""
     devices: str = "1"
     """GPUs to use (of each machine): a number, or all."""
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
     """Compute in 16 bits where the machine is faster at it; weights keep 32."""
     loss: Literal["distribution", "mae", "mse", "huber"] = "distribution"
-    """distribution: how likely each month is, and their mean is the answer; the others
-    are on months, huber bends at 12."""
+    """Loss on a distribution over months (its mean is reported), or on the age."""
     augmentation: float = 1.0
-    """Strength: 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none."""
+    """Strength of augmentation: 1 is 15 degrees, 10 % scale and shift; 0 for none."""
     mirrored_share: float = 0.5
-    """Of the hands, unless --augmentation is 0; 0 for none, if all are left hands."""
+    """Probability of a horizontal flip; 0 if all radiographs show left hands."""
     batch_norm_momentum: float = 0.0
-    """Of the moving statistics; 0 for Keras's 0.99, or 0.9 from random weights."""
+    """Momentum of batch norm; 0 for Keras's 0.99, or 0.9 from random weights."""
     workers: int = 2
     """Threads that prepare batches."""
     checkpoint_minutes: float = 10.0
-    """At most that much training is lost when the process is killed."""
+    """Minutes between checkpoints, the most that a killed process loses."""
     validation_fraction: float = 0.1
-    """Share of the cohort, where split.csv is not drawn yet."""
+    """Validation part of the cohort, if split.csv does not exist yet."""
     test_fraction: float = 0.1
-    """Share of the cohort, where neither split.csv nor test.csv exists yet."""
+    """Test part of the cohort, if neither split.csv nor test.csv exists yet."""
     seed: int = 0
-    """Of the split (if it is not drawn yet), weights, order and augmentation."""
+    """Random seed of a new split, weights, order and augmentation."""
     deterministic: bool = False
-    """The same losses to the last digit from the same seed, data and machine; slower,
-    on GPUs above all."""
+    """Bitwise repeatable training on the same machine; slower on GPUs."""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
@@ -104,24 +102,23 @@ class TrainingSettings(RegressionSettings):
     """
 
     fine_tune_from: str = "all"
-    """all, head, or the block where fine-tuning starts, such as mixed8 or block13."""
+    """Block where fine-tuning starts, such as mixed8 or block13; all; or head."""
     epochs: int = 50
-    """Epochs at most."""
+    """Maximum number of epochs."""
     patience: int = 15
-    """Stop after that many epochs without a better validation MAE."""
+    """Epochs without a better validation MAE before training stops."""
     learning_rate: float = 1e-3
-    """Highest rate; reached after the warm-up."""
+    """Highest learning rate, reached after the warm-up."""
     warmup_epochs: float = 1.0
     """Epochs over which the rate rises from zero."""
     decay: Literal["cosine", "none"] = "cosine"
-    """What the rate does after the warm-up: down a cosine, or nothing."""
+    """Decay of the learning rate after the warm-up."""
     cluster: str = ""
-    """HOST:PORT where process 0 listens, to train with a process on every machine, on
-    JAX; all must see the same files. See docs/SCALING.md."""
+    """HOST:PORT of process 0, to train on several machines (docs/SCALING.md)."""
     processes: int = 1
-    """Processes of --cluster, one a machine."""
+    """Number of processes of --cluster, one per machine."""
     index: int = 0
-    """This process's number, from 0; process 0 alone writes."""
+    """Number of this process, from 0; only process 0 writes."""
 
     def check(self) -> None:
         """Raise InputError where a number or a block makes no sense."""
@@ -162,21 +159,17 @@ class PacedSettings(RegressionSettings):
     """
 
     model: BackboneName = "xception"
-    """The backbone."""
+    """Backbone of the network."""
     batch_norm: Literal["trained", "frozen"] = "frozen"
-    """Frozen: in unfrozen blocks too, batch norm stays as the weights have it. As good
-    as trained or better where measured, and steadier at high rates: docs/results/."""
+    """Batch norm of unfrozen blocks: trained, or as the weights have it."""
     schedule: dict[str, float] = field(default_factory=dict)
-    """Stages in order, each with its learning rate: head 1e-3 exit 1e-4 ...; default:
-    all stages of the backbone at the published rates 1e-3 1e-4 5e-5 1e-5 5e-6."""
+    """Stages with their learning rates: head 1e-3 exit 1e-4 ...; default: published."""
     epochs_per_stage: tuple[int, ...] = (50,)
-    """Epochs of each stage: one number for all, or one a stage."""
+    """Epochs per stage: one number for all, or one for each."""
     loss: Literal["distribution", "mae", "mse", "huber"] = "mae"
-    """On months, huber bends at 12. distribution: how likely each month is, and their
-    mean is the answer."""
+    """Loss on the age, or on a distribution over months (its mean is reported)."""
     decay: Literal["none", "cosine"] = "none"
-    """What the rate does within a stage, or over a rival's epochs: nothing, as
-    published, or down a cosine."""
+    """Decay of the learning rate within a stage; published: none."""
 
     def check(self) -> None:
         """Raise InputError where the schedule does not go down the backbone."""
