@@ -49,14 +49,14 @@ def main(options: Options) -> None:
     figure = Figure(figsize=(10, 2.05 * len(files)), layout="constrained")
     grid = figure.subplots(len(files), len(TITLES), squeeze=False)
     for row, prediction in zip(grid, predictions, strict=True):
-        (explanation,) = prediction.evidence.values()
-        limit_months = overlays.colour_limit(explanation.deviation)
+        (explanation,) = prediction.explanations.values()
+        limit_months = overlays.colour_limit(explanation.centred_map)
         pictures = (
             transforms.pad_to_square(prediction.radiograph),
             transforms.pad_to_square(coarse.coarse_mask(prediction.radiograph)),
             transforms.pad_to_square(prediction.mask),
             explanation.hand,
-            overlays.overlay(explanation.hand, explanation.deviation, limit_months),
+            overlays.overlay(explanation.hand, explanation.centred_map, limit_months),
         )
         for axes, picture in zip(row, pictures, strict=True):
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
