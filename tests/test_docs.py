@@ -72,9 +72,26 @@ def test_flags_of_commands_exist(page):
     known = options_of_all_programs()
     for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S):
         for command in block.replace("\\\n", " ").splitlines():
-            if re.search(r"\b(python |boneage-)", command):
-                for flag in re.findall(r"(?<!\w)--([a-z][\w-]*)", command):
+            call = re.search(r"\b(python |boneage-).*", command)
+            if call:
+                for flag in re.findall(r"(?<!\w)--([a-z][\w-]*)", call[0]):
                     assert flag.removeprefix("no-").replace("-", "_") in known, command
+
+
+def test_contributing_lists_every_module():
+    """The tree names the modules of each folder, and no other file."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    house = re.search(r"^boneage/.*?^data/", text, re.MULTILINE | re.DOTALL)[0]
+    listed = {}
+    for folder, names in re.findall(r"^  (\w+)/(.*?)(?=^  \w|^\w)", house, re.M | re.S):
+        listed[folder] = set(re.findall(r"\w+\.(?:py|js|css|html)\b", names))
+    for folder, names in listed.items():
+        kinds = {".py", ".js", ".css", ".html"}
+        paths = (REPOSITORY / "boneage" / folder).iterdir()
+        there = {path.name for path in paths if path.suffix in kinds}
+        assert names == there - {"__init__.py"}, folder
+    packages = {path.parent.name for path in REPOSITORY.glob("boneage/*/__init__.py")}
+    assert set(listed) == packages
 
 
 @functools.cache
