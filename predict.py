@@ -1,17 +1,16 @@
-"""Read bone ages off radiographs of hands: age, interval, warnings, activation maps.
+"""Predict bone ages from hand radiographs: age, interval, warnings, activation maps.
 
-Reads   radiographs (PNG, JPEG, WebP, TIFF, DICOM), folders of them, CSV files with
-        columns file,sex; models/committee and models/regression/<run>/, or what was
-        shipped in models/pretrained where these are not trained
-Writes  nothing but the screen; with --csv and --json a file of all radiographs, with
-        --report a page on each of them, <name>_bone_age.png (or .pdf)
+Reads   radiographs (PNG, JPEG, WebP, TIFF, DICOM), folders, CSV files with columns
+        file,sex; models/committee and models/regression/<run>/, or models/pretrained
+Writes  nothing but the screen; with --csv and --json a file on all radiographs, with
+        --report a page on each radiograph, <name>_bone_age.png (or .pdf)
 
     python predict.py hand.png --sex female
 
-A CSV file says the sex as male, M, True or 1; female, F, False or 0; unknown or
-nothing; a DICOM file says its own where nothing else does. Files that cannot be read
-are named and counted, with exit code 2 when there is no other. --serve gives the same
-as a page and an API on this machine. For research, not for diagnosis.
+A CSV file gives the sex as male, M, True or 1; female, F, False or 0; or unknown. A
+DICOM file's own sex is used if nothing else gives one. Unreadable files and images
+without a hand are counted, with exit code 2 if there are no others. For research, not
+for diagnosis.
 """
 
 from dataclasses import dataclass, field
@@ -22,16 +21,17 @@ import tyro
 
 from boneage import cli
 from boneage.errors import InputError
-from boneage.prediction import batch, formats, predictor
+from boneage.prediction import batch, formats
 from boneage.prediction.batch import OutputSettings
 from boneage.prediction.inputs import collect_inputs
 from boneage.prediction.model_selection import find_models
+from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
 from boneage.web import WebSettings
 
 
 @dataclass(frozen=True)
 class Options(cli.ScriptOptions):
-    """What to read, whom to ask, and what to write."""
+    """What to read, the models, and what to write."""
 
     resumes: ClassVar[bool] = False
     output: OutputSettings
@@ -43,16 +43,18 @@ class Options(cli.ScriptOptions):
     """Sex for radiographs whose sex neither a CSV nor a DICOM header states."""
     runs: tuple[str, ...] = ()
     """Runs to average, by name or folder; default: up to three of the best."""
-    views: int = predictor.VIEW_COUNT
+    views: int = VIEW_COUNT
     """Number of views of each hand to average; 1 for the hand as it is."""
-    coverage: float = predictor.COVERAGE
+    coverage: float = COVERAGE
     """Nominal coverage of the prediction intervals."""
+    include_refused: bool = False
+    """Predict an age even for images that are likely not a hand."""
     serve: bool = False
     """Serve a web page and an API instead of reading files."""
 
 
 def main(options: Options) -> None:
-    """Read what is named, or serve the page."""
+    """Predict for the named files, or serve the page."""
     if options.serve:
         cli.reject_flags(["sex"], "of no use with --serve")
         cli.reject_flags(OutputSettings, "of no use with --serve")
@@ -66,23 +68,22 @@ def main(options: Options) -> None:
     listed = [*(i.path for i in inputs), *(item.item for item in skipped)]
     options.output.check_no_overwrite(options.radiographs, listed)
     models = find_models(options.layout, options.runs)
-    models_predictor = predictor.Predictor(
-        models, options.runs, options.views, options.coverage
-    )
+    settings = (options.views, options.coverage, options.include_refused)
+    predictor = Predictor(models, options.runs, *settings)
     if models.models != options.paths.models:
         cli.summary(
             f"{options.paths.models}: no trained models; using the pretrained ones"
         )
-    lines = [*models_predictor.notes, *formats.accuracy_lines(models_predictor)]
+    lines = [*predictor.notes, *formats.accuracy_lines(predictor)]
     cli.summary(f"models in {models.models}", *lines)
     if options.serve or inputs:
-        models_predictor.load()
+        predictor.load()
     if options.serve:
         from boneage.prediction import web_app
 
-        web_app.serve(models_predictor, options.page)
+        web_app.serve(predictor, options.page)
         return
-    batch.predict_to_files(models_predictor, inputs, skipped, options.output)
+    batch.predict_to_files(predictor, inputs, skipped, options.output)
 
 
 if __name__ == "__main__":

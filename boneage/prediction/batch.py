@@ -1,5 +1,6 @@
 """Predict many radiographs one after the other, and write what is left of them."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def predict_to_files(
         is_complete = True
     finally:
         # whatever happened: hours may be in them
-        if predictions or is_complete:
+        if is_complete or any(not prediction.refusal for prediction in predictions):
             finish(predictor, predictions, skipped, settings)
 
 
@@ -120,7 +121,8 @@ def predict_all(
 
 def _free_name(stem: str, taken: set[str]) -> str:
     """The radiograph's name; numbered where several folders have the same."""
-    stem = stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
+    # bytes that are no UTF-8, and a character cut in half, are left out
+    stem = os.fsencode(stem)[:MAX_STEM_BYTES].decode(errors="ignore") or "radiograph"
     name, number = stem, 1
     while name.casefold() in taken:
         number += 1
@@ -138,20 +140,34 @@ def finish(
     """Write CSV and JSON, and print the counts and the files written.
 
     Raises:
-        InputError: no radiograph could be read.
+        InputError: no radiograph got an age.
     """
-    lines = parallel.skipped_lines(skipped)
-    if not predictions:
+    lines = [formats.printable(line) for line in parallel.skipped_lines(skipped)]
+    refused = [prediction for prediction in predictions if prediction.refusal]
+    if len(refused) == len(predictions):
         cli.summary(*lines[:-1])
-        raise InputError(f"nothing could be read; {lines[-1]}")
+        if not refused:
+            raise InputError(f"nothing could be read; {lines[-1]}")
+        cli.summary(*lines[-1:])
+        raise InputError(
+            f"no bone age for {refused[-1].file}: {refused[-1].refusal}; "
+            "--include-refused predicts an age for such images, too"
+        )
+    if refused:
+        lines.append(
+            f"refused: {len(refused)}; --include-refused predicts an age for such "
+            "images, too"
+        )
+    answered = len(predictions) - len(refused)
     if settings.csv is not None:
         formats.write_csv(settings.csv, predictions, skipped)
     if settings.json is not None:
         formats.write_json(settings.json, predictor, predictions, skipped)
     cli.summary(
         *lines,
-        f"{len(predictions)} radiograph{'s' * (len(predictions) > 1)} read, "
-        f"{len(skipped)} set aside",
+        f"{answered} radiograph{'s' * (answered > 1)} read, "
+        + (f"{len(refused)} refused, " if refused else "")
+        + f"{len(skipped)} set aside",
         f"{formats.STATEMENT.capitalize()}.",
     )
     for path in (settings.csv, settings.json, settings.report):

@@ -23,6 +23,12 @@ MIN_GROUP_HANDS = 50
 much that an interval covers 9 in 10 on average, but 8 or 10 with these hands."""
 
 
+REACH = 0.99
+"""Quantile of the predictions, and one minus it, between which a network predicts."""
+CAUGHT = 0.75
+"""Share of the hands beyond the reach whose prediction is called a limit."""
+
+
 class IntervalWidth(NamedTuple):
     """Half of an interval's width and the hands that it was derived from.
 
@@ -84,6 +90,27 @@ class Calibration:
         of_sex = IntervalWidth(quantile(errors, coverage), self.population, len(self))
         finite = [w for w in (own, of_sex) if math.isfinite(w.half_months)]
         return max(finite, default=of_sex)
+
+    def usable_range_months(self) -> tuple[float, float]:
+        """Lowest and highest prediction that stand for an age and not for a limit.
+
+        A network cannot predict ages beyond what it has learned to say: very young and
+        very old hands get the predictions at its ends. Its reach are the central
+        REACH of its predictions for these hands. Hands whose true age lies beyond the
+        reach are predicted wrongly whatever they show; the usable range begins and
+        ends where CAUGHT of them are outside. Without such hands it is the reach.
+        """
+        predicted, true = self.predicted_months, self.true_months
+        if not len(self):
+            return -math.inf, math.inf
+        low, middle, high = np.quantile(predicted, [1 - REACH, 0.5, REACH])
+        too_young, too_old = predicted[true < low], predicted[true > high]
+        if len(too_young):
+            low = np.quantile(too_young, CAUGHT, method="higher")
+        if len(too_old):
+            high = np.quantile(too_old, 1 - CAUGHT, method="lower")
+        # a network that tells no ages apart predicts the same for all of them
+        return float(min(low, middle)), float(max(high, middle))
 
     def coverage_count(self, others: "Calibration", coverage: float) -> tuple[int, int]:
         """How many other hands lie within their intervals, and how many have one."""

@@ -13,7 +13,10 @@ from boneage.prediction.inputs import Sex
 from boneage.prediction.model_selection import CandidateRun, SexEnsemble
 from boneage.prediction.predictor import STATEMENT, Prediction, Predictor
 
-COLUMNS = ("file", "bone_age_months", "lower_months", "upper_months", "sex", "warnings")
+COLUMNS = (
+    *("file", "bone_age_months", "lower_months", "upper_months", "qualifier"),
+    *("sex", "warnings"),
+)
 
 
 def format_age(months: float) -> str:
@@ -21,8 +24,20 @@ def format_age(months: float) -> str:
     return f"{round(months)} months ({years_and_months(months)})"
 
 
+def format_prediction(prediction: Prediction) -> str:
+    """Write `182 months (15 y 2 m) or older`, or `no bone age`."""
+    if prediction.refusal:
+        return "no bone age"
+    return f"{format_age(prediction.bone_age_months)} {prediction.qualifier}".rstrip()
+
+
 def format_interval(prediction: Prediction) -> str:
-    """Write `90 % interval 92 months (7 y 8 m) to 120 months (10 y 0 m)`."""
+    """Write `90 % interval 92 months (7 y 8 m) to 120 months (10 y 0 m)`.
+
+    In its place the reason where no age is reported.
+    """
+    if prediction.refusal:
+        return prediction.refusal
     percent = f"{100 * prediction.coverage:g} %"
     if math.isnan(prediction.lower_months):
         return f"no {percent} interval"
@@ -30,11 +45,16 @@ def format_interval(prediction: Prediction) -> str:
     return f"{percent} interval {lower} to {format_age(prediction.upper_months)}"
 
 
+def printable(text: str) -> str:
+    """The text with escapes for the bytes of a file name that are no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def to_text(prediction: Prediction) -> list[str]:
     """Lines for the screen: the age with its interval, then a line per warning."""
-    age = format_age(prediction.bone_age_months)
+    age, interval = format_prediction(prediction), format_interval(prediction)
     return [
-        f"{prediction.file}: {age}, {format_interval(prediction)}",
+        f"{printable(prediction.file)}: {age}, {interval}",
         *[f"    warning: {warning}" for warning in prediction.warnings],
     ]
 
@@ -42,12 +62,18 @@ def to_text(prediction: Prediction) -> list[str]:
 def write_csv(
     path: Path, predictions: Sequence[Prediction], skipped: Sequence[Skipped] = ()
 ) -> None:
-    """Write a row per radiograph; a limit that does not exist is an empty cell.
+    """Write a row per radiograph; months that do not exist are empty cells.
 
     Files that could not be read come last, without months, with the reason. A CSV file
     has no place for a statement but its cells: it ends the warnings of every row.
     """
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        atomic_write(path) as temporary,
+        # a name that is no UTF-8 must not cost the table
+        temporary.open(
+            "w", newline="", encoding="utf-8", errors="backslashreplace"
+        ) as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for prediction in predictions:
@@ -57,8 +83,10 @@ def write_csv(
                 prediction.upper_months,
             )
             cells = ["" if math.isnan(m) else f"{m:.1f}" for m in months]
-            warnings = "; ".join([*prediction.warnings, STATEMENT])
-            writer.writerow([prediction.file, *cells, prediction.sex, warnings])
+            refusal = [f"refused: {prediction.refusal}"] if prediction.refusal else []
+            warnings = "; ".join([*refusal, *prediction.warnings, STATEMENT])
+            facts = (prediction.qualifier, prediction.sex, warnings)
+            writer.writerow([prediction.file, *cells, *facts])
         for item in skipped:
             reason = f"not read: {item.reason}; {STATEMENT}"
             writer.writerow([item.item, *[""] * (len(COLUMNS) - 2), reason])
@@ -83,16 +111,22 @@ def write_json(
 
 
 def to_record(prediction: Prediction) -> dict:
-    """A prediction for JSON: null where there is no interval."""
-    lower, upper = (
+    """A prediction for JSON: null where there is no age or no interval."""
+    age, lower, upper = (
         None if math.isnan(months) else round(months, 1)
-        for months in (prediction.lower_months, prediction.upper_months)
+        for months in (
+            prediction.bone_age_months,
+            prediction.lower_months,
+            prediction.upper_months,
+        )
     )
     return {
         "file": prediction.file,
-        "bone_age_months": round(prediction.bone_age_months, 1),
+        "bone_age_months": age,
         "lower_months": lower,
         "upper_months": upper,
+        "qualifier": prediction.qualifier or None,
+        "refusal": prediction.refusal or None,
         "sex": prediction.sex,
         "warnings": list(prediction.warnings),
         "months_by_run": {n: round(m, 1) for n, m in prediction.months_by_run.items()},
@@ -147,6 +181,10 @@ def test_accuracy(ensemble: SexEnsemble, coverage: float) -> dict:
         "test_mae_months": round(float(errors.mean()), 2) if len(test) else None,
         "with_interval": with_interval,
         "within_interval": inside,
+        "usable_range_months": [
+            None if math.isinf(months) else round(months, 1)
+            for months in ensemble.calibration.usable_range_months()
+        ],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from boneage.segmentation.hand_images import Enhancement
 if TYPE_CHECKING:
     import pandas as pd
 
+Qualifier = Literal["", "or younger", "or older"]
 SEXES: tuple[Sex, Sex] = ("female", "male")
 MAX_RUNS = 3
 """Runs averaged by default: each costs the time of a whole network."""
@@ -73,6 +74,13 @@ class SexEnsemble:
     test_hands: Calibration
     usual_spread_months: float
     measured_view_count: int
+
+    def qualifier(self, predicted_months: float) -> Qualifier:
+        """Whether a prediction is a limit: the runs predict nothing beyond it."""
+        lowest, highest = self.calibration.usable_range_months()
+        if predicted_months <= lowest:
+            return "or younger"
+        return "or older" if predicted_months >= highest else ""
 
     @property
     def age_range_months(self) -> tuple[float, float]:

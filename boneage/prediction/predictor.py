@@ -20,6 +20,7 @@ from boneage.prediction.inputs import InputRadiograph, Sex, collect_inputs
 from boneage.prediction.model_selection import (
     SEXES,
     CandidateRun,
+    Qualifier,
     SexEnsemble,
     find_models,
     select_ensembles,
@@ -60,9 +61,11 @@ class RunExplanation(NamedTuple):
 class Prediction:
     """A bone age with its interval, in months; NaN limits where there is no interval.
 
-    months_by_run: the mean over the views, by name of the run. calibration_group: the
-    validation hands that the interval was derived from, in words. radiograph, mask:
-    (row, column) uint8. explanations: by name of the run.
+    qualifier: says that the age is a limit of what the runs can predict. refusal: why
+    no age is reported; then all months are NaN, and no run was used. months_by_run: the
+    mean over the views, by name of the run. calibration_group: the validation hands
+    that the interval was derived from, in words. radiograph, mask: (row, column) uint8.
+    explanations: by name of the run.
     """
 
     file: str
@@ -77,6 +80,8 @@ class Prediction:
     radiograph: np.ndarray
     mask: Mask
     explanations: dict[str, RunExplanation]
+    qualifier: Qualifier = ""
+    refusal: str = ""
 
     def with_file(self, file: str) -> Prediction:
         """The same prediction under another file name, as an upload needs."""
@@ -89,10 +94,13 @@ class Prediction:
 
     def __repr__(self) -> str:
         """Show the numbers, without the images."""
-        return (
-            f"Prediction({self.file!r}, {self.sex}, {self.bone_age_months:.1f} months, "
-            f"{self.lower_months:.1f} to {self.upper_months:.1f}; {STATEMENT})"
-        )
+        age = f"{self.bone_age_months:.1f} months"
+        if self.qualifier:
+            age += f" {self.qualifier}"
+        age += f", {self.lower_months:.1f} to {self.upper_months:.1f}"
+        if self.refusal:
+            age = f"refused: {self.refusal}"
+        return f"Prediction({self.file!r}, {self.sex}, {age}; {STATEMENT})"
 
 
 class SexPrediction(NamedTuple):
@@ -105,6 +113,7 @@ class SexPrediction(NamedTuple):
     explanations: dict[str, RunExplanation]
     warnings: list[str]
     calibration_group: str
+    qualifier: Qualifier
 
 
 class Predictor:
@@ -116,8 +125,12 @@ class Predictor:
         names: Sequence[str] = (),
         view_count: int = VIEW_COUNT,
         coverage: float = COVERAGE,
+        include_refused: bool = False,
     ) -> None:
         """Select the runs; `names` as in `model_selection.select_ensembles`.
+
+        include_refused: predict an age for radiographs that the checks refuse, too, and
+        warn of it.
 
         Raises:
             InputError: a number is out of range, or a model is missing or broken.
@@ -128,6 +141,7 @@ class Predictor:
                 f"--coverage must be between 0 and 1 (got {coverage}); 0.9 is usual"
             )
         self.layout, self.view_count, self.coverage = layout, view_count, coverage
+        self.include_refused = include_refused
         self.ensembles, self.notes = select_ensembles(layout, names, view_count)
         self._committee: Committee | None = None
         self._explainers: dict[Path, Explainer] = {}
@@ -177,7 +191,12 @@ class Predictor:
                 f"{inputs.path}: no hand was found; crop the radiograph to one upright "
                 "hand"
             )
-        warnings = [*inputs.notes, *reliability.mask_warnings(mask, disagreement)]
+        verdict = reliability.check_mask(mask, disagreement)
+        warnings = [*inputs.notes, *verdict.warnings]
+        if verdict.refusal:
+            if not self.include_refused:
+                return self._refuse(inputs, radiograph, mask, warnings, verdict.refusal)
+            warnings.append(verdict.refusal)
         hands: dict[Enhancement, np.ndarray] = {}
         by_sex = [
             self._predict_sex(self.ensembles[sex], radiograph, mask, hands)
@@ -213,6 +232,31 @@ class Predictor:
                     [p.explanations for p in by_sex]
                 ).items()
             },
+            qualifier=_common_qualifier([p.qualifier for p in by_sex]),
+        )
+
+    def _refuse(
+        self,
+        inputs: InputRadiograph,
+        radiograph: np.ndarray,
+        mask: Mask,
+        warnings: Sequence[str],
+        refusal: str,
+    ) -> Prediction:
+        return Prediction(
+            file=str(inputs.path),
+            sex=inputs.sex,
+            bone_age_months=math.nan,
+            lower_months=math.nan,
+            upper_months=math.nan,
+            coverage=self.coverage,
+            warnings=tuple(warnings),
+            months_by_run={},
+            calibration_group="",
+            radiograph=to_uint8(radiograph),
+            mask=mask,
+            explanations={},
+            refusal=refusal,
         )
 
     def _segment(self, radiograph: np.ndarray) -> tuple[Mask, float]:
@@ -265,6 +309,7 @@ class Predictor:
             explanations=explanations,
             warnings=warnings,
             calibration_group=f"{width.hands} {width.group}",
+            qualifier=ensemble.qualifier(age),
         )
 
     def _predict_run(
@@ -331,6 +376,12 @@ def _mean_explanation(explanations: Sequence[RunExplanation]) -> RunExplanation:
     return explanations[0]._replace(centred_map=mean_map)
 
 
+def _common_qualifier(qualifiers: Sequence[Qualifier]) -> Qualifier:
+    """That of either sex; none where they contradict each other."""
+    named = {qualifier for qualifier in qualifiers if qualifier}
+    return named.pop() if len(named) == 1 else ""
+
+
 def predict_bone_age(
     files: str | Path | Sequence[str | Path],
     sex: Sex | None = None,
@@ -339,6 +390,7 @@ def predict_bone_age(
     runs: Sequence[str] = (),
     views: int = VIEW_COUNT,
     coverage: float = COVERAGE,
+    include_refused: bool = False,
 ) -> Prediction | list[Prediction]:
     """Predict bone ages from radiographs; for research, not for diagnosis.
 
@@ -353,6 +405,8 @@ def predict_bone_age(
         runs: names or folders of the runs to average; empty for the best.
         views: augmented views of each hand to average; 1 for none.
         coverage: nominal coverage of the prediction intervals.
+        include_refused: an age for images that are likely not a hand, too; otherwise
+            their months are NaN, and `refusal` says why.
 
     Returns:
         A Prediction for one file; for several, a folder or a CSV file a list in order.
@@ -366,7 +420,7 @@ def predict_bone_age(
     if skipped:
         raise InputError(skipped[0].reason)
     layout = find_models(Layout(models=Path(models)), runs)
-    predictor = Predictor(layout, runs, views, coverage)
+    predictor = Predictor(layout, runs, views, coverage, include_refused)
     predictor.load()
     predictions = [predictor.predict(radiograph) for radiograph in inputs]
     is_single = is_single and inputs[0].path == paths[0]

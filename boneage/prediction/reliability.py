@@ -1,5 +1,7 @@
 """Reasons to doubt a predicted bone age: an implausible mask, runs that disagree."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from boneage.io.radiographs import Mask
@@ -11,8 +13,19 @@ DOUBTFUL_DISAGREEMENT, NO_HAND_DISAGREEMENT = 0.1, 0.2
 above the second the members do not see the same hand."""
 
 
-def mask_warnings(mask: Mask, disagreement: float) -> list[str]:
-    """Doubts about where the hand is, and whether it is a hand.
+class Verdict(NamedTuple):
+    """What a check says of a radiograph.
+
+    warnings: doubts that an age is reported with. refusal: why no age should be
+    reported; empty if an age may be.
+    """
+
+    warnings: list[str]
+    refusal: str = ""
+
+
+def check_mask(mask: Mask, disagreement: float) -> Verdict:
+    """Whether the mask is a hand, and a left one.
 
     mask: not empty. disagreement: one minus the members' mean pairwise Dice.
     """
@@ -21,7 +34,7 @@ def mask_warnings(mask: Mask, disagreement: float) -> list[str]:
         flags and disagreement > DOUBTFUL_DISAGREEMENT
     ):
         reasons = [*flags, f"the committee's members disagree by {disagreement:.2f}"]
-        return [f"likely not a hand, or not upright ({', '.join(reasons)})"]
+        return Verdict([], f"likely not a hand, or not upright ({', '.join(reasons)})")
     warnings = []
     if flags:
         warnings.append(f"the mask is implausible ({', '.join(flags)})")
@@ -32,7 +45,7 @@ def mask_warnings(mask: Mask, disagreement: float) -> list[str]:
             "the thumb is where a right hand has it: a right hand, or a mirrored "
             "image; bone ages are defined for left hands"
         )
-    return warnings
+    return Verdict(warnings)
 
 
 def age_warnings(

@@ -1,8 +1,9 @@
-"""One page about one radiograph: what was read, from what, by whom, how surely."""
+"""One page about one radiograph: age, interval, warnings, maps, and the models."""
 
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 import textwrap
 from pathlib import Path
@@ -12,6 +13,8 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Text
 
 from boneage.explanation import overlays
 from boneage.explanation.captions import signed_limit
@@ -19,6 +22,13 @@ from boneage.plotting import FAINT, INK, STYLE, save
 from boneage.prediction import formats
 from boneage.prediction.predictor import STATEMENT, Prediction, Predictor
 
+FALLBACK_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Noto Sans Arabic"),
+    *("Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "IPAGothic"),
+    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "Arial Unicode MS", "Yu Gothic"),
+    *("Microsoft YaHei", "Malgun Gothic", "PingFang SC", "Hiragino Sans"),
+)
+"""For names in scripts that Matplotlib's own font lacks, where one is installed."""
 PAGE_STYLE = STYLE | {
     "figure.constrained_layout.use": False,
     # a file's name may have two dollar signs
@@ -37,55 +47,72 @@ LINE = 1.35
 
 def write(path: Path, prediction: Prediction, predictor: Predictor) -> None:
     """Write the page, as PNG or PDF by the suffix."""
-    with matplotlib.rc_context(PAGE_STYLE):
+    with matplotlib.rc_context(PAGE_STYLE | {"font.family": list(_fonts())}):
         save(draw(prediction, predictor), path)
 
 
 def picture(prediction: Prediction, predictor: Predictor) -> np.ndarray:
     """The page as (row, column, 3) uint8, RGB."""
-    with matplotlib.rc_context(PAGE_STYLE):
+    with matplotlib.rc_context(PAGE_STYLE | {"font.family": list(_fonts())}):
         canvas = FigureCanvasAgg(draw(prediction, predictor))
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def draw(prediction: Prediction, predictor: Predictor) -> Figure:
-    """Lay the page out, A4 upright."""
+    """Lay the page out, A4 upright; without scale and maps where no age is reported."""
     figure = Figure(A4_INCHES)
     figure.text(0.07, 0.955, "Bone age", size=11, color=FAINT)
-    figure.text(
-        0.07,
-        0.918,
-        formats.format_age(prediction.bone_age_months),
-        size=24,
-        weight="bold",
-    )
-    figure.text(0.07, 0.893, formats.format_interval(prediction), size=11)
-    figure.text(
-        0.07,
-        0.873,
-        f"{_shortened(Path(prediction.file).name)}, sex {prediction.sex}; interval "
-        f"from {prediction.calibration_group}",
-        size=8.5,
-        color=FAINT,
-    )
-    _scale(figure, prediction)
-    below = _warnings(figure, prediction, 0.79)
+    heading = formats.format_prediction(prediction)
+    figure.text(0.07, 0.918, heading, size=24, weight="bold")
+    about = f"{_shortened(Path(prediction.file).name)}, sex {prediction.sex}"
+    if not prediction.refusal:
+        figure.text(0.07, 0.893, formats.format_interval(prediction), size=11)
+        about += f"; interval from {prediction.calibration_group}"
+        _scale(figure, prediction)
+    figure.text(0.07, 0.873, about, size=8.5, color=FAINT)
+    below = _warnings(figure, prediction, 0.86 if prediction.refusal else 0.79)
     below = _pictures(figure, prediction, below)
     _facts(figure, prediction, predictor, below)
     figure.text(0.5, 0.025, STATEMENT.capitalize() + ".", ha="center", weight="bold")
     today = f"{datetime.date.today():%Y-%m-%d}"
     figure.text(0.93, 0.025, today, ha="right", size=8, color=FAINT)
+    for text in figure.findobj(Text):
+        text.set_text(drawable(text.get_text()))
     return figure
 
 
+def drawable(text: str) -> str:
+    r"""The text with an escape, such as `\u3042`, for what no installed font has."""
+    known = _drawable_characters()
+    return "".join(
+        character
+        if character == "\n" or ord(character) in known
+        else character.encode("ascii", "backslashreplace").decode()
+        for character in text
+    )
+
+
+@functools.cache
+def _fonts() -> tuple[str, ...]:
+    """Matplotlib's own font, then those for other scripts that are installed."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ("DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed))
+
+
+@functools.cache
+def _drawable_characters() -> frozenset[int]:
+    fonts = [get_font(findfont(FontProperties(name))) for name in _fonts()]
+    return frozenset(code for font in fonts for code in font.get_charmap())
+
+
 def _scale(figure: Figure, prediction: Prediction) -> None:
-    """The interval and each run's answer on a scale of years."""
+    """Draw the interval and each run's prediction on a scale of years."""
     axes = figure.add_axes((0.07, 0.82, 0.86, 0.035))
     lower, upper = prediction.lower_months / 12, prediction.upper_months / 12
     if not math.isnan(lower):
         axes.plot([lower, upper], [0, 0], color="#9CC3DD", lw=9, solid_capstyle="butt")
-    words = "years: answer, interval"
+    words = "years: prediction, interval"
     if len(prediction.months_by_run) > 1:
         words = "years: average of the runs, each run (|), interval"
         for months in prediction.months_by_run.values():
@@ -99,10 +126,12 @@ def _scale(figure: Figure, prediction: Prediction) -> None:
 
 
 def _warnings(figure: Figure, prediction: Prediction, top: float) -> float:
-    """Write the warnings; returns where the page is free below them."""
+    """Write a refusal and the warnings; returns where the page is free below them."""
+    lines = [f"Warning: {warning}" for warning in prediction.warnings]
+    if prediction.refusal:
+        lines.insert(0, f"Refused: {prediction.refusal}")
     text = "\n".join(
-        textwrap.fill(f"Warning: {warning}", 108, subsequent_indent="    ")
-        for warning in prediction.warnings
+        textwrap.fill(line, 108, subsequent_indent="    ") for line in lines
     )
     if not text:
         return top - 0.005
@@ -120,8 +149,12 @@ def _pictures(figure: Figure, prediction: Prediction, top: float) -> float:
     space, middle, title = top - 0.245, 0.5, 0.025
     radiograph = outlined(prediction.radiograph, prediction.mask)
     room = (0.07, top, middle - 0.09, space)
-    bottoms = [_show(figure, room, radiograph, "Radiograph, outline of the hand found")]
+    bottoms = [
+        _show(figure, room, radiograph, "Radiograph with the outline of the hand")
+    ]
     explanations = prediction.explanations
+    if not explanations:
+        return min(bottoms) - 0.02
     maps = np.stack([each.centred_map for each in explanations.values()])
     limit_months = overlays.colour_limit(maps)
     count = len(explanations)
@@ -196,17 +229,19 @@ def outlined(radiograph: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _facts(
     figure: Figure, prediction: Prediction, predictor: Predictor, top: float
 ) -> None:
-    """How to read the maps, who was asked, and how they fared on test hands."""
+    """How to read the maps, and how accurate the models are on test hands."""
     cells = sorted({each.cells for each in prediction.explanations.values()})
-    rows = [
-        "Maps: how far each place pulls the answer from what the mean place does, on "
-        "the hand as the network sees it, a square. They have "
-        f"{' or '.join(map(str, cells))} cells a side, and what lies between is "
-        "interpolated: read no anatomy off them. Each page has its own scale.",
-        "Months beside a map are the mean of all views of the hand; the map is that of "
-        "the hand as it is.",
-        "",
-    ]
+    rows = []
+    if cells:
+        rows += [
+            "Maps: how much older or younger each place makes the hand look than the "
+            "mean place does, on the square image that the network sees. They have "
+            f"{' or '.join(map(str, cells))} cells a side, and what lies between is "
+            "interpolated: they show no anatomy. Each page has its own scale.",
+            "The months above a map are the mean over all views of the hand; the map "
+            "is that of the unchanged view.",
+            "",
+        ]
     for candidate in predictor.candidates:
         if candidate.name not in prediction.months_by_run:
             continue

@@ -74,7 +74,7 @@ def _build(predictor: Predictor) -> Any:
             raise gr.Error(words, print_exception=False) from None
         words = "\n\n".join(
             [
-                f"## {formats.format_age(prediction.bone_age_months)}",
+                f"## {formats.format_prediction(prediction)}",
                 formats.format_interval(prediction),
                 *[f"**Warning:** {warning}" for warning in prediction.warnings],
                 f"*{STATEMENT.capitalize()}.*",

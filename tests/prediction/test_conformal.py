@@ -131,3 +131,40 @@ def test_group_too_small_for_the_coverage_is_taken_with_the_others():
     calibration = Calibration(ages, ages + np.where(ages < 60, 2.0, 8.0), "boys")
     assert calibration.width(30, 0.98) == (2.0, "boys predicted below 5 years", 60)
     assert calibration.width(30, 0.99) == (8.0, "boys", 120)
+
+
+def test_usable_range_ends_where_ages_beyond_the_reach_are_predicted():
+    # what the network can say ends at 20 and 180; the youngest and oldest are beyond
+    true = np.arange(2.0, 222)
+    calibration = Calibration(np.clip(true, 20, 180), true, "girls")
+    assert calibration.usable_range_months() == (20, 180)
+    # most of those beyond are predicted a little inside of it
+    inside = np.where(true > 180, 176.0, np.clip(true, 20, 180))
+    inside[-1] = 182
+    assert Calibration(inside, true, "girls").usable_range_months()[1] == 176
+
+
+def test_usable_range_of_a_network_without_limits_is_its_reach():
+    true = np.arange(0.0, 201)
+    low, high = Calibration(true, true, "boys").usable_range_months()
+    assert low == pytest.approx(2, abs=1.01)
+    assert high == pytest.approx(198, abs=1.01)
+
+
+def test_one_misread_hand_does_not_move_the_usable_range():
+    true = np.arange(2.0, 222)
+    predicted = np.clip(true, 20, 180)
+    predicted[0], predicted[-1] = 150, 60
+    calibration = Calibration(predicted, true, "girls")
+    assert calibration.usable_range_months() == (20, 180)
+
+
+def test_usable_range_of_a_network_that_says_one_age_is_that_age():
+    true = np.arange(0.0, 200)
+    calibration = Calibration(np.full(200, 127.0), true, "boys")
+    assert calibration.usable_range_months() == (127, 127)
+
+
+def test_without_validation_hands_no_range_is_known():
+    empty = Calibration(np.zeros(0), np.zeros(0), "boys")
+    assert empty.usable_range_months() == (-math.inf, math.inf)

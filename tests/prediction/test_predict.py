@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from boneage.io.files import write_json
 from boneage.layout import Layout
 from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.prediction import (
+    batch,
     export,
     formats,
     model_selection,
@@ -48,9 +50,8 @@ from tests.conftest import (
 from tests.io.test_radiographs import write_dicom
 
 HOW = Enhancement(fill_square=True)
-COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "sex", "warnings"]
-
-
+COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "qualifier"]
+COLUMNS += ["sex", "warnings"]
 BOTH = ("tiny_0", "tiny_1")
 
 
@@ -168,16 +169,16 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
         rows = list(csv.reader(file))
     assert rows[0] == COLUMNS
     missing = rows.pop()
-    assert missing[:5] == [str(tmp_path / "missing.png"), "", "", "", ""]
-    assert missing[5].startswith("not read: ")
+    assert missing[:6] == [str(tmp_path / "missing.png"), *[""] * 5]
+    assert missing[6].startswith("not read: ")
     assert [row[0] for row in rows[1:]] == [str(hand), str(dicom)] * 2
-    assert [row[4] for row in rows[1:]] == ["female", "female", "female", "unknown"]
+    assert [row[5] for row in rows[1:]] == ["female", "female", "female", "unknown"]
     for row in rows[1:]:
         assert float(row[2]) <= float(row[1]) <= float(row[3])
-        assert row[5].endswith(STATEMENT)
-    assert "the DICOM file says male" in rows[2][5]
-    assert "sex unknown" in rows[4][5]
-    assert "read as unknown, but the DICOM file says male" in rows[4][5]
+        assert row[6].endswith(STATEMENT)
+    assert "the DICOM file says male" in rows[2][6]
+    assert "sex unknown" in rows[4][6]
+    assert "read as unknown, but the DICOM file says male" in rows[4][6]
     # asked as female, the same radiograph gets the same answer from PNG and CSV
     assert rows[1][1:] == rows[3][1:]
 
@@ -390,6 +391,7 @@ def test_nothing_that_is_read_is_written_over(
     assert Path("hand.png").read_bytes() == hand.read_bytes()
 
 
+@pytest.mark.filterwarnings("error:Glyph")
 @pytest.mark.parametrize(
     "name", ["cost_$5_$6", "hand" * 60, "\N{HIRAGANA LETTER A}" * 80]
 )
@@ -403,6 +405,25 @@ def test_names_that_pages_stumble_over(
     names = [page.name for page in pages.iterdir()]
     assert len(names) == 2
     assert all(page.endswith("bone_age.png") for page in names)
+
+
+def test_undecodable_names_cost_no_file(tiny_predictor, hand, tmp_path, capsys):
+    path = shutil.copy(hand, tmp_path / os.fsdecode(b"caf\xe9.png"))
+    inputs = [InputRadiograph(Path(path), "male"), InputRadiograph(hand, "male")]
+    out = tmp_path / "out"
+    settings = batch.OutputSettings(out / "a.csv", out / "a.json", out / "pages")
+    batch.predict_to_files(tiny_predictor, inputs, [], settings)
+    assert "caf\\udce9.png" in (out / "a.csv").read_text(encoding="utf-8")
+    assert len(json.loads((out / "a.json").read_text())["radiographs"]) == 2
+    pages = sorted(page.name for page in (out / "pages").iterdir())
+    assert pages == ["caf_bone_age.png", "hand_bone_age.png"]
+
+
+def test_what_no_font_has_is_escaped():
+    assert report_page.drawable("hand \N{GREEK SMALL LETTER ALPHA}\n\u2212") == (
+        "hand \N{GREEK SMALL LETTER ALPHA}\n\u2212"
+    )
+    assert report_page.drawable("a\udce9\U000f0000") == "a\\udce9\\U000f0000"
 
 
 @pytest.mark.parametrize(
@@ -570,16 +591,127 @@ def test_doubts_about_ages():
 
 def test_doubts_about_masks():
     left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
-    assert reliability.mask_warnings(left, 0.02) == []
-    assert "a right hand" in reliability.mask_warnings(left[:, ::-1].copy(), 0.02)[0]
-    assert "unsure of the mask (0.15)" in reliability.mask_warnings(left, 0.15)[0]
-    assert "likely not a hand" in reliability.mask_warnings(left, 0.5)[0]
+    assert reliability.check_mask(left, 0.02) == ([], "")
+    mirrored = reliability.check_mask(left[:, ::-1].copy(), 0.02)
+    assert "a right hand" in mirrored.warnings[0]
+    assert mirrored.refusal == ""
     disk = np.zeros((200, 200), np.uint8)
     disk[60:140, 60:140] = 255
-    assert reliability.mask_warnings(disk, 0.02) == [
-        "the mask is implausible (no fingers)"
-    ]
-    assert "likely not a hand" in reliability.mask_warnings(disk, 0.15)[0]
+    assert reliability.check_mask(disk, 0.02) == (
+        ["the mask is implausible (no fingers)"],
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("disagreement", "is_doubtful", "is_refused"),
+    [
+        (0.09, False, False),
+        (0.11, True, False),
+        (0.19, True, False),
+        (0.21, False, True),
+        (0.44, False, True),
+    ],
+)
+def test_members_that_disagree_make_a_mask_doubtful_then_refused(
+    disagreement, is_doubtful, is_refused
+):
+    left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
+    verdict = reliability.check_mask(left, disagreement)
+    assert any("unsure of the mask" in w for w in verdict.warnings) == is_doubtful
+    assert ("likely not a hand" in verdict.refusal) == is_refused
+
+
+@pytest.mark.parametrize(("disagreement", "is_refused"), [(0.09, False), (0.11, True)])
+def test_implausible_masks_are_refused_where_members_are_unsure(
+    disagreement, is_refused
+):
+    disk = np.zeros((200, 200), np.uint8)
+    disk[60:140, 60:140] = 255
+    assert bool(reliability.check_mask(disk, disagreement).refusal) == is_refused
+
+
+def refuse_all(monkeypatch):
+    """Every mask is refused, whatever it shows."""
+    verdict = reliability.Verdict(["a doubt"], "likely not a hand (a test)")
+    monkeypatch.setattr(reliability, "check_mask", lambda *_: verdict)
+
+
+def test_refused_radiographs_are_listed_without_months(
+    tiny_predictor, hand, tmp_path, monkeypatch, capsys
+):
+    read = tiny_predictor.predict(InputRadiograph(hand, "male"))
+    refuse_all(monkeypatch)
+    refused = tiny_predictor.predict(InputRadiograph(hand, "female"))
+    assert np.isnan([refused.bone_age_months, refused.lower_months]).all()
+    assert "refused: likely not a hand (a test)" in repr(refused)
+    settings = batch.OutputSettings(tmp_path / "a.csv", tmp_path / "a.json")
+    batch.finish(tiny_predictor, [read, refused], [], settings)
+    said = capsys.readouterr().out
+    assert "1 radiograph read, 1 refused, 0 set aside" in said
+    rows = list(csv.reader((tmp_path / "a.csv").read_text().splitlines()))
+    assert rows[2][1:6] == ["", "", "", "", "female"]
+    assert rows[2][6].startswith("refused: likely not a hand (a test); a doubt; ")
+    _, record = json.loads((tmp_path / "a.json").read_text())["radiographs"]
+    assert record["bone_age_months"] is record["lower_months"] is None
+    assert record["refusal"] == "likely not a hand (a test)"
+    with pytest.raises(InputError, match=r"no bone age for .* --include-refused"):
+        batch.finish(tiny_predictor, [refused], [], batch.OutputSettings())
+
+
+def test_refused_radiographs_get_a_page_without_maps(tiny_predictor, hand, monkeypatch):
+    refuse_all(monkeypatch)
+    refused = tiny_predictor.predict(InputRadiograph(hand, "female"))
+    figure = report_page.draw(refused, tiny_predictor)
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert "no bone age" in words
+    assert "Refused: likely not a hand (a test)" in words
+    assert "months (" not in words
+    assert len(figure.axes) == 1
+
+
+def test_refused_radiographs_get_an_age_if_asked_for(trained, hand, monkeypatch):
+    insisting = Predictor(trained, ["tiny_0"], 1, include_refused=True)
+    expected = insisting.predict(InputRadiograph(hand, "male"))
+    refuse_all(monkeypatch)
+    prediction = insisting.predict(InputRadiograph(hand, "male"))
+    assert prediction.bone_age_months == expected.bone_age_months
+    assert prediction.refusal == ""
+    assert prediction.warnings[:2] == ("a doubt", "likely not a hand (a test)")
+
+
+def test_only_refused_radiographs_are_exit_code_2(
+    trained, hand, tmp_path, monkeypatch, capsys
+):
+    refuse_all(monkeypatch)
+    table = tmp_path / "ages.csv"
+    code = exit_code(hand, "--sex", "male", "--models", trained.models, "--csv", table)
+    assert code == 2
+    captured = capsys.readouterr()
+    assert f"{hand}: no bone age, likely not a hand (a test)" in captured.out
+    assert captured.err.count("\n") == 1
+    assert not table.exists()
+
+
+def test_ages_at_the_end_of_the_range_are_called_limits(tiny_predictor, hand):
+    prediction = tiny_predictor.predict(InputRadiograph(hand, "male"))
+    oldest = replace(prediction, bone_age_months=182.2, qualifier="or older")
+    assert "182 months (15 y 2 m) or older, 90 %" in formats.to_text(oldest)[0]
+    assert formats.to_record(oldest)["qualifier"] == "or older"
+    assert formats.to_record(replace(oldest, qualifier=""))["qualifier"] is None
+    assert "182.2 months or older" in repr(oldest)
+    figure = report_page.draw(oldest, tiny_predictor)
+    words = [text.get_text() for text in figure.texts]
+    assert "182 months (15 y 2 m) or older" in words
+
+
+def test_qualifier_is_that_of_the_sex(trained):
+    female = Predictor(trained, ["tiny_0"], 1).ensembles["female"]
+    low, high = female.calibration.usable_range_months()
+    assert female.qualifier(low) == "or younger"
+    assert female.qualifier(np.nextafter(low, 400)) == ""
+    assert female.qualifier(np.nextafter(high, -400)) == ""
+    assert female.qualifier(high) == "or older"
 
 
 def test_views_keep_what_they_show():
