@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from boneage import cli, parallel
-from boneage.active_learning import dataset, excluded
+from boneage.active_learning import dataset
+from boneage.cohort import excluded
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,24 @@ def main(options: Options) -> None:
     """Pack one pool."""
     layout = options.layout
     if options.pool == "new":
-        taken = dataset.append_new_pairs(layout)
+        packed = dataset.append_new_pairs(layout)
         written = layout.annotated_h5
     elif options.pool == "annotated":
-        taken = dataset.pack_annotated(
+        packed = dataset.pack_annotated(
             layout, options.size, options.clip_limit, options.workers
         )
         written = layout.annotated_h5
     else:
-        taken = dataset.pack_unannotated(
+        packed = dataset.pack_unannotated(
             layout, options.size, options.clip_limit, options.workers
         )
         written = layout.unannotated_h5
-    waiting = f"waiting for a mask: {cli.list_some(taken.waiting)}"
+    waiting = f"waiting for a mask: {cli.list_some(packed.waiting)}"
     cli.summary(
-        *parallel.skipped_lines(taken.set_aside),
-        *([waiting] if taken.waiting else []),
-        *excluded.report(layout),
-        f"{len(taken.added)} packed, {len(taken.set_aside)} set aside",
+        *parallel.skipped_lines(packed.skipped),
+        *([waiting] if packed.waiting else []),
+        *excluded.flagged_lines(excluded.flagged(layout)),
+        f"{len(packed.added)} packed, {len(packed.skipped)} set aside",
         wrote=written,
     )
 

@@ -52,37 +52,36 @@ def main(options: Options) -> None:
 
         cli.summary(*server.annotate_waiting(layout, options.page), wrote=layout.new)
         return
+    committee = options.committee
     with exclusive(layout.committee), ExitStack() as served:
-        oracle, askable = answering(options, served)
-        start = (options.committee.first, options.committee.seed, askable)
+        oracle = make_oracle(options, served)
         if not initial_batch.is_needed(layout) or initial_batch.ask(
-            layout, oracle, *start
+            layout, oracle, committee.first, committee.seed
         ):
-            learn(options, oracle, askable)
+            learn(options, oracle)
 
 
-def answering(options: Options, served: ExitStack) -> tuple[Oracle, set[int] | None]:
-    """Who answers, and which ids it can answer; None for all."""
+def make_oracle(options: Options, served: ExitStack) -> Oracle:
+    """Who answers; a page is served until `served` is closed."""
     if options.truth is not None and options.oracle == "simulated":
-        simulated = SimulatedOracle(options.layout, options.truth)
-        return simulated, set(simulated.known)
+        return SimulatedOracle(options.layout, options.truth)
     if options.oracle == "browser":
         from boneage.annotator import server
 
         measure = options.committee.measure
         oracle = server.BrowserOracle(options.layout, options.page, measure)
-        return served.enter_context(oracle), None
-    return FolderOracle(options.layout), None
+        return served.enter_context(oracle)
+    return FolderOracle(options.layout)
 
 
-def learn(options: Options, oracle: Oracle, askable: set[int] | None) -> None:
+def learn(options: Options, oracle: Oracle) -> None:
     """Begin a committee's training, or continue it."""
     # a missing file is named before Keras, which takes seconds to import
-    dataset.read_pools(options.layout)
+    dataset.open_pools(options.layout)
     from boneage.active_learning.loop import ActiveLearning
 
-    learning = ActiveLearning(options.layout, options.committee)
-    lines = learning.report(learning.run(oracle, askable))
+    learning = ActiveLearning.begin_or_resume(options.layout, options.committee)
+    lines = learning.report(learning.run(oracle))
     cli.summary(*lines, wrote=options.layout.committee)
 
 

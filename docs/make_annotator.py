@@ -78,7 +78,7 @@ def lay_out(layout: Layout, i: int, age_months: int, is_saved: bool) -> None:
     radiographs.write(layout.disagreement(i), doubt)
     radiographs.write(layout.query(i), made.radiograph)
     score = round(0.4 - i / 10_000, 3)
-    QueryLog(layout.queries, "vote_entropy").asked([Query(i, score, ROUND)])
+    QueryLog(layout.queries, "vote_entropy").log_asked([Query(i, score, ROUND)])
     if is_saved:
         radiographs.write(layout.answer(i), made.mask)
 

@@ -95,7 +95,7 @@ def advised(run: pd.DataFrame) -> pd.Series | None:
     for turn in range(1, len(run)):
         answered = run[:turn].asked_dice
         doubts = run[: turn + 1].pool_disagreement.tolist()
-        if stopping.in_words({n: [d] for n, d in answered.items()}, doubts):
+        if stopping.advice_text({n: [d] for n, d in answered.items()}, doubts):
             return run.loc[turn]
     return None
 

@@ -1,14 +1,14 @@
 """Annotated pairs and the pool: from PNG to packed files to train on."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from boneage import parallel
-from boneage.active_learning import excluded
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
 from boneage.io.locks import exclusive, file_lock
@@ -23,26 +23,31 @@ from boneage.segmentation.preprocessing import (
 )
 
 SIZE_STEP = 16
-"""The members halve an image four times."""
+"""The members of a committee halve an image four times."""
 
 
 @dataclass(frozen=True)
 class PackResult:
-    """What packing did: ids now in the file, and pairs left where they are."""
+    """What packing did.
+
+    added: ids now in the file. skipped: pairs that stay where they are, and why.
+    waiting: ids whose radiograph lies in gt/new without a mask.
+    """
 
     added: list[int]
-    set_aside: list[Skipped]
+    skipped: list[Skipped]
     waiting: list[int] = field(default_factory=list)
-    """Ids whose radiograph lies in gt/new without a mask yet."""
 
 
 def _check_size(size: int) -> None:
     if size < SIZE_STEP or size % SIZE_STEP:
-        raise InputError(f"--size {size}: expected a multiple of {SIZE_STEP}")
+        raise InputError(
+            f"--size must be a multiple of {SIZE_STEP} (got {size}); 256 is usual"
+        )
 
 
-def _hash(path: Path) -> int:
-    """Of a mask's file, in the 64 bits of an integer; not its time: clocks differ.
+def _file_hash(path: Path) -> int:
+    """Hash of a mask's file: clocks differ, so its time says little.
 
     0 for what is no file: it is named where it is decoded.
     """
@@ -54,9 +59,9 @@ def _hash(path: Path) -> int:
 def _prepare_pair(
     size: int, clip_limit: float, pair: tuple[Path, Path]
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Image, mask, and the hash of its file."""
-    # first: a mask drawn again while it is read comes in next
-    mask_hash = _hash(pair[1])
+    """Image, mask, and the hash of the mask's file."""
+    # first: a mask that is drawn again while it is read is packed next time
+    mask_hash = _file_hash(pair[1])
     radiograph = radiographs.read(pair[0])
     mask = radiographs.read_mask(pair[1], radiograph.shape)
     return prepare(radiograph, size, clip_limit), prepare_mask(mask, size), mask_hash
@@ -67,12 +72,12 @@ def _prepare_path(size: int, clip_limit: float, path: Path) -> np.ndarray:
 
 
 def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, Path]]:
-    """Radiograph and mask of each id of a folder, whether the mask exists or not.
+    """Radiograph and mask of each id in a folder, whether the mask exists or not.
 
-    For a mask without a radiograph beside it the cohort's own is taken.
+    A mask without a radiograph beside it belongs to the cohort's own radiograph.
 
     Raises:
-        InputError: `007_bin.png`.
+        InputError: an id with leading zeros, as in `007_bin.png`.
     """
     pairs = {}
     for path in sorted(folder.glob("*.png")):
@@ -81,7 +86,10 @@ def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, P
             if path.name.endswith(ending) and name.isdecimal():
                 if name != str(int(name)):
                     expected = f"{int(name)}{ending}"
-                    raise InputError(f"{path}: expected {expected}; rename it")
+                    raise InputError(
+                        f"{path} must be named without leading zeros; rename it to "
+                        f"{expected}"
+                    )
                 beside = folder / f"{name}{suffix}"
                 radiograph = beside if beside.exists() else layout.radiograph(int(name))
                 pairs[int(name)] = (radiograph, mask_in(folder, int(name)))
@@ -94,7 +102,7 @@ def pack_annotated(
     clip_limit: float = 0.03,
     workers: Workers = ALL_CORES,
 ) -> PackResult:
-    """Pack gt/annotated anew, and what gt/new holds by now, into annotated.h5.
+    """Pack the pairs of gt/annotated and gt/new into a new annotated.h5.
 
     Raises:
         InputError: no usable pair in either, or a size that no member takes.
@@ -102,15 +110,15 @@ def pack_annotated(
     _check_size(size)
     pairs = _pairs(layout, layout.annotated, ORIGINAL_ENDING)
     new = _pairs(layout, layout.new, ".png").values()
-    drawn = any(mask.exists() for _, mask in new)
-    if not pairs and not drawn:
+    has_new = any(mask.exists() for _, mask in new)
+    if not pairs and not has_new:
         raise InputError(
-            f"{layout.annotated}: no annotated pairs <id>_ori.png, <id>_bin.png; "
-            "step2_interactive_segmentation.py asks for a first few where there are "
-            "none, and step0_prepare_cohort.py --annotated N takes those of phantoms"
+            f"{layout.annotated} must have annotated pairs <id>_ori.png, <id>_bin.png "
+            "(got none); step2_interactive_segmentation.py asks for the first ones, "
+            "and step0_prepare_cohort.py --annotated N takes those of phantoms"
         )
     work = functools.partial(_prepare_pair, size, clip_limit)
-    ids, set_aside = sorted(pairs), []
+    ids, skipped = sorted(pairs), []
     stream = parallel.imap(work, [pairs[i] for i in ids], workers, "annotated")
     with (
         file_lock(layout.annotated_h5),
@@ -120,70 +128,71 @@ def pack_annotated(
     ):
         for radiograph_id, (_, outcome) in zip(ids, stream, strict=True):
             if isinstance(outcome, Skipped):
-                set_aside.append(outcome)
+                skipped.append(outcome)
             else:
                 writer.add(radiograph_id, *outcome)
-        if writer.rows == 0 and not drawn:
-            reason = set_aside[0].reason
-            raise InputError(f"{layout.annotated}: no usable pair ({reason})")
+        if writer.rows == 0 and not has_new:
+            raise InputError(
+                f"{layout.annotated} must have a usable pair (got none; the first: "
+                f"{skipped[0].reason})"
+            )
         added = writer.file["id"][: writer.rows].tolist()
-    taken = append_new_pairs(layout)
-    ids = sorted({*added, *taken.added})
-    return PackResult(ids, set_aside + taken.set_aside, taken.waiting)
+    new_pairs = append_new_pairs(layout)
+    ids = sorted({*added, *new_pairs.added})
+    return PackResult(ids, skipped + new_pairs.skipped, new_pairs.waiting)
 
 
 def append_new_pairs(layout: Layout) -> PackResult:
     """Append the finished pairs of gt/new to annotated.h5, each exactly once.
 
     Called by step2_image_2_h5.py and by the interactive program before each epoch;
-    either may run beside the other. A bad pair stays where it is, and so does one whose
-    radiograph is flagged as not usable; packed before it was flagged, it goes.
+    either may run while the other does. A bad pair stays where it is, and so does one
+    whose radiograph is flagged as not usable; if it is packed already, it is removed.
     """
     with file_lock(layout.annotated_h5):
         packed = hdf5.open_packed(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
+        if packed.mask_hashes is None:
+            raise InputError(
+                f"{layout.annotated_h5} must hold masks and their hashes (got none); "
+                f"pack it again with {PACKED_BY} --pool annotated"
+            )
         known = set(packed.ids.tolist())
         pairs = _pairs(layout, layout.new, ".png")
         flagged = excluded.flagged(layout).keys() & pairs.keys()
-        ignored = [_flagged(layout, pairs.pop(i)) for i in sorted(flagged)]
-        # another mask than the packed one was drawn again: it takes its place
-        hashes = {}
-        # where the file has none, all are taken in once more
-        if packed.mask_hashes is not None:
-            hashes = dict(zip(packed.ids.tolist(), packed.mask_hashes, strict=True))
+        flagged_pairs = [pairs.pop(i) for i in sorted(flagged)]
+        hashes = dict(zip(packed.ids.tolist(), packed.mask_hashes, strict=True))
+        # a mask that differs from the packed one was drawn again: it replaces that
         finished = [
             i
             for i in sorted(pairs)
-            if pairs[i][1].exists() and hashes.get(i) != _hash(pairs[i][1])
+            if pairs[i][1].exists() and hashes.get(i) != _file_hash(pairs[i][1])
         ]
         waiting = [
             i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()
         ]
         work = functools.partial(_prepare_pair, packed.size, clip_limit_of(packed))
-        prepared, set_aside = parallel.map_all(
+        prepared, skipped = parallel.map_all(
             work, [pairs[i] for i in finished], THIS_PROCESS, description="new pairs"
         )
-        bad = {entry.item for entry in set_aside}
+        bad = {entry.item for entry in skipped}
         added = [i for i in finished if pairs[i] not in bad]
         if added or flagged & known:
-            new = zip(*prepared, strict=True) if prepared else ((), (), ())
-            images, masks, drawn = new
-            hdf5.append(layout.annotated_h5, images, masks, added, drawn, flagged)
+            images, masks, new_hashes = (
+                zip(*prepared, strict=True) if prepared else ((), (), ())
+            )
+            hdf5.append(layout.annotated_h5, images, masks, added, new_hashes, flagged)
     waiting += [i for i in finished if pairs[i] in bad]
-    set_aside += [entry for entry in ignored if entry is not None]
-    # those of a file without hashes were in it before
-    new = added if packed.mask_hashes is not None else sorted({*added} - known)
-    return PackResult(new, set_aside, sorted(waiting))
-
-
-def _flagged(layout: Layout, pair: tuple[Path, Path]) -> Skipped | None:
-    """Why a mask that was drawn is not used: its radiograph is flagged."""
-    if not pair[1].exists():
-        return None
-    return Skipped(
-        pair,
-        f"{pair[1]}: flagged as not usable in {layout.unusable}; save it once more in "
-        "the browser, or take its line out there",
-    )
+    skipped += [
+        Skipped(
+            pair,
+            f"{pair[1]} cannot be used: its radiograph is flagged in "
+            f"{layout.unusable}; save the mask again in the browser, or remove the "
+            "line there",
+        )
+        for pair in flagged_pairs
+        if pair[1].exists()
+    ]
+    return PackResult(added, skipped, sorted(waiting))
 
 
 def pack_unannotated(
@@ -204,7 +213,7 @@ def pack_unannotated(
     annotated = set(_pairs(layout, layout.annotated, ORIGINAL_ENDING))
     ids = [i for i in layout.ids_on_disk() if i not in annotated]
     work = functools.partial(_prepare_path, size, clip_limit)
-    added, set_aside = [], []
+    added, skipped = [], []
     stream = parallel.imap(
         work, [layout.radiograph(i) for i in ids], workers, "unannotated"
     )
@@ -214,59 +223,62 @@ def pack_unannotated(
     ):
         for radiograph_id, (_, outcome) in zip(ids, stream, strict=True):
             if isinstance(outcome, Skipped):
-                set_aside.append(outcome)
+                skipped.append(outcome)
             else:
                 writer.add(radiograph_id, outcome)
                 added.append(radiograph_id)
-    return PackResult(added, set_aside)
+    return PackResult(added, skipped)
 
 
-def rows_for_testing(
-    layout: Layout, annotated: hdf5.PackedImages, test_ids: Sequence[int]
+def test_rows(
+    layout: Layout,
+    annotated: hdf5.PackedImages,
+    test_ids: Sequence[int],
+    flagged: Collection[int],
 ) -> np.ndarray:
-    """Rows of the committee's test part, (pair,): those flagged since are left out.
+    """Rows of the committee's test part, (pair,), without those flagged since.
 
     Raises:
         InputError: a pair is gone, or all are flagged.
     """
-    ids = np.setdiff1d(test_ids, list(excluded.flagged(layout)))
+    ids = np.setdiff1d(test_ids, list(flagged))
     gone = np.setdiff1d(ids, annotated.ids)
     if len(gone):
         raise InputError(
-            f"{layout.annotated_h5}: the test pair {gone[0]} is no longer there; put "
+            f"{layout.annotated_h5} must keep the test pair {gone[0]} (got none); put "
             "it back into gt/annotated and pack again"
         )
     if not len(ids):
         raise InputError(
-            f"{layout.unusable}: every pair of the committee's test part is flagged "
-            "there; take a line out, or begin anew with --models DIR"
+            f"{layout.unusable} cannot flag every pair of the committee's test part; "
+            "remove a line there, or start a new committee with --models DIR"
         )
     return annotated.row_indices(ids)
 
 
-def read_pool(layout: Layout) -> hdf5.PackedImages:
+def open_pool(layout: Layout) -> hdf5.PackedImages:
     """Map unannotated.h5 into memory; InputError where it is missing or damaged."""
     return hdf5.open_packed(layout.unannotated_h5, f"{PACKED_BY} --pool unannotated")
 
 
-def read_pools(layout: Layout) -> tuple[hdf5.PackedImages, hdf5.PackedImages]:
+def open_pools(layout: Layout) -> tuple[hdf5.PackedImages, hdf5.PackedImages]:
     """Map annotated.h5 and unannotated.h5 into memory.
 
     Raises:
-        InputError: one is missing or damaged, or their images differ in size.
+        InputError: one is missing or damaged, or they were prepared differently.
     """
     annotated = hdf5.open_packed(layout.annotated_h5, f"{PACKED_BY} --pool annotated")
-    unannotated = read_pool(layout)
-    if annotated.size != unannotated.size:
+    pool = open_pool(layout)
+    if annotated.size != pool.size:
         raise InputError(
-            f"{layout.unannotated_h5}: {unannotated.size} px, annotated.h5 has "
-            f"{annotated.size}; pack both with one --size"
+            f"{layout.unannotated_h5} must have the size of annotated.h5, "
+            f"{annotated.size} px (got {pool.size}); pack both with one --size"
         )
-    if annotated.preprocessing != unannotated.preprocessing:
+    if annotated.preprocessing != pool.preprocessing:
         raise InputError(
-            f"{layout.unannotated_h5} must be prepared as annotated.h5 is (got "
-            f"{hdf5.preprocessing_in_words(unannotated.preprocessing)} and "
-            f"{hdf5.preprocessing_in_words(annotated.preprocessing)}); pack both with "
-            "the same --clip-limit"
+            f"{layout.unannotated_h5} must be prepared as annotated.h5 is, "
+            f"{hdf5.preprocessing_in_words(annotated.preprocessing)} (got "
+            f"{hdf5.preprocessing_in_words(pool.preprocessing)}); pack both with one "
+            "--clip-limit"
         )
-    return annotated, unannotated
+    return annotated, pool

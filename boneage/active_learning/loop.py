@@ -1,8 +1,9 @@
-"""The loop: train, look at the pool, ask about what the members disagree on."""
+"""The loop: train, score the pool, ask about what the members disagree on."""
 
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Collection
+from dataclasses import asdict, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -10,31 +11,27 @@ from tqdm import tqdm
 from boneage.active_learning import (
     acquisition,
     dataset,
-    excluded,
-    history,
     query_folder,
     selection,
     stopping,
 )
-from boneage.active_learning.oracle import (
-    Oracle,
-    Query,
-    StopAsking,
-    StopTraining,
-    timed,
-)
-from boneage.active_learning.query_log import QueryLog, now
+from boneage.active_learning.oracle import Decision, Oracle, Query
+from boneage.active_learning.query_folder import AnnotationStatus
+from boneage.active_learning.query_log import QueryLog, timestamp
 from boneage.active_learning.settings import CommitteeSettings
+from boneage.active_learning.state import EpochRecord, State, write_history
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5
+from boneage.io.hdf5 import PackedImages
 from boneage.layout import Layout
 from boneage.parallel import Skipped, skipped_lines
-from boneage.segmentation import dice as segmentation_dice
 from boneage.segmentation import preprocessing
 from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
+from boneage.segmentation.dice import dice
 
-LOOP = ("settings", "test_ids", "trained_ids", "queries", "history")
-"""What state.json needs beside the committee's own facts, to go on."""
+FIXED_SETTINGS = ("members", "filters", "seed", "optimizer")
+"""What cannot change once training has begun."""
 
 
 class ActiveLearning:
@@ -44,204 +41,202 @@ class ActiveLearning:
     before a kill is done again, with the same random numbers.
     """
 
-    def __init__(self, layout: Layout, settings: CommitteeSettings) -> None:
-        """Load the finished epochs, or begin.
+    def __init__(
+        self,
+        layout: Layout,
+        settings: CommitteeSettings,
+        committee: Committee,
+        state: State,
+        annotated: PackedImages,
+        pool: PackedImages,
+    ) -> None:
+        """See `begin_or_resume`."""
+        self.layout = layout
+        self.settings = settings
+        self.committee = committee
+        self.state = state
+        self.annotated = annotated
+        self.pool = pool
+        self.log = QueryLog(layout.queries, settings.measure)
+
+    @classmethod
+    def begin_or_resume(
+        cls, layout: Layout, settings: CommitteeSettings
+    ) -> "ActiveLearning":
+        """Load the finished epochs, or begin with a committee of random weights.
 
         Raises:
             InputError: nothing packed, or a committee of other settings lies there.
         """
         settings.check()
-        self.layout = layout
-        self.settings = settings
-        self.log = QueryLog(layout.queries, settings.measure)
-        self.annotated, self.unannotated = dataset.read_pools(layout)
-        self.state = commit_epoch(layout.committee)
-        if self.state is None:
-            self._begin()
+        annotated, pool = dataset.open_pools(layout)
+        facts = commit_epoch(layout.committee)
+        if facts is None:
+            committee, state = _begin(layout, settings, annotated)
         else:
-            self._go_on()
+            committee, state = _resume(layout, settings, annotated, facts)
+        return cls(layout, settings, committee, state, annotated, pool)
 
-    def _begin(self) -> None:
-        rng = np.random.default_rng([self.settings.seed, 0])
-        ids = self.annotated.ids
-        held_back = max(1, round(len(ids) * self.settings.test_fraction))
-        if len(ids) - held_back < 1:
-            raise InputError(
-                f"{self.layout.annotated_h5}: {len(ids)} annotated pairs; at least two "
-                "are needed, one of them for testing"
-            )
-        test_ids = rng.choice(ids, held_back, replace=False)
-        self.committee = Committee.new(
-            self.settings.members,
-            self.annotated.size,
-            self.settings.filters,
-            self.settings.seed,
-            preprocessing.clip_limit_of(self.annotated),
-            self.settings.optimizer,
-            self.settings.learning_rate,
-        )
-        self.state = {
-            "began": now(),
-            "epoch": 0,
-            "members": self.settings.members,
-            "clip_limit": self.committee.clip_limit,
-            "settings": asdict(self.settings),
-            "test_ids": sorted(test_ids.tolist()),
-            "trained_ids": [],
-            "queries": [],
-            "history": [],
-        }
-        # the test part is drawn once: on disk before anything is taken in or trained
-        self.committee.save_epoch(self.layout.committee, 0)
-        commit_epoch(self.layout.committee, self.state)
-
-    def _go_on(self) -> None:
-        absent = [key for key in LOOP if key not in self.state]
-        if absent:
-            raise InputError(
-                f"{self.layout.committee}: state.json has no {absent[0]}, as in models "
-                "that were packed to give away; begin anew with --models DIR"
-            )
-        self.committee = Committee.load(self.layout.committee)
-        then, now = self.state["settings"], asdict(self.settings)
-        for name in ("members", "filters", "seed", "optimizer"):
-            if then[name] != now[name]:
-                raise InputError(
-                    f"{self.layout.committee}: trained with {name} {then[name]}, now "
-                    f"{now[name]}; give the same, or another --models DIR"
-                )
-        if self.committee.size != self.annotated.size:
-            raise InputError(
-                f"{self.layout.annotated_h5}: {self.annotated.size} px, the committee "
-                f"sees {self.committee.size}; pack with that --size"
-            )
-        clip_limit = preprocessing.clip_limit_of(self.annotated)
-        if self.committee.clip_limit != clip_limit:
-            raise InputError(
-                f"{self.layout.annotated_h5}: packed with --clip-limit {clip_limit}, "
-                f"the committee was trained with {self.committee.clip_limit}"
-            )
-
-    def run(self, oracle: Oracle, askable: set[int] | None = None) -> list[Skipped]:
-        """Train until the epochs are done, the pool is empty, or the oracle leaves.
-
-        Args:
-            oracle: who answers.
-            askable: ids that it can answer; None for all.
+    def run(self, oracle: Oracle) -> list[Skipped]:
+        """Train until the epochs are done, the pool is empty, or the oracle stops.
 
         Returns:
-            The pairs that could not be taken in.
+            The pairs that could not be packed.
         """
-        asking, set_aside = True, []
-        history.write(self.layout.committee, self.state["history"])
-        try:
-            while True:
-                # first of all what an interrupted run left open
-                seconds = None
-                try:
-                    seconds = self._ask(oracle) if asking else None
-                except StopAsking:
-                    asking = False
-                set_aside = self._take_in(seconds)
-                if self.state["epoch"] >= self.settings.epochs:
-                    break
-                pool = self._pool(askable) if asking else np.zeros(0, np.int64)
-                if asking and not len(pool) and self._all_trained():
-                    print("the pool is empty")
-                    break
-                last = self.state["epoch"] + 1 == self.settings.epochs
-                self._epoch(pool, ask=asking and not last)
-        except StopTraining:
-            print("left; the same command goes on from here")
-        return set_aside
+        decision, skipped = Decision.CONTINUE, []
+        write_history(self.layout.committee, self.state.history)
+        while True:
+            # an interrupted run may have left questions open: they come first
+            start, open_queries = time.monotonic(), []
+            if decision is Decision.CONTINUE:
+                open_queries = self._publish_open_queries()
+                if open_queries:
+                    decision = oracle.annotate(open_queries)
+            if decision is Decision.STOP_TRAINING:
+                print("stopped; the same command goes on from here")
+                return skipped
+            seconds = time.monotonic() - start if open_queries else None
+            skipped = self._append_new_pairs(seconds)
+            if self.state.epoch >= self.settings.epochs:
+                return skipped
+            status = AnnotationStatus.read(self.layout)
+            is_asking = decision is Decision.CONTINUE
+            rows = np.zeros(0, np.int64)
+            if is_asking:
+                rows = self._pool_rows(status, oracle.answerable_ids)
+            if is_asking and not len(rows) and self._has_seen_all():
+                print("the pool is empty")
+                return skipped
+            # after the last epoch there is none to train on the answers
+            is_last = self.state.epoch + 1 == self.settings.epochs
+            self._epoch(rows, status, ask=is_asking and not is_last)
 
-    def report(self, set_aside: list[Skipped]) -> list[str]:
+    def report(self, skipped: list[Skipped]) -> list[str]:
         """Summary lines: what was trained on, and how good the committee is now."""
-        dice = self.test_dice()
+        status = AnnotationStatus.read(self.layout)
+        values = self.test_dice(status.flagged)
         return [
-            *skipped_lines(set_aside),
-            f"{self.state['epoch']} epochs, {len(self.state['trained_ids'])} training "
-            f"pairs, {len(set_aside)} set aside",
-            f"committee Dice on its test part: mean {np.mean(dice):.4f}, lowest "
-            f"{min(dice):.4f}, {len(dice)} radiographs",
-            *excluded.report(self.layout),
-            *filter(None, [stopping.advice(self.layout)]),
+            *skipped_lines(skipped),
+            f"{self.state.epoch} epochs, {len(self.state.trained_ids)} training "
+            f"pairs, {len(skipped)} set aside",
+            f"committee Dice on its test part: mean {np.mean(values):.4f}, lowest "
+            f"{min(values):.4f}, {len(values)} radiographs",
+            *excluded.flagged_lines(status.flagged),
+            *filter(None, [self._advice(status)]),
         ]
 
-    def _all_trained(self) -> bool:
-        """Whether the last epoch saw every pair there is."""
-        known = set(self.annotated.ids.tolist()) - set(self.state["test_ids"])
-        return known == set(self.state["trained_ids"])
+    def test_dice(self, flagged: Collection[int]) -> list[float]:
+        """Dice of the committee's mean on each pair of the test part but the flagged.
 
-    def _take_in(self, seconds: float | None) -> list[Skipped]:
-        """Take new pairs in, name the bad ones; `seconds` is what an answer took."""
-        taken = dataset.append_new_pairs(self.layout)
-        for line in skipped_lines(taken.set_aside):
+        Raises:
+            InputError: a pair is gone, or all are flagged.
+        """
+        rows = dataset.test_rows(
+            self.layout, self.annotated, self.state.test_ids, flagged
+        )
+        probabilities = self.committee.probabilities(self.annotated.images[rows])
+        return [
+            dice(probability > 0.5, self.annotated.masks[row])
+            for probability, row in zip(probabilities.mean(axis=0), rows, strict=True)
+        ]
+
+    def _advice(self, status: AnnotationStatus) -> str:
+        return stopping.advice_of_state(self.layout, self.state, status)
+
+    def _publish_open_queries(self) -> list[Query]:
+        """Write the queries that nobody has answered into gt/new, and log them."""
+        status = AnnotationStatus.read(self.layout)
+        open_queries = [
+            query
+            for query in self.state.queries
+            if query.radiograph_id not in status.flagged
+            and query.radiograph_id not in status.annotated
+            # packed again, the pool may be without it
+            and query.radiograph_id in self.pool.ids
+        ]
+        if open_queries:
+            ids = np.array([query.radiograph_id for query in open_queries])
+            images = self.pool.images[self.pool.row_indices(ids)]
+            probabilities = self.committee.probabilities(images)
+            query_folder.write_queries(self.layout, open_queries, probabilities)
+            self.log.log_asked(open_queries)
+            if advice := self._advice(status):
+                print(advice)
+        return open_queries
+
+    def _append_new_pairs(self, seconds: float | None) -> list[Skipped]:
+        """Pack new pairs and name the bad ones; `seconds` is what the answers took."""
+        packed = dataset.append_new_pairs(self.layout)
+        for line in skipped_lines(packed.skipped):
             print(line)
-        if taken.added:
-            print(f"took in {len(taken.added)} new pairs")
+        if packed.added:
+            print(f"packed {len(packed.added)} new pairs")
         self.annotated = hdf5.open_packed(self.layout.annotated_h5, dataset.PACKED_BY)
-        self.log.answered(self.annotated.ids, seconds)
-        return taken.set_aside
+        self.log.log_answers(self.annotated.ids.tolist(), seconds)
+        return packed.skipped
 
-    def _pool(self, askable: set[int] | None) -> np.ndarray:
+    def _pool_rows(
+        self, status: AnnotationStatus, answerable_ids: Collection[int] | None
+    ) -> np.ndarray:
         """Rows of unannotated.h5 that may be asked about."""
-        ids = self.unannotated.ids
-        asked = [
-            int(path.stem)
-            for path in self.layout.new.glob("*.png")
-            if path.stem.isdecimal()
-        ]
-        gone = [*self.annotated.ids, *asked, *excluded.flagged(self.layout)]
+        ids = self.pool.ids
+        gone = [*self.annotated.ids, *status.offered, *status.flagged]
         free = ~np.isin(ids, gone)
-        if askable is not None:
-            free &= np.isin(ids, list(askable))
+        if answerable_ids is not None:
+            free &= np.isin(ids, list(answerable_ids))
         return np.flatnonzero(free)
 
-    def _epoch(self, pool: np.ndarray, ask: bool) -> None:
+    def _has_seen_all(self) -> bool:
+        """Whether the last epoch was trained on every pair there is."""
+        known = set(self.annotated.ids.tolist()) - set(self.state.test_ids)
+        return known == set(self.state.trained_ids)
+
+    def _epoch(
+        self, pool_rows: np.ndarray, status: AnnotationStatus, ask: bool
+    ) -> None:
         """Train, test, score the pool, and commit it all as one more epoch."""
         start = time.monotonic()
-        epoch, settings = self.state["epoch"] + 1, self.settings
+        epoch, settings = self.state.epoch + 1, self.settings
         ids = self.annotated.ids
-        rows = np.flatnonzero(~np.isin(ids, self.state["test_ids"]))
+        rows = np.flatnonzero(~np.isin(ids, self.state.test_ids))
         if not len(rows):
             raise InputError(
-                f"{self.layout.annotated_h5}: no pair but those for testing; annotate "
-                f"another in {self.layout.new}"
+                f"{self.layout.annotated_h5} must have a pair beside those for testing "
+                f"(got none); annotate another in {self.layout.new}"
             )
-        seen = settings.images_per_epoch or len(rows)
         plan = EpochPlan(
-            math.ceil(seen / settings.batch_size),
+            math.ceil((settings.images_per_epoch or len(rows)) / settings.batch_size),
             settings.batch_size,
             settings.learning_rate,
             settings.anneal,
         )
         losses = self._train(epoch, rows, plan)
-        test_dice = self.test_dice()
-        chosen, pool_score = self._choose(pool, epoch) if ask else ([], None)
-        row = {
-            "epoch": epoch,
-            "training_pairs": len(rows),
-            "pool": len(pool),
-            "asked": len(chosen),
-            "measure": settings.measure,
-            "pool_score": pool_score,
-            "loss": round(float(np.mean(losses)), 5),
-            "test_dice": round(float(np.mean(test_dice)), 5),
-            "seconds": round(time.monotonic() - start, 1),
-        }
+        test_dice = self.test_dice(status.flagged)
+        chosen, pool_score = self._choose(pool_rows, epoch) if ask else ([], None)
+        record = EpochRecord(
+            epoch,
+            training_pairs=len(rows),
+            pool=len(pool_rows),
+            asked=len(chosen),
+            measure=settings.measure,
+            pool_score=pool_score,
+            loss=round(float(np.mean(losses)), 5),
+            test_dice=round(float(np.mean(test_dice)), 5),
+            seconds=round(time.monotonic() - start, 1),
+        )
         self.committee.save_epoch(self.layout.committee, epoch)
-        self.state |= {
-            "epoch": epoch,
-            "trained_ids": sorted(ids[rows].tolist()),
-            "queries": [{"id": q.radiograph_id, "score": q.score} for q in chosen],
-            "history": [*self.state["history"], row],
-        }
-        commit_epoch(self.layout.committee, self.state)
-        history.write(self.layout.committee, self.state["history"])
+        self.state = replace(
+            self.state,
+            epoch=epoch,
+            trained_ids=sorted(ids[rows].tolist()),
+            queries=chosen,
+            history=[*self.state.history, record],
+        )
+        commit_epoch(self.layout.committee, self.state.facts())
+        write_history(self.layout.committee, self.state.history)
         print(
-            f"epoch {epoch}: {len(rows)} training pairs, loss {row['loss']:.3f}, "
-            f"test Dice {row['test_dice']:.4f} on {len(test_dice)}, pool {len(pool)}"
+            f"epoch {epoch}: {len(rows)} training pairs, loss {record.loss:.3f}, test "
+            f"Dice {record.test_dice:.4f} on {len(test_dice)}, pool {len(pool_rows)}"
         )
 
     def _train(self, epoch: int, rows: np.ndarray, plan: EpochPlan) -> list[float]:
@@ -260,66 +255,97 @@ class ActiveLearning:
                 progress.set_postfix(member=member, loss=f"{loss:.3f}")
         return losses
 
-    def test_dice(self) -> list[float]:
-        """Dice of the committee's mean on each pair of the test part."""
-        test_ids = self.state["test_ids"]
-        rows = dataset.rows_for_testing(self.layout, self.annotated, test_ids)
-        mean = self.committee.probabilities(self.annotated.images[rows]).mean(axis=0)
-        return [
-            segmentation_dice.dice(found > 0.5, self.annotated.masks[row])
-            for found, row in zip(mean, rows, strict=True)
-        ]
-
-    def _choose(self, pool: np.ndarray, epoch: int) -> tuple[list[Query], float | None]:
+    def _choose(self, rows: np.ndarray, epoch: int) -> tuple[list[Query], float | None]:
         """The most uncertain of the pool, or of a sample of it; the mean score."""
         settings = self.settings
         rng = np.random.default_rng([settings.seed, epoch, 1])
-        if settings.score_at_most and len(pool) > settings.score_at_most:
-            pool = np.sort(rng.choice(pool, settings.score_at_most, replace=False))
+        if settings.score_at_most and len(rows) > settings.score_at_most:
+            rows = np.sort(rng.choice(rows, settings.score_at_most, replace=False))
         if settings.measure == acquisition.RANDOM:
-            scores = rng.random(len(pool))
+            scores = rng.random(len(rows))
         else:
             batches = acquisition.pool_scores(
-                self.committee, self.unannotated.images, pool, settings.measure
+                self.committee, self.pool.images, rows, settings.measure
             )
             progress = tqdm(batches, "scoring the pool", disable=None)
             scores = np.concatenate([np.zeros(0), *progress])
         best = selection.most_uncertain(scores, settings.queries, rng)
         chosen = [
-            Query(int(self.unannotated.ids[pool[i]]), round(float(scores[i]), 6), epoch)
+            Query(int(self.pool.ids[rows[i]]), round(float(scores[i]), 6), epoch)
             for i in best
         ]
         if settings.measure == acquisition.RANDOM or not len(scores):
             return chosen, None
         return chosen, round(float(np.mean(scores)), 6)
 
-    def _ask(self, oracle: Oracle) -> float | None:
-        """Lay the epoch's open queries out, and wait for the oracle.
 
-        Returns:
-            Seconds that an answer took; None where nothing was open or answered.
-        """
-        asked = [
-            Query(entry["id"], entry["score"], self.state["epoch"])
-            for entry in self.state["queries"]
-        ]
-        flagged = excluded.flagged(self.layout)
-        open_queries = [
-            query
-            for query in asked
-            if query.radiograph_id not in flagged
-            # packed anew, the pool may be without it
-            and query.radiograph_id in self.unannotated.ids
-            and self.layout.annotation_path(query.radiograph_id) is None
-        ]
-        if not open_queries:
-            return None
-        ids = np.array([query.radiograph_id for query in open_queries])
-        images = self.unannotated.images[self.unannotated.row_indices(ids)]
-        found = self.committee.probabilities(images)
-        query_folder.write_queries(self.layout, open_queries, found)
-        self.log.asked(open_queries)
-        if advice := stopping.advice(self.layout):
-            print(advice)
-        count, seconds = timed(oracle, open_queries)
-        return seconds / count if count else None
+def _begin(
+    layout: Layout, settings: CommitteeSettings, annotated: PackedImages
+) -> tuple[Committee, State]:
+    """Draw the test part, and leave an untrained committee on disk."""
+    rng = np.random.default_rng([settings.seed, 0])
+    test_count = max(1, round(len(annotated.ids) * settings.test_fraction))
+    if len(annotated.ids) - test_count < 1:
+        raise InputError(
+            f"{layout.annotated_h5} must have at least two annotated pairs, one of "
+            f"them for testing (got {len(annotated.ids)}); annotate more"
+        )
+    test_ids = rng.choice(annotated.ids, test_count, replace=False)
+    committee = Committee.new(
+        settings.members,
+        annotated.size,
+        settings.filters,
+        settings.seed,
+        preprocessing.clip_limit_of(annotated),
+        settings.optimizer,
+        settings.learning_rate,
+    )
+    state = State(
+        began=timestamp(),
+        epoch=0,
+        members=settings.members,
+        clip_limit=committee.clip_limit,
+        settings=settings,
+        test_ids=sorted(test_ids.tolist()),
+        trained_ids=[],
+        queries=[],
+        history=[],
+    )
+    # the test part is drawn once: on disk before anything is packed or trained on
+    committee.save_epoch(layout.committee, 0)
+    commit_epoch(layout.committee, state.facts())
+    return committee, state
+
+
+def _resume(
+    layout: Layout, settings: CommitteeSettings, annotated: PackedImages, facts: dict
+) -> tuple[Committee, State]:
+    """Load the committee of the last finished epoch, and check that it fits."""
+    state = State.from_facts(facts)
+    if state is None:
+        raise InputError(
+            f"{layout.committee} cannot be trained further (got an exported committee, "
+            "without its history); start a new one with --models DIR"
+        )
+    committee = Committee.load(layout.committee)
+    then, now = asdict(state.settings), asdict(settings)
+    for name in FIXED_SETTINGS:
+        if then[name] != now[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"{layout.committee} must go on with {flag} {then[name]} (got "
+                f"{now[name]}); give the same, or start a new one with --models DIR"
+            )
+    if committee.size != annotated.size:
+        raise InputError(
+            f"{layout.annotated_h5} must be packed with --size {committee.size}, the "
+            f"committee's (got {annotated.size}); pack it again"
+        )
+    clip_limit = preprocessing.clip_limit_of(annotated)
+    if committee.clip_limit != clip_limit:
+        raise InputError(
+            f"{layout.annotated_h5} must be packed with --clip-limit "
+            f"{committee.clip_limit:g}, the committee's (got {clip_limit:g}); pack it "
+            "again"
+        )
+    return committee, state

@@ -1,8 +1,8 @@
 """Who answers the committee's queries."""
 
+import enum
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from boneage.errors import InputError
 from boneage.io import radiographs
 from boneage.io.files import read_json
 from boneage.layout import STATE_JSON, Layout
-from boneage.segmentation import dice
+from boneage.segmentation.dice import known_masks
 
 
 @dataclass(frozen=True)
 class Query:
     """One radiograph that the committee asks about.
 
-    score, round, measure: None where somebody laid the radiograph there unasked.
+    score, round, measure: None where a person put the radiograph into gt/new unasked.
     """
 
     radiograph_id: int
@@ -28,59 +28,63 @@ class Query:
     measure: str | None = None
 
 
-class StopAsking(Exception):
-    """The oracle wants the remaining epochs trained without being asked again."""
+class Decision(enum.Enum):
+    """What the oracle wants once it has answered."""
 
-
-class StopTraining(Exception):
-    """The oracle wants to stop here and go on another day."""
+    CONTINUE = "train and ask again"
+    STOP_ASKING = "train the remaining epochs without asking again"
+    STOP_TRAINING = "stop here and go on another day"
 
 
 class Oracle(Protocol):
-    """Answers queries by laying masks `<id>_bin.png` into gt/new."""
+    """Answers queries by writing masks `<id>_bin.png` into gt/new.
 
-    def annotate(self, queries: list[Query]) -> int:
-        """Return how many of `queries` have a mask now.
+    answerable_ids: the radiographs that it can annotate; None for all.
+    """
 
-        Raises:
-            FinishAsking: train on without asking again.
-            Leave: stop; everything is saved.
-        """
+    answerable_ids: set[int] | None
+
+    def annotate(self, queries: list[Query]) -> Decision:
+        """Annotate what it can of `queries`, and decide how to go on."""
         ...
+
+
+PROMPT = "Enter: continue, s: save a copy, f: train without asking again, q: quit: "
+DECISIONS = {
+    "": Decision.CONTINUE,
+    "f": Decision.STOP_ASKING,
+    "q": Decision.STOP_TRAINING,
+}
+"""What a person types at the prompt."""
 
 
 class FolderOracle:
     """A person who draws masks with any program into gt/new, asked at a prompt."""
 
-    PROMPT = "Enter goes on, s saves, f finishes without asking again, q leaves: "
-
     def __init__(self, layout: Layout, ask: Callable[[str], str] = input) -> None:
         """`ask` reads one line."""
         self.layout = layout
         self.ask = ask
+        self.answerable_ids = None
 
-    def annotate(self, queries: list[Query]) -> int:
-        """Name the queries, wait for the person, count the masks."""
+    def annotate(self, queries: list[Query]) -> Decision:
+        """Name the queries and wait for the person's decision."""
         ids = ", ".join(str(query.radiograph_id) for query in queries)
         print(f"please draw <id>_bin.png in {self.layout.new} for: {ids}")
         if any(self.layout.proposal(query.radiograph_id).exists() for query in queries):
             print("(<id>_proposal.png there is the committee's own mask)")
         while True:
             try:
-                answer = self.ask(self.PROMPT).strip().lower()
+                answer = self.ask(PROMPT).strip().lower()
             except EOFError:
-                print("nobody at the prompt; leaving", file=sys.stderr)
-                raise StopTraining from None
-            if answer == "q":
-                raise StopTraining
-            if answer == "f":
-                raise StopAsking
+                print("nobody at the prompt: stopping here", file=sys.stderr)
+                return Decision.STOP_TRAINING
+            if answer in DECISIONS:
+                return DECISIONS[answer]
             if answer == "s":
                 print(_save_copy(self.layout.committee))
-            elif answer == "":
-                return sum(_has_mask(self.layout, query) for query in queries)
             else:
-                print(f"{answer!r} is none of Enter, s, f, q")
+                print(f"please press Enter, s, f or q (got {answer!r})")
 
 
 class SimulatedOracle:
@@ -89,21 +93,21 @@ class SimulatedOracle:
     def __init__(self, layout: Layout, truth: Path) -> None:
         """Raises InputError where `truth` holds no `<id>_bin.png`."""
         self.layout = layout
-        self.known = dice.known_masks(truth)
+        self.known = known_masks(truth)
+        self.answerable_ids = set(self.known)
 
-    def annotate(self, queries: list[Query]) -> int:
+    def annotate(self, queries: list[Query]) -> Decision:
         """Copy the masks of `queries` into gt/new."""
-        answerable = [q for q in queries if q.radiograph_id in self.known]
-        for query in answerable:
-            known = self.known[query.radiograph_id]
-            target = self.layout.answer(query.radiograph_id)
-            if not target.exists():
-                radiographs.write(target, radiographs.read_mask(known))
-        return len(answerable)
+        for query in queries:
+            known = self.known.get(query.radiograph_id)
+            answer = self.layout.answer(query.radiograph_id)
+            if known is not None and not answer.exists():
+                radiographs.write(answer, radiographs.read_mask(known))
+        return Decision.CONTINUE
 
 
 def _save_copy(committee: Path) -> str:
-    """Keep the committee as it is after this epoch in a folder of its own."""
+    """Copy the committee as it is after this epoch into a folder of its own."""
     try:
         epoch = read_json(committee / STATE_JSON, "this step")["epoch"]
     except InputError:
@@ -114,13 +118,3 @@ def _save_copy(committee: Path) -> str:
         if path.is_file():
             shutil.copy(path, folder)
     return f"saved {folder}"
-
-
-def _has_mask(layout: Layout, query: Query) -> bool:
-    return layout.answer(query.radiograph_id).exists()
-
-
-def timed(oracle: Oracle, queries: list[Query]) -> tuple[int, float]:
-    """Ask, and say how many masks came and after how many seconds."""
-    start = time.monotonic()
-    return oracle.annotate(queries), time.monotonic() - start

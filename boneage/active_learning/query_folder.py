@@ -1,30 +1,64 @@
-"""What waits for a person in gt/new: laying it there, and finding it again."""
+"""data/gt/new, where queries wait for a person: writing them, and what is answered."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 
-from boneage.active_learning import excluded
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
+from boneage.cohort import excluded
 from boneage.io import radiographs
-from boneage.layout import Layout
+from boneage.layout import MASK_ENDING, Layout, ids_in
 from boneage.segmentation import hand_images
 
 
+@dataclass(frozen=True)
+class AnnotationStatus:
+    """What lies in data/gt, read once: ids, which a round passes on.
+
+    offered: with a radiograph in gt/new. answered: with a mask there. annotated: with
+    a mask in gt/annotated or gt/new. flagged: not usable.
+    """
+
+    offered: Collection[int]
+    answered: Collection[int]
+    annotated: Collection[int]
+    flagged: Collection[int]
+
+    @classmethod
+    def read(cls, layout: Layout) -> "AnnotationStatus":
+        """Read the two folders and unusable.csv.
+
+        Raises:
+            InputError: unusable.csv is damaged.
+        """
+        answered = ids_in(layout.new, MASK_ENDING).keys()
+        return cls(
+            ids_in(layout.new, ".png").keys(),
+            answered,
+            answered | ids_in(layout.annotated, MASK_ENDING).keys(),
+            excluded.flagged(layout).keys(),
+        )
+
+    def is_done(self, radiograph_id: int) -> bool:
+        """Whether a person has answered this query or flagged its radiograph."""
+        return radiograph_id in self.answered or radiograph_id in self.flagged
+
+
 def write_queries(
-    layout: Layout, asked: list[Query], probabilities: np.ndarray | None = None
+    layout: Layout, queries: list[Query], probabilities: np.ndarray | None = None
 ) -> None:
     """Write each query's radiograph, and what the committee makes of it.
 
     probabilities: (member, query, size, size) float32 in [0, 1] of the padded squares;
     None before there is a committee.
     """
-    nothing = [None] * len(asked)
-    found = nothing if probabilities is None else np.swapaxes(probabilities, 0, 1)
-    for query, by_member in zip(asked, found, strict=True):
+    for index, query in enumerate(queries):
         i = query.radiograph_id
         radiograph = radiographs.read(layout.radiograph(i))
-        if by_member is not None:
-            shape = radiograph.shape
+        if probabilities is not None:
+            by_member, shape = probabilities[:, index], radiograph.shape
             proposal = hand_images.mask_from_probability(by_member.mean(axis=0), shape)
             spread = hand_images.disagreement(by_member, shape)
             radiographs.write(layout.proposal(i), proposal)
@@ -38,36 +72,31 @@ def queries_of_round(layout: Layout, open_queries: list[Query]) -> list[Query]:
 
     Highest score first; radiographs without a score last, by id.
     """
-    rounds = {query.round for query in open_queries} - {None}
-    queries = {query.radiograph_id: query for query in open_queries}
-    flagged = excluded.flagged(layout)
-    for radiograph_id, asked in _last_asked(layout).items():
-        done = layout.answer(radiograph_id).exists() or radiograph_id in flagged
-        if asked.round in rounds and done and layout.query(radiograph_id).exists():
-            queries.setdefault(radiograph_id, asked)
-    return sorted(
-        queries.values(),
-        key=lambda q: (q.score is None, -(q.score or 0), q.radiograph_id),
-    )
+    status = AnnotationStatus.read(layout)
+    return _with_their_rounds(open_queries, QueryLog(layout.queries).asked(), status)
 
 
 def waiting_queries(layout: Layout) -> list[Query]:
     """Whatever lies in gt/new without a mask, and the rest of its rounds."""
-    asked, flagged = _last_asked(layout), excluded.flagged(layout)
-    ids = sorted(int(p.stem) for p in layout.new.glob("*.png") if p.stem.isdecimal())
+    asked = QueryLog(layout.queries).asked()
+    status = AnnotationStatus.read(layout)
     waiting = [
         asked.get(i, Query(i, None, None))
-        for i in ids
-        if i not in flagged and not layout.answer(i).exists()
+        for i in sorted(status.offered)
+        if not status.is_done(i)
     ]
-    return queries_of_round(layout, waiting)
+    return _with_their_rounds(waiting, asked, status)
 
 
-def _last_asked(layout: Layout) -> dict[int, Query]:
-    return {
-        entry["id"]: Query(
-            entry["id"], entry["score"], entry["round"], entry["measure"]
-        )
-        for entry in QueryLog(layout.queries).read()
-        if entry["action"] == "asked"
-    }
+def _with_their_rounds(
+    open_queries: list[Query], asked: dict[int, Query], status: AnnotationStatus
+) -> list[Query]:
+    rounds = {query.round for query in open_queries} - {None}
+    queries = {query.radiograph_id: query for query in open_queries}
+    for i, query in asked.items():
+        if query.round in rounds and status.is_done(i) and i in status.offered:
+            queries.setdefault(i, query)
+    return sorted(
+        queries.values(),
+        key=lambda q: (q.score is None, -(q.score or 0), q.radiograph_id),
+    )

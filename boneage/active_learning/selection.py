@@ -1,4 +1,4 @@
-"""Which radiographs are asked about: the first, the most uncertain, a varied few."""
+"""Selecting queries: the first batch, the most uncertain, a diverse few."""
 
 import warnings
 
@@ -23,7 +23,7 @@ def most_uncertain(
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
-    """What an image looks like from afar: (image, 256) float32 of mean 0 and length 1.
+    """Images shrunk to 16 x 16: (image, 256) float32 of mean 0 and length 1.
 
     images: (image, size, size) uint8.
     """
@@ -34,53 +34,53 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 
 
 def _clusters(
-    looks: np.ndarray, count: int, rng: np.random.Generator
+    features: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """K-means: the cluster of each row of `looks`, and its distance to the centre."""
+    """K-means: each row's cluster, and its distance to the cluster's centre."""
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        # fewer unlike rows than clusters leave some empty: made up for by the callers
+        # too few distinct rows leave clusters empty: the callers fill up
         warnings.simplefilter("ignore", UserWarning)
-        centres, labels = vq.kmeans2(looks, count, minit="++", rng=rng)
-    return labels, np.linalg.norm(looks - centres[labels], axis=1)
+        centres, labels = vq.kmeans2(features, count, minit="++", rng=rng)
+    return labels, np.linalg.norm(features - centres[labels], axis=1)
 
 
 def cluster_representatives(
     images: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Indices of `count` images that stand for the rest: one a cluster of thumbnails.
+    """Indices of `count` images that represent the rest, one per cluster of thumbnails.
 
-    images: (image, size, size) uint8. A cluster left empty is made up for by chance.
+    images: (image, size, size) uint8. For an empty cluster, a random image is taken.
     Source: Nguyen & Smeulders, Active learning using pre-clustering, ICML 2004.
     """
     if len(images) <= count:
         return np.arange(len(images))
     labels, distances = _clusters(thumbnails(images), count, rng)
-    chosen = _best_of_each(labels, -distances, count)
+    chosen = _best_per_cluster(labels, -distances, count)
     rest = np.setdiff1d(np.arange(len(images)), chosen)
     more = rng.choice(rest, count - len(chosen), replace=False)
     return np.concatenate([chosen, more])
 
 
 def diverse_top_k(
-    scores: np.ndarray, looks: np.ndarray, count: int, rng: np.random.Generator
+    scores: np.ndarray, features: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Indices of the highest score in each of `count` clusters, highest first.
 
-    scores: (image,); looks: (image, feature), see `thumbnails`. To be given a few times
-    as many candidates as are wanted. A cluster left empty is made up for by the highest
-    scores that are left.
+    scores: (image,); features: (image, feature), as of `thumbnails`; give it a few
+    times as many candidates as are wanted. For an empty cluster, the highest remaining
+    score is taken.
     Source: Zhdanov, Diverse mini-batch active learning, arXiv 1901.05954.
     """
     order = most_uncertain(scores, len(scores), rng)
     if len(scores) <= count:
         return order
-    labels, _ = _clusters(looks, count, rng)
-    chosen = _best_of_each(labels, scores, count)
-    left = order[~np.isin(order, chosen)]
-    chosen = np.concatenate([chosen, left[: count - len(chosen)]])
+    labels, _ = _clusters(features, count, rng)
+    chosen = _best_per_cluster(labels, scores, count)
+    remaining = order[~np.isin(order, chosen)]
+    chosen = np.concatenate([chosen, remaining[: count - len(chosen)]])
     return order[np.isin(order, chosen)]
 
 
-def _best_of_each(labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+def _best_per_cluster(labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
     members = [np.flatnonzero(labels == cluster) for cluster in range(count)]
     return np.array([m[np.argmax(scores[m])] for m in members if len(m)], int)

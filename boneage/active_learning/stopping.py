@@ -1,117 +1,121 @@
-"""When the person who annotates can stop, and what says so.
+"""When the person who annotates can stop, and on what evidence.
 
-Two things must have settled: what the committee proposes for the radiographs that it
-doubts most is hardly changed any more, and its doubt about the whole pool no longer
-falls. docs/results/active_learning.md says what following this advice costs.
+Two things must have settled: the committee's proposals for the radiographs that it is
+least certain of are hardly corrected any more, and its uncertainty about the whole pool
+has levelled off. docs/results says what following this advice costs.
 Source: Vlachos, A stopping criterion for active learning, Computer Speech & Language
-2008, for the pool; the answers are the evidence that he lacks.
+2008, for the pool; the corrections are evidence that he does not have.
 """
 
 from collections import defaultdict
 
 import numpy as np
 
-from boneage.active_learning import excluded
+from boneage.active_learning.query_folder import AnnotationStatus
 from boneage.active_learning.query_log import QueryLog
+from boneage.active_learning.state import State
 from boneage.errors import InputError
 from boneage.io import radiographs
 from boneage.io.files import read_json
 from boneage.layout import Layout
-from boneage.segmentation import dice as segmentation_dice
+from boneage.segmentation.dice import dice
 
 ROUNDS = 2
 """Rounds that must agree."""
-HARDLY_CHANGED = 0.95
-"""Mean Dice of proposals and saved masks, of each of these rounds."""
-NO_LONGER_FALLS = 0.9
-"""The pool's doubt in these rounds, as a share of that in as many rounds before."""
+HARDLY_CORRECTED = 0.95
+"""Mean Dice of proposals and saved masks, in each of these rounds."""
+LEVELLED_OFF = 0.9
+"""The pool's mean score in these rounds, as a fraction of that in as many before."""
 
 
 def advice(layout: Layout) -> str:
     """Tell the person to stop, with the evidence; empty while asking still pays."""
-    state = layout.committee_state
-    if not state.exists():
+    path = layout.committee_state
+    if not path.exists():
         return ""
-    facts = read_json(state, "step2_interactive_segmentation.py")
-    rows = facts.get("history", [])
-    # rows of before they named the measure had that of the settings
-    usual = facts.get("settings", {}).get("measure")
-    measures = [row.get("measure", usual) for row in rows]
-    doubts: list[float] = []
-    for row, measure in zip(reversed(rows), reversed(measures), strict=True):
-        # doubts by one measure are no fractions of those by another
-        if measure != measures[-1]:
+    state = State.from_facts(read_json(path, "step2_interactive_segmentation.py"))
+    return advice_of_state(layout, state, AnnotationStatus.read(layout))
+
+
+def advice_of_state(
+    layout: Layout, state: State | None, status: AnnotationStatus
+) -> str:
+    """The same, of what was read already; state: None for an exported committee."""
+    pool_scores: list[float] = []
+    for record in reversed(state.history if state else []):
+        # scores of another measure cannot be compared
+        if record.measure != state.history[-1].measure:
             break
-        if row.get("pool_score") is not None:
-            doubts.insert(0, row["pool_score"])
-    answers = proposals_against_answers(layout, facts.get("began", ""))
-    return in_words(answers, doubts)
+        if record.pool_score is not None:
+            pool_scores.insert(0, record.pool_score)
+    began = state.began if state else ""
+    return advice_text(proposal_dice(layout, status, began), pool_scores)
 
 
-def in_words(answers: dict[int, list[float]], doubts: list[float]) -> str:
-    """The advice on given evidence.
+def advice_text(proposal_dice: dict[int, list[float]], pool_scores: list[float]) -> str:
+    """The advice on given evidence; empty while asking still pays.
 
-    answers: by round, the Dice of each proposal with the mask that was saved.
-    doubts: the pool's mean score by round; empty where radiographs are chosen by
-    chance, which are no harder than others: their proposals alone decide.
+    proposal_dice: by round, the Dice of each proposal with the mask that was saved.
+    pool_scores: the pool's mean score by round; empty where radiographs are chosen at
+    random: they are no harder than the others, so their proposals alone decide.
     """
-    latest = [answers[number] for number in sorted(answers)][-ROUNDS:]
-    settled = [np.mean(dice) >= HARDLY_CHANGED for dice in latest]
+    latest = [proposal_dice[number] for number in sorted(proposal_dice)][-ROUNDS:]
+    settled = [np.mean(values) >= HARDLY_CORRECTED for values in latest]
     if len(latest) < ROUNDS or not all(settled):
         return ""
-    agreed = " and ".join(f"{np.mean(dice):.3f}" for dice in latest)
-    words = (
-        f"You can stop now. Your masks of the last {ROUNDS} rounds, "
-        f"{sum(map(len, latest))} radiographs, agree with what was proposed: Dice "
-        f"{agreed}"
+    means = " and ".join(f"{np.mean(values):.3f}" for values in latest)
+    text = (
+        f"You can stop now. In the last {ROUNDS} rounds ({sum(map(len, latest))} "
+        f"radiographs) your masks agree with the proposals: mean Dice {means}"
     )
-    if not doubts:
-        return f"{words}."
-    now, before = doubts[-ROUNDS:], doubts[-2 * ROUNDS : -ROUNDS]
-    if len(before) < ROUNDS or np.mean(now) < NO_LONGER_FALLS * np.mean(before):
+    if not pool_scores:
+        return f"{text}."
+    now, before = pool_scores[-ROUNDS:], pool_scores[-2 * ROUNDS : -ROUNDS]
+    if len(before) < ROUNDS or np.mean(now) < LEVELLED_OFF * np.mean(before):
         return ""
     return (
-        f"{words}. The committee's doubt about the pool no longer falls: "
+        f"{text}. The committee's uncertainty about the pool has levelled off: "
         f"{np.mean(now):.4f} after {np.mean(before):.4f}."
     )
 
 
-def proposals_against_answers(
-    layout: Layout, began: str = ""
+def proposal_dice(
+    layout: Layout, status: AnnotationStatus, began: str = ""
 ) -> dict[int, list[float]]:
-    """Of the latest rounds that were answered, the Dice of proposals and masks.
+    """Dice of proposals and saved masks in the latest answered rounds, by round.
 
-    A round counts where all its radiographs have been dealt with or left behind by a
-    later one; an unreadable file is not evidence. began: when this committee did, as in
-    the log: rounds asked before were another one's.
+    A round counts where all its radiographs are answered or flagged, or where a later
+    round was asked; unreadable files do not count. began: when this committee's
+    training did, as in the log: earlier rounds were another committee's.
     """
     asked = defaultdict(list)
-    for entry in QueryLog(layout.queries).read():
+    for entry in QueryLog(layout.queries).entries():
         is_its_own = entry.get("time", "") >= began
         if entry["action"] == "asked" and entry["round"] and is_its_own:
             asked[entry["round"]].append(entry["id"])
-    flagged = excluded.flagged(layout)
     latest = max(asked, default=0)
-    if any(i not in flagged and not layout.answer(i).exists() for i in asked[latest]):
+    if not all(status.is_done(i) for i in asked[latest]):
         del asked[latest]
-    found: dict[int, list[float]] = {}
+    by_round: dict[int, list[float]] = {}
     for number in sorted(asked, reverse=True):
-        dice = [d for i in asked[number] if (d := _agreement(layout, i)) is not None]
-        if dice:
-            found[number] = dice
-        if len(found) == ROUNDS:
+        values = [
+            value
+            for i in asked[number]
+            if (value := _proposal_dice(layout, i)) is not None
+        ]
+        if values:
+            by_round[number] = values
+        if len(by_round) == ROUNDS:
             break
-    return found
+    return by_round
 
 
-def _agreement(layout: Layout, radiograph_id: int) -> float | None:
+def _proposal_dice(layout: Layout, radiograph_id: int) -> float | None:
     proposal, answer = layout.proposal(radiograph_id), layout.answer(radiograph_id)
     if not (proposal.exists() and answer.exists()):
         return None
     try:
         proposed = radiographs.read_mask(proposal)
-        return segmentation_dice.dice(
-            proposed, radiographs.read_mask(answer, proposed.shape)
-        )
-    except InputError:  # named where the pair is taken in
+        return dice(proposed, radiographs.read_mask(answer, proposed.shape))
+    except InputError:  # named where the pair is packed
         return None

@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from boneage.active_learning import excluded, stopping
+from boneage.active_learning import stopping
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import radiographs, transforms
 from boneage.io.locks import file_lock
@@ -257,7 +258,7 @@ class AnnotationQueue:
         self.skipped.clear()
 
     def _act(self, opened: OpenImage, action: str, dice: float | None = None) -> None:
-        self.log.acted(
+        self.log.log_action(
             opened.query,
             action,
             self.clock() - opened.opened_s,
@@ -286,7 +287,7 @@ class AnnotationQueue:
         """Log masks without a line; a page killed between the two leaves one."""
         statuses = self.statuses()
         saved = [i for i, status in statuses.items() if status == "saved"]
-        self.log.answered(np.array(saved), None)
+        self.log.log_answers(saved)
 
     def count(self, status: Status) -> int:
         """How many have come to this."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from boneage.active_learning import query_folder
-from boneage.active_learning.oracle import Query, StopAsking, StopTraining
+from boneage.active_learning.oracle import Decision, Query
 from boneage.annotator.queue import AnnotationQueue
 from boneage.annotator.round import CLOSE, FINISH, GO_ON, LEAVE, AnnotationRound
 from boneage.errors import InputError
@@ -25,6 +25,12 @@ SCRATCH = "annotator"
 
 LARGEST_UPLOAD_BYTES = 64 << 20
 """A drawing that the canvas sends is smaller by far."""
+
+DECISIONS = {
+    GO_ON.name: Decision.CONTINUE,
+    FINISH.name: Decision.STOP_ASKING,
+    LEAVE.name: Decision.STOP_TRAINING,
+}
 
 
 @contextlib.contextmanager
@@ -61,6 +67,7 @@ class BrowserOracle:
         self.layout = layout
         self.settings = settings
         self.measure = measure
+        self.answerable_ids = None
         self.desk = AnnotationRound(layout, (GO_ON, FINISH, LEAVE))
         self._served = contextlib.ExitStack()
         self.address = ""
@@ -73,8 +80,8 @@ class BrowserOracle:
         """End serving."""
         self._served.close()
 
-    def annotate(self, queries: list[Query]) -> int:
-        """Show the queries on the page, wait for the decision, count the masks."""
+    def annotate(self, queries: list[Query]) -> Decision:
+        """Show the queries on the page, and wait for the person's decision."""
         asked = [
             Query(q.radiograph_id, q.score, q.round, self.measure) for q in queries
         ]
@@ -89,12 +96,7 @@ class BrowserOracle:
             print(f"{len(queries)} radiographs wait at {self.address}")
         decision = self.desk.wait()
         print(queue.describe())
-        if decision == LEAVE.name:
-            raise StopTraining
-        if decision == FINISH.name:
-            raise StopAsking
-        now = queue.statuses()
-        return sum(now[query.radiograph_id] == "saved" for query in queries)
+        return DECISIONS[decision]
 
 
 def annotate_waiting(layout: Layout, settings: WebSettings) -> list[str]:

@@ -55,6 +55,23 @@ def name_oserror(path: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
+def append_line(path: Path, text: str) -> None:
+    """Append one or more lines to a file; a line that a killed process tore is ended.
+
+    Nothing waits in a buffer that a full disk would refuse once more when it closes.
+
+    Raises:
+        OSError: the disk is full, the file cannot be written; it names `path`.
+    """
+    with name_oserror(path), path.open("a+b", buffering=0) as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read(1) == b"\n" else f"\n{text}"
+        content = text.encode()
+        if file.write(content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def preallocate(path: Path, byte_count: int) -> None:
     """Let `path` have room for so many bytes, those that it has included.
 

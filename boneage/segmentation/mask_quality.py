@@ -1,7 +1,6 @@
 """quality.csv: a row for every mask of a folder, written as the masks are."""
 
 import csv
-import errno
 import io
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage.cli import list_some
-from boneage.io.files import atomic_write, name_oserror
+from boneage.io.files import append_line, atomic_write
 from boneage.io.radiographs import Mask
 from boneage.segmentation.coarse import implausibilities
 
@@ -66,7 +65,7 @@ class QualityTable:
             for row in list(csv.reader(whole.splitlines()))[1:]:
                 if len(row) == len(COLUMNS) and row[0].isdecimal():
                     self.rows[int(row[0])] = MaskQuality(int(row[0]), *row[1:])
-        self._file: io.FileIO | None = None
+        self._has_grown = False
 
     def source(self, radiograph_id: int) -> str | None:
         """Who made this mask; None where no row describes it."""
@@ -75,16 +74,12 @@ class QualityTable:
 
     def add(self, row: MaskQuality) -> None:
         """Append a row."""
-        if self._file is None:  # nothing is left behind where nothing is added
+        if not self._has_grown:  # nothing is left behind where nothing is added
             self._rewrite()
-            self._file = self.path.open("ab", buffering=0)
+            self._has_grown = True
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerow(astuple(row))
-        # nothing waits in a buffer that a full disk would refuse once more at the end
-        with name_oserror(self.path):
-            line = text.getvalue().encode()
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, "")
+        append_line(self.path, text.getvalue())
         self.rows[row.id] = row
 
     def suspicious(self) -> str:
@@ -108,8 +103,7 @@ class QualityTable:
 
     def close(self) -> None:
         """Rewrite the file in the order of ids."""
-        if self._file is not None:
-            self._file.close()
+        if self._has_grown:
             self._rewrite()
 
     def _rewrite(self) -> None:

@@ -9,7 +9,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from boneage.active_learning import dataset, excluded
+from boneage.active_learning import dataset
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
 from boneage.segmentation import preprocessing
@@ -138,7 +139,7 @@ def test_flagged_pair_is_named_and_not_taken_in(cohort_copy, capsys):
     excluded.flag(cohort_copy, 9)
     call(cohort_copy, STEP, pool="new")
     printed = capsys.readouterr().out
-    assert "9_bin.png: flagged as not usable in" in printed
+    assert "9_bin.png cannot be used: its radiograph is flagged" in printed
     assert "flagged as not usable: 9" in printed
     assert 9 not in packed_ids(cohort_copy)
 
@@ -211,7 +212,7 @@ def test_without_any_usable_pair_the_old_file_stays(cohort_copy):
     before = cohort_copy.annotated_h5.read_bytes()
     for path in cohort_copy.annotated.glob("*_bin.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(InputError, match="no usable pair"):
+    with pytest.raises(InputError, match="must have a usable pair"):
         call(cohort_copy, STEP, pool="annotated", size=32)
     assert cohort_copy.annotated_h5.read_bytes() == before
 
@@ -250,7 +251,7 @@ def test_nothing_packed_yet_names_the_command(layout):
 
 
 def test_nothing_annotated_yet_says_what_to_do(layout):
-    with pytest.raises(InputError, match="asks for a first few"):
+    with pytest.raises(InputError, match="asks for the first ones"):
         call(layout, STEP, pool="annotated")
 
 
@@ -294,7 +295,7 @@ def test_mask_drawn_again_badly_is_named_until_it_is_mended(cohort_copy):
     first = dataset.append_new_pairs(cohort_copy)
     assert first.added == [10]
     for taken in (first, dataset.append_new_pairs(cohort_copy)):
-        assert "9_bin.png" in taken.set_aside[0].reason
+        assert "9_bin.png" in taken.skipped[0].reason
     lay_out(cohort_copy, 9)
     # as it was packed
     assert dataset.append_new_pairs(cohort_copy).set_aside == []
@@ -304,7 +305,7 @@ def test_mask_drawn_again_badly_is_named_until_it_is_mended(cohort_copy):
 def test_ids_with_leading_zeros_are_refused_by_name(cohort_copy, name):
     source = cohort_copy.annotated / f"1{name[3:]}"
     shutil.copy(source, cohort_copy.annotated / name)
-    with pytest.raises(InputError, match=rf"{name}: expected 7_.*; rename it"):
+    with pytest.raises(InputError, match=rf"{name} must .*; rename it to 7_"):
         call(cohort_copy, STEP, pool="annotated", size=32)
 
 

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from boneage.active_learning import excluded, initial_batch
-from boneage.active_learning.oracle import SimulatedOracle, StopAsking, StopTraining
+from boneage.active_learning import initial_batch
+from boneage.active_learning.oracle import Decision, SimulatedOracle
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
 from tests.conftest import ANNOTATED, call, quick_networks
@@ -25,18 +26,17 @@ def untouched(cohort_copy):
 
 
 class Person:
-    """Draws the first `drawn` of what is asked, then does as told."""
+    """Draws the first `drawn` of what is asked, then decides as told."""
 
-    def __init__(self, layout, drawn=99, then=None):
+    def __init__(self, layout, drawn=99, then=Decision.CONTINUE, answerable_ids=None):
+        self.answerable_ids = answerable_ids
         self.known = SimulatedOracle(layout, layout.truth)
         self.drawn, self.then, self.seen = drawn, then, []
 
     def annotate(self, queries):
         self.seen = [query.radiograph_id for query in queries]
         self.known.annotate(queries[: self.drawn])
-        if self.then:
-            raise self.then
-        return len(queries)
+        return self.then
 
 
 def test_a_cohort_without_annotations_needs_them(untouched, cohort_copy):
@@ -54,7 +54,7 @@ def test_pairs_that_are_not_packed_yet_are_no_reason_to_ask(cohort_copy):
 
 def test_answers_are_packed_and_logged(untouched):
     person = Person(untouched)
-    assert initial_batch.ask(untouched, person, 5, 0, None)
+    assert initial_batch.ask(untouched, person, 5, 0)
     assert len(set(person.seen)) == 5
     packed = hdf5.open_packed(untouched.annotated_h5, PACK)
     assert sorted(packed.ids.tolist()) == person.seen
@@ -70,37 +70,39 @@ def test_answers_are_packed_and_logged(untouched):
 
 
 def test_only_what_the_oracle_knows_is_asked(untouched):
-    person = Person(untouched)
-    initial_batch.ask(untouched, person, 5, 0, {2, 3, 4})
+    person = Person(untouched, answerable_ids={2, 3, 4})
+    initial_batch.ask(untouched, person, 5, 0)
     assert person.seen == [2, 3, 4]
 
 
 def test_who_leaves_is_asked_about_the_rest_of_the_same(untouched):
-    left = Person(untouched, drawn=2, then=StopTraining)
-    assert not initial_batch.ask(untouched, left, 5, 0, None)
+    left = Person(untouched, drawn=2, then=Decision.STOP_TRAINING)
+    assert not initial_batch.ask(untouched, left, 5, 0)
     back = Person(untouched)
-    assert initial_batch.ask(untouched, back, 5, 0, None)
+    assert initial_batch.ask(untouched, back, 5, 0)
     assert back.seen == left.seen[2:]
     assert len(hdf5.open_packed(untouched.annotated_h5, PACK).ids) == 5
 
 
 def test_flagged_ones_are_not_asked_again(untouched):
-    left = Person(untouched, drawn=0, then=StopTraining)
-    initial_batch.ask(untouched, left, 5, 0, None)
+    left = Person(untouched, drawn=0, then=Decision.STOP_TRAINING)
+    initial_batch.ask(untouched, left, 5, 0)
     excluded.flag(untouched, left.seen[0])
     back = Person(untouched)
-    initial_batch.ask(untouched, back, 5, 0, None)
+    initial_batch.ask(untouched, back, 5, 0)
     assert back.seen == left.seen[1:]
 
 
 def test_finishing_early_goes_on_with_what_there_is(untouched):
-    assert initial_batch.ask(untouched, Person(untouched, 3, StopAsking), 5, 0, None)
+    assert initial_batch.ask(
+        untouched, Person(untouched, 3, Decision.STOP_ASKING), 5, 0
+    )
     assert len(hdf5.open_packed(untouched.annotated_h5, PACK).ids) == 3
 
 
 def test_one_answer_is_too_few(untouched):
-    with pytest.raises(InputError, match="1 annotated; at least 2 are needed"):
-        initial_batch.ask(untouched, Person(untouched, drawn=1), 5, 0, None)
+    with pytest.raises(InputError, match=r"at least 2 annotated .*got 1.*--first"):
+        initial_batch.ask(untouched, Person(untouched, drawn=1), 5, 0)
     # and the next start asks again
     assert initial_batch.is_needed(untouched)
 

@@ -5,16 +5,18 @@ import csv
 import json
 import shutil
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import pytest
 
-from boneage.active_learning import dataset, excluded, history, loop
+from boneage.active_learning import dataset, loop
 from boneage.active_learning.loop import ActiveLearning
-from boneage.active_learning.oracle import SimulatedOracle, StopAsking, StopTraining
+from boneage.active_learning.oracle import Decision, SimulatedOracle
 from boneage.active_learning.settings import CommitteeSettings
+from boneage.active_learning.state import EpochRecord
 from boneage.annotator import server
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
 from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
@@ -39,24 +41,27 @@ def _quick():
 
 @dataclass
 class Oracle:
-    """Answers from the truth, except where told to raise; remembers what it saw."""
+    """Answers from the truth until it decides to stop; remembers what it saw."""
 
     layout: object
-    raising: dict[int, type] = field(default_factory=dict)
+    decisions: dict[int, Decision] = field(default_factory=dict)
     silent: bool = False
     seen: list[list[int]] = field(default_factory=list)
+    answerable_ids: set[int] | None = None
 
     def annotate(self, queries):
         self.seen.append([query.radiograph_id for query in queries])
-        if error := self.raising.get(len(self.seen)):
-            raise error
+        if len(self.seen) in self.decisions:
+            return self.decisions[len(self.seen)]
         if self.silent:
-            return 0
+            return Decision.CONTINUE
         return SimulatedOracle(self.layout, self.layout.truth).annotate(queries)
 
 
 def learn(layout, oracle=None, **more) -> tuple[ActiveLearning, Oracle]:
-    learning = ActiveLearning(layout, CommitteeSettings(**SETTINGS | more))
+    learning = ActiveLearning.begin_or_resume(
+        layout, CommitteeSettings(**SETTINGS | more)
+    )
     oracle = oracle or Oracle(layout)
     learning.run(oracle)
     return learning, oracle
@@ -95,7 +100,7 @@ def undisturbed(made_cohort, tmp_path_factory):
 
 def test_history_has_a_row_an_epoch(undisturbed):
     rows = rows_of(undisturbed[0])
-    assert tuple(rows[0]) == history.COLUMNS
+    assert list(rows[0]) == [field.name for field in fields(EpochRecord)]
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [int(row["training_pairs"]) for row in rows] == [4, 6, 8]
     # after the last epoch nobody is asked: the pool is not looked at any more
@@ -153,7 +158,7 @@ def test_same_command_again_finds_the_training_finished(undisturbed):
     before = comparable(layout)
     learning, oracle = learn(layout)
     assert oracle.seen == []
-    assert learning.state["epoch"] == 3
+    assert learning.state.epoch == 3
     assert comparable(layout) == before
 
 
@@ -178,8 +183,10 @@ def test_killed_in_the_second_epoch_and_gone_on_nothing_differs(
 
     if when == "after training":
         with monkeypatch.context() as patched:
-            learning = ActiveLearning(cohort_copy, CommitteeSettings(**SETTINGS))
-            learning.run(Oracle(cohort_copy, {1: StopTraining}))
+            learning = ActiveLearning.begin_or_resume(
+                cohort_copy, CommitteeSettings(**SETTINGS)
+            )
+            learning.run(Oracle(cohort_copy, {1: Decision.STOP_TRAINING}))
             patched.setattr(loop.Committee, "save_epoch", killing_save, raising=True)
             with pytest.raises(Killed):
                 learn(cohort_copy)
@@ -195,7 +202,7 @@ def test_killed_in_the_second_epoch_and_gone_on_nothing_differs(
 
 
 def test_who_leaves_is_asked_the_same_again(cohort_copy, undisturbed):
-    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {2: StopTraining}))
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {2: Decision.STOP_TRAINING}))
     assert state_of(cohort_copy)["epoch"] == 2
     _, again = learn(cohort_copy)
     assert again.seen[0] == oracle.seen[1]
@@ -203,21 +210,21 @@ def test_who_leaves_is_asked_the_same_again(cohort_copy, undisturbed):
 
 
 def test_who_finishes_is_not_asked_again(cohort_copy):
-    oracle = Oracle(cohort_copy, {1: StopAsking})
+    oracle = Oracle(cohort_copy, {1: Decision.STOP_ASKING})
     learning, _ = learn(cohort_copy, oracle)
     assert len(oracle.seen) == 1
-    assert learning.state["epoch"] == 3
+    assert learning.state.epoch == 3
 
 
 def test_who_comes_back_may_finish_at_the_first_prompt(cohort_copy):
-    learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}))
-    learning, _ = learn(cohort_copy, Oracle(cohort_copy, {1: StopAsking}))
-    assert learning.state["epoch"] == 3
+    learn(cohort_copy, Oracle(cohort_copy, {1: Decision.STOP_TRAINING}))
+    learning, _ = learn(cohort_copy, Oracle(cohort_copy, {1: Decision.STOP_ASKING}))
+    assert learning.state.epoch == 3
 
 
 def test_flagged_radiographs_are_not_asked_about_again(cohort_copy):
     """Neither in this round nor in later ones, and nobody trains on them."""
-    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}))
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Decision.STOP_TRAINING}))
     flagged, other = oracle.seen[0]
     excluded.flag(cohort_copy, flagged)
     # a mask drawn before does not bring it back, nor does an empty folder
@@ -226,12 +233,12 @@ def test_flagged_radiographs_are_not_asked_about_again(cohort_copy):
     learning, again = learn(cohort_copy, epochs=20)
     assert again.seen[0] == [other]
     assert flagged not in {i for batch in again.seen for i in batch}
-    assert flagged not in learning.state["trained_ids"]
-    assert other in learning.state["trained_ids"]
+    assert flagged not in learning.state.trained_ids
+    assert other in learning.state.trained_ids
 
 
 def test_query_that_left_the_pool_is_not_waited_for(cohort_copy):
-    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}))
+    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: Decision.STOP_TRAINING}))
     gone, other = oracle.seen[0]
     cohort_copy.radiograph(gone).unlink()
     dataset.pack_unannotated(cohort_copy, 32)
@@ -240,13 +247,15 @@ def test_query_that_left_the_pool_is_not_waited_for(cohort_copy):
 
 
 def test_without_a_pair_to_train_on_it_says_what_to_do(cohort_copy):
-    learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}), epochs=2)
+    learn(cohort_copy, Oracle(cohort_copy, {1: Decision.STOP_TRAINING}), epochs=2)
     test_ids = state_of(cohort_copy)["test_ids"]
     for i in range(1, ANNOTATED + 1):
         if i not in test_ids:
             (cohort_copy.annotated / f"{i}_bin.png").unlink()
     dataset.pack_annotated(cohort_copy, 32)
-    with pytest.raises(InputError, match="no pair but those for testing; annotate"):
+    with pytest.raises(
+        InputError, match="must have a pair beside those for testing .*annotate"
+    ):
         learn(cohort_copy, Oracle(cohort_copy, silent=True), epochs=5)
 
 
@@ -256,12 +265,14 @@ def test_shipped_committee_cannot_be_trained_further(undisturbed, cohort_copy):
     facts = json.loads(state.read_text())
     del facts["history"]
     state.write_text(json.dumps(facts))
-    with pytest.raises(InputError, match="no history, as in models that were packed"):
+    with pytest.raises(InputError, match="cannot be trained further .*exported"):
         learn(cohort_copy)
 
 
 def test_masks_drawn_while_the_program_was_off_are_logged(cohort_copy):
-    _, oracle = learn(cohort_copy, Oracle(cohort_copy, {1: StopTraining}), epochs=2)
+    _, oracle = learn(
+        cohort_copy, Oracle(cohort_copy, {1: Decision.STOP_TRAINING}), epochs=2
+    )
     for i in oracle.seen[0]:
         mask = radiographs.read(cohort_copy.truth / f"{i}_bin.png")
         radiographs.write(cohort_copy.new / f"{i}_bin.png", mask)
@@ -287,15 +298,15 @@ def test_every_pair_once_is_every_pair(cohort_copy, monkeypatch):
 def test_queries_nobody_answers_are_not_repeated_in_later_rounds(cohort_copy):
     learning, oracle = learn(cohort_copy, Oracle(cohort_copy, silent=True))
     assert len({i for batch in oracle.seen for i in batch}) == 4
-    assert len(learning.state["trained_ids"]) == 4
+    assert len(learning.state.trained_ids) == 4
 
 
 def test_empty_pool_ends_the_training(cohort_copy, capsys):
     learning, oracle = learn(cohort_copy, epochs=20, queries=6)
     assert [len(batch) for batch in oracle.seen] == [6, 2]
-    assert learning.state["epoch"] == 3
+    assert learning.state.epoch == 3
     assert "the pool is empty" in capsys.readouterr().out
-    assert len(learning.state["trained_ids"]) == PHANTOMS - 2
+    assert len(learning.state.trained_ids) == PHANTOMS - 2
 
 
 def test_simulated_oracle_is_asked_about_what_it_knows(cohort_copy, tmp_path, capsys):
@@ -353,13 +364,15 @@ def test_annotating_alone_asks_for_a_password_before_others_see_it(layout):
 
 def test_a_flagged_test_pair_is_left_out(cohort_copy):
     learning, _ = learn(cohort_copy, epochs=1)
-    first, second = learning.state["test_ids"]
-    dice = learning.test_dice()
+    first, second = learning.state.test_ids
+    dice = learning.test_dice(excluded.flagged(cohort_copy))
     excluded.flag(cohort_copy, first)
-    assert learning.test_dice() == dice[1:]
+    assert learning.test_dice(excluded.flagged(cohort_copy)) == dice[1:]
     excluded.flag(cohort_copy, second)
-    with pytest.raises(InputError, match="every pair of the committee's test part"):
-        learning.test_dice()
+    with pytest.raises(
+        InputError, match="cannot flag every pair of the committee's test"
+    ):
+        learning.test_dice(excluded.flagged(cohort_copy))
 
 
 def test_random_choice_asks_as_well(cohort_copy):
@@ -373,19 +386,21 @@ def test_part_of_the_pool_may_be_scored(cohort_copy):
 
 
 def begin(layout, **more) -> None:
-    ActiveLearning(layout, CommitteeSettings(**SETTINGS | more))
+    ActiveLearning.begin_or_resume(layout, CommitteeSettings(**SETTINGS | more))
 
 
 @pytest.mark.parametrize("change", [{"members": 3}, {"filters": 4}, {"seed": 1}])
 def test_other_settings_do_not_go_on_with_this_committee(undisturbed, change):
     (name,) = change
-    with pytest.raises(InputError, match=rf"committee: trained with {name}"):
+    with pytest.raises(InputError, match=rf"committee must go on with --{name}"):
         begin(undisturbed[0], **change)
 
 
 def test_files_of_two_sizes(cohort_copy):
     call(cohort_copy, "al_segmentation/step2_image_2_h5", pool="unannotated", size=16)
-    with pytest.raises(InputError, match=r"unannotated\.h5: 16 px, .* --size"):
+    with pytest.raises(
+        InputError, match=r"unannotated\.h5 must have the size .*got 16.* --size"
+    ):
         begin(cohort_copy)
 
 
@@ -395,8 +410,10 @@ def test_committee_of_another_size(trained_committee, layout):
     for pool in ("annotated", "unannotated"):
         call(layout, "al_segmentation/step2_image_2_h5", pool=pool, size=16)
     settings = state_of(layout)["settings"]
-    with pytest.raises(InputError, match=r"annotated\.h5: 16 px, the committee"):
-        ActiveLearning(layout, CommitteeSettings(**settings))
+    with pytest.raises(
+        InputError, match=r"annotated\.h5 must be packed with --size 32.*got 16"
+    ):
+        ActiveLearning.begin_or_resume(layout, CommitteeSettings(**settings))
 
 
 @pytest.mark.parametrize("pool", ["annotated", "unannotated"])
@@ -413,7 +430,9 @@ def test_one_pair_is_too_few(cohort_copy):
         (cohort_copy.annotated / f"{i}_ori.png").unlink()
         (cohort_copy.annotated / f"{i}_bin.png").unlink()
     call(cohort_copy, "al_segmentation/step2_image_2_h5", pool="annotated", size=32)
-    with pytest.raises(InputError, match=r"annotated\.h5: 1 annotated pairs"):
+    with pytest.raises(
+        InputError, match=r"annotated\.h5 must have at least two .*got 1"
+    ):
         begin(cohort_copy)
 
 

@@ -1,47 +1,63 @@
 """When the person is told that they can stop, and on what evidence."""
 
-import json
-
 import numpy as np
 import pytest
 
-from boneage.active_learning import excluded, stopping
+from boneage.active_learning import stopping
 from boneage.active_learning.oracle import Query
+from boneage.active_learning.query_folder import AnnotationStatus
 from boneage.active_learning.query_log import QueryLog
+from boneage.active_learning.settings import CommitteeSettings
+from boneage.active_learning.state import EpochRecord, State
+from boneage.cohort import excluded
 from boneage.io import radiographs
+from boneage.io.files import write_json
 
 SETTLED = {5: [0.96, 0.98], 6: [0.97, 0.99]}
 
 
 def test_settled_answers_and_a_settled_pool_say_stop():
-    words = stopping.in_words(SETTLED, [0.09, 0.04, 0.042, 0.039, 0.04])
+    words = stopping.advice_text(SETTLED, [0.09, 0.04, 0.042, 0.039, 0.04])
     assert words.startswith("You can stop now.")
     assert "4 radiographs" in words
-    assert "Dice 0.970 and 0.980" in words
+    assert "mean Dice 0.970 and 0.980" in words
     assert "0.0395 after 0.0410" in words
 
 
 @pytest.mark.parametrize(
-    ("answers", "doubts"),
+    ("answers", "scores"),
     [
         pytest.param({}, [0.04] * 4, id="nobody has answered"),
         pytest.param({6: [0.99]}, [0.04] * 4, id="one round is chance"),
         pytest.param({5: [0.80], 6: [0.99]}, [0.04] * 4, id="proposals are changed"),
-        pytest.param(SETTLED, [0.09, 0.08, 0.05, 0.04], id="doubt still falls"),
+        pytest.param(SETTLED, [0.09, 0.08, 0.05, 0.04], id="uncertainty still falls"),
         pytest.param(SETTLED, [0.04, 0.04, 0.04], id="too few rounds to tell"),
     ],
 )
-def test_nothing_is_said_while_asking_pays(answers, doubts):
-    assert stopping.in_words(answers, doubts) == ""
+def test_no_advice_while_asking_pays(answers, scores):
+    assert stopping.advice_text(answers, scores) == ""
 
 
 def test_with_random_choice_the_answers_alone_decide():
-    assert stopping.in_words(SETTLED, []).endswith("Dice 0.970 and 0.980.")
+    assert stopping.advice_text(SETTLED, []).endswith("Dice 0.970 and 0.980.")
 
 
 def test_only_the_latest_rounds_count():
     early = {1: [0.2], 2: [0.5]}
-    assert stopping.in_words(early | SETTLED, [0.04] * 4)
+    assert stopping.advice_text(early | SETTLED, [0.04] * 4)
+
+
+def record(epoch, pool_score=0.04, measure="vote_entropy"):
+    return EpochRecord(epoch, 4, 8, 2, measure, pool_score, 0.5, 0.9, 1.0)
+
+
+def write_state(layout, history, began=""):
+    state = State(began, 4, 2, 0.03, CommitteeSettings(), [1], [2], [], history)
+    write_json(layout.committee_state, state.facts())
+
+
+def dice_of(layout):
+    return stopping.proposal_dice(layout, AnnotationStatus.read(layout))
 
 
 @pytest.fixture
@@ -50,63 +66,56 @@ def answered(layout):
     square = np.zeros((20, 20), np.uint8)
     square[:10] = 255
     for number, i in ((1, 11), (2, 12), (3, 13)):
-        QueryLog(layout.queries, "vote_entropy").asked([Query(i, 0.1, number)])
+        QueryLog(layout.queries, "vote_entropy").log_asked([Query(i, 0.1, number)])
         radiographs.write(layout.proposal(i), square)
         if number < 3:
             radiographs.write(layout.answer(i), square)
     (layout.committee).mkdir(parents=True)
-    rows = [{"epoch": n, "pool_score": 0.04} for n in range(1, 5)]
-    state = {"history": rows}
-    (layout.committee / "state.json").write_text(json.dumps(state))
+    write_state(layout, [record(n) for n in range(1, 5)])
     return layout
 
 
 def test_evidence_is_read_from_the_files_of_the_answers(answered):
-    assert stopping.proposals_against_answers(answered) == {1: [1.0], 2: [1.0]}
-    assert "2 radiographs, agree" in stopping.advice(answered)
+    assert dice_of(answered) == {1: [1.0], 2: [1.0]}
+    assert "(2 radiographs) your masks agree" in stopping.advice(answered)
 
 
 def test_a_round_that_is_not_finished_is_no_evidence(answered):
     square = radiographs.read(answered.proposal(13))
     log = QueryLog(answered.queries, "vote_entropy")
-    log.asked([Query(14, 0.1, 3), Query(15, 0.1, 3)])
+    log.log_asked([Query(14, 0.1, 3), Query(15, 0.1, 3)])
     for i in (13, 14):
         radiographs.write(answered.proposal(i), square)
         radiographs.write(answered.answer(i), square)
-    assert stopping.proposals_against_answers(answered).keys() == {1, 2}
+    assert dice_of(answered).keys() == {1, 2}
     excluded.flag(answered, 15)
-    found = stopping.proposals_against_answers(answered)
+    found = dice_of(answered)
     assert found == {2: [1.0], 3: [1.0, 1.0]}
-
-
-def write_state(layout, **facts):
-    state = json.loads((layout.committee / "state.json").read_text())
-    (layout.committee / "state.json").write_text(json.dumps(state | facts))
 
 
 def test_rounds_of_another_committee_are_no_evidence(answered):
     assert stopping.advice(answered)
-    write_state(answered, began="2999-01-01T00:00:00+00:00")
+    history = [record(n) for n in range(1, 5)]
+    write_state(answered, history, began="2999-01-01T00:00:00+00:00")
     assert stopping.advice(answered) == ""
 
 
-def test_doubts_by_another_measure_are_not_compared(answered):
-    rows = [{"pool_score": 0.2, "measure": "consensus_entropy"}] * 2
-    later = [{"pool_score": 0.2, "measure": "vote_entropy"}] * 2
-    write_state(answered, history=rows + later)
+def test_scores_of_another_measure_are_not_compared(answered):
+    before = [record(n, 0.2, "consensus_entropy") for n in (1, 2)]
+    write_state(answered, before + [record(n, 0.2) for n in (3, 4)])
     assert stopping.advice(answered) == ""
-    write_state(answered, history=rows + 2 * later)
+    write_state(answered, before + [record(n, 0.2) for n in (3, 4, 5, 6)])
     assert stopping.advice(answered)
 
 
 def test_shipped_committee_has_no_history(answered):
-    (answered.committee / "state.json").write_text('{"epoch": 3}')
+    write_json(answered.committee_state, {"epoch": 3})
     assert stopping.advice(answered)
 
 
 def test_a_mask_that_cannot_be_read_is_no_evidence(answered):
     answered.answer(12).write_bytes(b"no image")
-    assert stopping.proposals_against_answers(answered) == {1: [1.0]}
+    assert dice_of(answered) == {1: [1.0]}
     assert stopping.advice(answered) == ""
 
 

@@ -6,12 +6,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from boneage.active_learning import excluded, query_folder
+from boneage.active_learning import query_folder
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
 from boneage.annotator.queue import AnnotationQueue, Conflict, Refused
 from boneage.annotator.round import GO_ON, AnnotationRound
 from boneage.annotator.session import STEPS, EditSession
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import radiographs
 
@@ -51,12 +52,12 @@ def queue(layout, clock):
         radiographs.write(layout.query(i), noise)
         radiographs.write(layout.proposal(i), PROPOSAL)
     asked = [Query(7, 0.9, 2), Query(8, 0.1, 2), Query(9, 0.5, 2)]
-    QueryLog(layout.queries, "vote_entropy").asked(asked)
+    QueryLog(layout.queries, "vote_entropy").log_asked(asked)
     return AnnotationQueue(layout, query_folder.waiting_queries(layout), clock)
 
 
 def last(queue) -> dict:
-    return queue.log.read()[-1]
+    return queue.log.entries()[-1]
 
 
 def test_most_uncertain_first(queue):
@@ -117,7 +118,7 @@ def test_skipped_ones_are_logged_and_wait_for_another_look(queue):
 
 def test_skipping_is_no_answer_to_the_log(queue):
     queue.skip(queue.open(7, "page"))
-    queue.log.answered(np.array([7]), None)
+    queue.log.log_answers([7])
     assert last(queue)["action"] == "annotated"
 
 
@@ -125,9 +126,9 @@ def test_skipping_is_no_answer_to_the_log(queue):
 def test_what_the_page_logged_is_not_logged_again(queue, action):
     opened = queue.open(7, "page")
     queue.save(opened, DRAWN) if action == "save" else queue.flag(opened)
-    lines = len(queue.log.read())
-    queue.log.answered(np.array([7]), None)
-    assert len(queue.log.read()) == lines
+    lines = len(queue.log.entries())
+    queue.log.log_answers([7])
+    assert len(queue.log.entries()) == lines
 
 
 def test_flagged_is_listed_in_a_file_and_waits_no_more(queue, layout):
@@ -138,7 +139,9 @@ def test_flagged_is_listed_in_a_file_and_waits_no_more(queue, layout):
     assert queue.describe() == "0 saved; 2 waiting; 1 not usable: 7"
     again = AnnotationQueue(layout, query_folder.waiting_queries(layout))
     assert again.next_for("page") == 9
-    assert excluded.report(layout) == ["flagged as not usable: 7"]
+    assert excluded.flagged_lines(excluded.flagged(layout)) == [
+        "flagged as not usable: 7"
+    ]
 
 
 def test_saving_a_flagged_one_makes_it_usable_again(queue, layout):
@@ -392,7 +395,7 @@ def test_mask_without_a_line_in_the_log_gets_one(queue):
     radiographs.write(queue.layout.answer(8), DRAWN)
     queue.log_saved()
     queue.log_saved()
-    lines = [e for e in queue.log.read() if e["action"] != "asked"]
+    lines = [e for e in queue.log.entries() if e["action"] != "asked"]
     assert [(e["id"], e["action"], e["seconds"]) for e in lines] == [
         (8, "annotated", None)
     ]

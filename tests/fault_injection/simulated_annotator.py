@@ -27,7 +27,7 @@ def lay_out(folder: Path) -> None:
     ]
     queries = [Query(i, 1 - i / 1000, 99, "vote_entropy") for i in fresh]
     query_folder.write_queries(layout, queries)
-    QueryLog(layout.queries).asked(queries)
+    QueryLog(layout.queries).log_asked(queries)
     for i in fresh:
         truth = radiographs.read_mask(layout.truth / f"{i}_bin.png")
         radiographs.write(layout.proposal(i), truth)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from boneage.active_learning import excluded
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, locks, radiographs
 from boneage.layout import Layout

@@ -1,11 +1,12 @@
 """unusable.csv: radiographs that a person flagged as not usable, and when.
 
-Its one writer is the annotator. A flagged radiograph is not asked about again and not
-trained on; taking its line out of the file brings it back.
+Only the annotator writes it. A flagged radiograph is not asked about again, not
+segmented, and not trained on; removing its line from the file brings it back.
 """
 
 import csv
 import datetime
+from collections.abc import Collection
 
 from boneage.errors import InputError
 from boneage.io.files import atomic_write
@@ -29,19 +30,26 @@ def flagged(layout: Layout) -> dict[int, str]:
             # a line taken out by hand may leave an empty one
             rows = [row for row in csv.reader(file) if row]
     except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path}: expected a CSV file in UTF-8") from None
+        raise InputError(
+            f"{path} must be a CSV file in UTF-8; mend or remove it"
+        ) from None
     if not rows or tuple(rows[0]) != COLUMNS:
-        raise InputError(f"{path}: expected the columns {','.join(COLUMNS)}")
+        raise InputError(
+            f"{path} must have the columns {','.join(COLUMNS)}; mend or remove it"
+        )
     wrong = [row for row in rows[1:] if len(row) != 2 or not row[0].isdecimal()]
     if wrong:
-        raise InputError(f"{path}: expected id,time, found {','.join(wrong[0])}")
+        raise InputError(
+            f"{path} must have an id and a time in every line (got "
+            f"{','.join(wrong[0])}); mend the line"
+        )
     return {int(radiograph_id): time for radiograph_id, time in rows[1:]}
 
 
-def report(layout: Layout) -> list[str]:
-    """The summary's line that lists them; none where none is flagged."""
-    ids = ", ".join(str(i) for i in sorted(flagged(layout)))
-    return [f"flagged as not usable: {ids}"] if ids else []
+def flagged_lines(ids: Collection[int]) -> list[str]:
+    """The summary's line that lists flagged ids; none where none is flagged."""
+    listed = ", ".join(str(i) for i in sorted(ids))
+    return [f"flagged as not usable: {listed}"] if listed else []
 
 
 def flag(layout: Layout, radiograph_id: int) -> None:
@@ -54,9 +62,9 @@ def flag(layout: Layout, radiograph_id: int) -> None:
 def unflag(layout: Layout, radiograph_id: int) -> None:
     """Make one radiograph usable again."""
     with file_lock(layout.unusable):
-        there = flagged(layout)
-        if there.pop(radiograph_id, None) is not None:
-            _write(layout, there)
+        entries = flagged(layout)
+        if entries.pop(radiograph_id, None) is not None:
+            _write(layout, entries)
 
 
 def _write(layout: Layout, entries: dict[int, str]) -> None:
