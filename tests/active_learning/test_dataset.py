@@ -298,7 +298,7 @@ def test_mask_drawn_again_badly_is_named_until_it_is_mended(cohort_copy):
         assert "9_bin.png" in taken.skipped[0].reason
     lay_out(cohort_copy, 9)
     # as it was packed
-    assert dataset.append_new_pairs(cohort_copy).set_aside == []
+    assert dataset.append_new_pairs(cohort_copy).skipped == []
 
 
 @pytest.mark.parametrize("name", ["007_bin.png", "007_ori.png"])
