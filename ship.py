@@ -1,15 +1,15 @@
-"""Pack trained models to give away: weights in 16 bits, facts, a model card.
+"""Export trained models to give away: 16-bit weights, facts, a model card.
 
 Reads   models/committee, models/regression/<run>/, data/segment_all.h5
 Writes  models/pretrained/ (or --out): committee/, regression/<run>/ with model.keras,
-        config.json and predictions.csv of the network as it is shipped, README.md
+        config.json and predictions.csv of the exported network, README.md
 
     python ship.py --runs inception_v3_all --training-data "RSNA 2017" --terms "..."
 
-predict.py asks what lies there wherever nothing else is trained. Predictions are made
-again with the 16-bit network, on each hand as it is and in --views views, so that
-intervals are those of what is asked. Files of an earlier call with the same names are
-replaced, other runs stay.
+predict.py uses models/pretrained if nothing else is trained. The 16-bit networks
+predict the validation and test hands again, with one view and with --views views, so
+that errors and intervals are those of the exported models. Files of an earlier call
+with the same names are replaced; other runs stay.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from boneage.prediction.model_selection import named_runs
 
 @dataclass(frozen=True)
 class Options(cli.ScriptOptions):
-    """What to pack."""
+    """What to export."""
 
     resumes: ClassVar[bool] = False
     paths: cli.Paths
     runs: tuple[str, ...] = ()
-    """Runs to pack, by name or folder."""
+    """Runs to export, by name or folder."""
     training_data: str = ""
     """Training data, for the model card."""
     terms: str = ""
@@ -43,13 +43,13 @@ class Options(cli.ScriptOptions):
 
 
 def main(options: Options) -> None:
-    """Write the folder, and say how large it is and what 16 bits changed."""
+    """Export the models, then print their size and what 16-bit weights changed."""
     layout = options.layout
     needed = ("runs", "training_data", "terms")
     absent = [flag for flag in needed if not getattr(options, flag)]
     if absent:
         flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in absent)
-        raise InputError(f"{flags}: needed")
+        raise InputError(f"{flags} must be given; they are part of the model card")
     test_time_augmentation.check_view_count(options.views)
     out = options.out or layout.pretrained
 
@@ -68,8 +68,8 @@ def main(options: Options) -> None:
     )
     cli.summary(
         *[
-            f"{run.run}: {run.hands} predictions change by at most "
-            f"{run.change_months:.3f} months in 16 bits"
+            f"{run.name}: 16-bit weights change {run.hands} predictions by at most "
+            f"{run.max_change_months:.3f} months"
             for run in exported
         ],
         f"{export.size_mb(out):.1f} MB",

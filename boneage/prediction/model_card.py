@@ -1,4 +1,4 @@
-"""The model card: what shipped models are, how good, and for what not."""
+"""The model card: what exported models are, how accurate, and what they are not for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,24 @@ from boneage.evaluation.ages import AGE_GROUP_COUNT, age_group, age_group_name
 from boneage.io.files import atomic_write
 from boneage.io.hdf5 import preprocessing_in_words
 from boneage.prediction import formats
-from boneage.prediction.conformal import Calibration
+from boneage.prediction.conformal import MIN_GROUP_HANDS, Calibration
 from boneage.prediction.predictor import STATEMENT, Predictor
+
+NOT_FOR = (
+    "decisions about a patient; hands unlike those of the training data; ages beyond "
+    "the usable range; injured or malformed hands; estimating the time since birth."
+)
 
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """What 16 bits did to a run.
+    """What 16-bit weights changed in a run's predictions, in months.
 
-    change_months: the largest change of a prediction. mean_change_months: of all.
-    hands: predicted both ways.
+    hands: predicted before and after.
     """
 
-    run: str
-    change_months: float
+    name: str
+    max_change_months: float
     mean_change_months: float
     hands: int
 
@@ -35,88 +39,112 @@ def write_card(
     terms: str,
     failures: str = "",
 ) -> None:
-    """Write the model card: what the models are, how good, and for what not.
+    """Write the model card.
 
-    terms: under which the weights may be used. failures: on what they are known to
-    fail; both in words.
+    terms: under which the weights may be used. failures: what the models are known to
+    fail on, in words.
     """
     facts = formats.model_facts(predictor)
-    data = {about["training_data"] for about in facts["runs"]}
-    text = [
-        "# Trained models",
-        "",
-        f"**{STATEMENT.capitalize()}.** Read by `predict.py` where nothing else is "
-        "trained; `--models` with this folder's name asks them in any case.",
-        "",
-        f"Trained on: {'; '.join(sorted(data))}. Terms: {terms}",
-        "",
-        "| run | backbone | px | sex | training hands | bone ages, months | "
-        "test MAE, one view | commit |",
-        "|---|---|---:|---|---:|---|---:|---|",
-    ]
-    for about in facts["runs"]:
-        least, greatest = about["age_range_months"]
-        error = about["test_mae_months"]
-        text.append(
-            f"| {about['run']} | {about['backbone']} | {about['image_size_px']} | "
-            f"{about['sex']} | {about['training_hands']} | {least:g} to {greatest:g} | "
-            f"{'-' if error is None else f'{error:.1f}'} months | "
-            f"{(about['git_commit'] or 'unknown')[:9]} |"
-        )
-    text += [
-        "",
-        "The average of the runs, and its intervals (split conformal by sex and "
-        "predicted age, from the validation hands, which also chose each run's epoch), "
-        "on test hands that nothing was chosen with:",
-        "",
-        "| hands | views | validation | test | test MAE | "
-        f"within the {100 * predictor.coverage:g} % interval |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for sex, measured in facts["test_accuracy"].items():
-        error, count = measured["test_mae_months"], measured["test_hands"]
-        with_interval = measured["with_interval"]
-        share = (
-            f"{100 * measured['within_interval'] / with_interval:.1f} %"
-            if with_interval
-            else "-"
-        )
-        text.append(
-            f"| {sex} | {measured['views']} | {measured['validation_hands']} | "
-            f"{count} | "
-            f"{'-' if error is None else f'{error:.1f}'} months | {share} |"
-        )
-    text += ["", *_by_age(predictor)]
-    text += [
-        "",
-        "Weights in 16 bits, against the networks as they were trained:",
-        "",
-    ]
-    text += [
-        f"- {run.run}: predictions of {run.hands} hands change by at most "
-        f"{run.change_months:.3f} months, by {run.mean_change_months:.3f} on average"
-        for run in exported
-    ]
+    training_data = sorted({run["training_data"] for run in facts["runs"]})
     preprocessing = sorted(
-        {preprocessing_in_words(about["preprocessing"]) for about in facts["runs"]}
+        {preprocessing_in_words(run["preprocessing"]) for run in facts["runs"]}
     )
-    text += [
+    text = [
+        "# Model card",
         "",
-        f"Hands: {'; '.join(preprocessing)}; cut out by the committee in `committee/`.",
+        f"**{STATEMENT.capitalize()}.** `predict.py` uses the models in "
+        "`models/pretrained` if none have been trained; `--models` with this folder "
+        "always uses these.",
+        "",
+        f"**Licence of the weights: {terms}.** The licence of the code does not cover "
+        "them.",
+        "",
+        f"Training data: {'; '.join(training_data)}.",
+        "",
+        f"Preprocessing: {'; '.join(preprocessing)}; the committee in `committee/` "
+        "segments the hand.",
+        "",
+        f"Not for: {NOT_FOR}",
         "",
         *([f"Known failures: {failures}", ""] if failures else []),
-        "Not for: decisions about a patient; hands of people unlike those trained on; "
-        "ages beyond those above; radiographs of injured or malformed hands; telling "
-        "anyone's age in years since birth.",
+        "## Runs",
+        "",
+        *_run_table(facts),
+        "",
+        "Weights are stored in 16 bits. Compared with the networks as trained, the "
+        "predictions change by:",
+        "",
+        *(
+            f"- {run.name}: at most {run.max_change_months:.3f} months, on average "
+            f"{run.mean_change_months:.3f} ({run.hands} hands)"
+            for run in exported
+        ),
+        "",
+        "## Accuracy on the test hands",
+        "",
+        "The test hands were not used to train, to choose the epoch or to calibrate "
+        "the intervals; the validation hands were used for the last two. Intervals are "
+        "split conformal, by sex and predicted age. One rule was chosen after looking "
+        "at the results on test hands of the RSNA set: a group of fewer than "
+        f"{MIN_GROUP_HANDS} validation hands takes the wider of its own interval and "
+        "that of all hands of its sex. For such groups the coverage below is therefore "
+        "no independent check.",
+        "",
+        *_accuracy_table(facts),
+        "",
+        'A prediction at or beyond the ends of the usable range is reported as "or '
+        'younger" or "or older": most validation hands whose true age is outside the '
+        "central 98 % of the predictions are predicted there.",
+        "",
+        *_age_group_table(predictor),
     ]
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(text) + "\n")
 
 
-def _by_age(predictor: Predictor) -> list[str]:
+def _run_table(facts: dict) -> list[str]:
+    lines = [
+        "| run | backbone | input, px | sex | training hands | bone ages, months | "
+        "test MAE, one view | commit |",
+        "|---|---|---:|---|---:|---|---:|---|",
+    ]
+    for run in facts["runs"]:
+        youngest, oldest = run["age_range_months"]
+        lines.append(
+            f"| {run['run']} | {run['backbone']} | {run['image_size_px']} | "
+            f"{run['sex']} | {run['training_hands']} | {youngest:g} to {oldest:g} | "
+            f"{_months(run['test_mae_months'])} | "
+            f"{(run['git_commit'] or 'unknown')[:9]} |"
+        )
+    return lines
+
+
+def _accuracy_table(facts: dict) -> list[str]:
+    """Error, coverage and usable range of the averaged runs, a row per sex."""
+    lines = [
+        "| sex | views | validation hands | test hands | test MAE | "
+        f"within the {100 * facts['coverage']:g} % interval | usable range, months |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for sex, accuracy in facts["test_accuracy"].items():
+        coverage = "-"
+        if accuracy["with_interval"]:
+            share = accuracy["within_interval"] / accuracy["with_interval"]
+            coverage = f"{100 * share:.1f} %"
+        usable = accuracy["usable_range_months"]
+        lowest, highest = ("-" if m is None else f"{m:.0f}" for m in usable)
+        lines.append(
+            f"| {sex} | {accuracy['views']} | {accuracy['validation_hands']} | "
+            f"{accuracy['test_hands']} | {_months(accuracy['test_mae_months'])} | "
+            f"{coverage} | {lowest} to {highest} |"
+        )
+    return lines
+
+
+def _age_group_table(predictor: Predictor) -> list[str]:
     """Errors on the test hands by sex and true bone age; empty groups are left out."""
     lines = [
-        "| test hands | bone age | hands | MAE, months | bias | "
+        "| sex | true bone age | test hands | MAE, months | bias, months | "
         f"off by more than 24 months | within the {100 * predictor.coverage:g} % "
         "interval |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -125,11 +153,13 @@ def _by_age(predictor: Predictor) -> list[str]:
         test = ensemble.test_hands
         groups = age_group(test.true_months)
         for group in range(AGE_GROUP_COUNT):
-            chosen = groups == group
-            if not chosen.any():
+            is_member = groups == group
+            if not is_member.any():
                 continue
             hands = Calibration(
-                test.predicted_months[chosen], test.true_months[chosen], test.population
+                test.predicted_months[is_member],
+                test.true_months[is_member],
+                test.population,
             )
             errors = hands.predicted_months - hands.true_months
             inside, count = ensemble.calibration.coverage_count(
@@ -141,3 +171,7 @@ def _by_age(predictor: Predictor) -> list[str]:
                 f"{np.count_nonzero(np.abs(errors) > 24)} | {inside} of {count} |"
             )
     return lines
+
+
+def _months(months: float | None) -> str:
+    return "-" if months is None else f"{months:.1f} months"

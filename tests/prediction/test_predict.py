@@ -797,7 +797,12 @@ def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbon
     assert abs(read.bone_age_months - before.bone_age_months) < 0.5
     card = (layout.models / "README.md").read_text()
     assert "For research, not for diagnosis." in card
-    assert "Trained on: noise. Terms: none" in card
+    assert "**Licence of the weights: none.**" in card
+    # said of the rule that small groups take the wider interval
+    assert "chosen after looking at the results on test hands" in card
+    calibration = Predictor(layout, BOTH, 3).ensembles["female"].calibration
+    lowest, highest = calibration.usable_range_months()
+    assert f"| {lowest:.0f} to {highest:.0f} |" in card
     # asked in as many views, its intervals are those of as many
     for count, measured in ((3, 3), (2, 1), (1, 1)):
         found, _ = model_selection.select_ensembles(layout, BOTH, count)
@@ -868,8 +873,8 @@ def test_weights_beyond_16_bits_keep_their_32(tmp_path):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"runs": ()}, "--runs: needed"),
-        ({"terms": ""}, "--terms: needed"),
+        ({"runs": ()}, "--runs must be given"),
+        ({"terms": ""}, "--terms must be given"),
         ({"runs": ("no",)}, r"--runs must name finished runs \(got no\)"),
     ],
 )
