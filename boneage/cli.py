@@ -10,7 +10,7 @@ from typing import ClassVar, TypeVar
 
 import tyro
 
-from boneage import parallel
+from boneage import parallel, screen
 from boneage.errors import InputError
 from boneage.layout import Layout
 
@@ -89,8 +89,6 @@ def run(
     a check that found something, 2 for input that cannot be used (one line on
     stderr), 130 for Ctrl-C, 141 when whoever read the output has left, as `head` does.
     """
-    # TensorFlow's warnings and errors are worth reading, its notes are not
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     try:
         status = _call(main, options, arguments)
     except (InputError, OSError, KeyboardInterrupt) as error:
@@ -119,7 +117,8 @@ def _call(
                 tyro.conf.OmitSubcommandPrefixes,
             ),
         )
-        return main(parsed)
+        with screen.quiet():
+            return main(parsed)
     finally:
         sys.stdout.flush()
 
