@@ -1,11 +1,14 @@
-"""Show where the networks look: activation maps over the hands, as pictures and a page.
+"""Show what predictions are based on: maps over the hands, as pictures and a page.
 
 Reads   models/regression/<run>/ with model.keras and predictions.csv, and
         cam_history.h5 where step4_regression_with_cam.py left one; data/segment_all.h5
 Writes  models/regression/<run>/cam/: <id>.png, contact_sheet.png, index.html (opens in
-        a browser from disk) and evolution.webm; overlays of an earlier call go
+        a browser from disk) and evolution.webm; earlier overlays are removed
 
     python al_segmentation/step6_cam.py --limit 60
+
+Exact maps add up to the prediction. Occlusion maps show how the prediction changes when
+a place is blurred, at the cost of up to 196 forward passes per hand.
 """
 
 from dataclasses import dataclass
@@ -28,6 +31,8 @@ class Options(cli.ImageScriptOptions):
     processing: cli.Processing
     run: str | None = None
     """Name of a run; default: every finished run."""
+    map: Literal["exact", "occlusion"] = "exact"
+    """Kind of map (see above)."""
     ids: tuple[int, ...] = ()
     """Ids of hands to show in place of --part and --limit."""
     part: Literal["test", "validation"] = "test"
@@ -35,50 +40,34 @@ class Options(cli.ImageScriptOptions):
     limit: int = 60
     """Number of hands to show, spread from the best to the worst predicted."""
     batch_size: int = 16
-    """Hands per forward pass."""
+    """Images per forward pass."""
 
 
 def main(options: Options) -> None:
     """Write the gallery of each run."""
     check_minimum(1, batch_size=options.batch_size, limit=options.limit)
-    found = run_folder.finished_runs(options.layout.regression)
-    wanted = [run for run in found if options.run in (None, run.name)]
-    if not wanted:
+    finished = run_folder.finished_runs(options.layout.regression)
+    chosen = [run for run in finished if options.run in (None, run.name)]
+    if not chosen:
         raise InputError(
-            f"{options.layout.regression / str(options.run)}: no finished run; there "
-            f"are {cli.list_some([run.name for run in found])}"
+            f"--run must name a finished run (got {options.run}); choose from "
+            f"{cli.list_some([run.name for run in finished])}"
         )
     hands = hdf5.open_packed(options.layout.hands_h5, HANDS_BY)
 
-    # Keras and Matplotlib: seconds, once everything named is there
+    # Keras and Matplotlib take seconds to load: only when the input is complete
     from boneage.explanation import gallery
 
     def explain(run: run_folder.Run) -> None:
-        ids = choose(run, options)
-        notes = gallery.write_run(run, hands, ids, options.batch_size, options.workers)
+        ids = np.unique(options.ids)
+        if not len(ids):
+            ids = gallery.choose_hands(run, options.part, options.limit)
+        notes = gallery.write_run(
+            run, hands, ids, options.batch_size, options.workers, options.map
+        )
         cli.summary(f"{run.name}: {len(ids)} hands", *notes, wrote=run.cam)
 
-    cli.summary(*parallel.skipped_lines(parallel.for_each(explain, wanted)))
-
-
-def choose(run: run_folder.Run, options: Options) -> np.ndarray:
-    """Ids to show, (hand,) int64.
-
-    Raises:
-        InputError: the run has predicted nothing of the part.
-    """
-    from boneage.evaluation import metrics
-
-    if options.ids:
-        return np.unique(options.ids)
-    rows = run.read_predictions(options.part)
-    if rows.empty or options.limit < 1:
-        raise InputError(
-            f"{run.predictions}: {len(rows)} {options.part} hands, --limit "
-            f"{options.limit}: nothing to show"
-        )
-    errors = (rows.predicted_months - rows.bone_age_months).to_numpy()
-    return rows.id.to_numpy()[metrics.spanning(errors, options.limit)]
+    cli.summary(*parallel.skipped_lines(parallel.for_each(explain, chosen)))
 
 
 if __name__ == "__main__":

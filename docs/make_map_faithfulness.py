@@ -14,17 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from boneage import cli
-from boneage.explanation import faithfulness
-from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, explain_hands
+from boneage.explanation import faithfulness, saliency
+from boneage.explanation.activation_maps import DISPLAY_PX, Explainer
 from boneage.layout import REPOSITORY
 from boneage.regression import dataset
 from boneage.regression.run_folder import Run
-from experiments import map_faithfulness
+from experiments import bone_regions
+from experiments.map_faithfulness import ATTENTION, SIZE, DeletionTest
 
 SHARES = np.array([0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6])
 WORDS = {
     "deleted": "the most attended places blurred",
-    "shown": "only these shown, the rest blurred",
+    "inserted": "only these shown, the rest blurred",
 }
 
 
@@ -45,20 +46,24 @@ def main(options: Options) -> None:
     """Draw a few hands, and the curves of the whole test part."""
     hands, _ = dataset.select_hands(options.layout, "test")
     explainer = Explainer(Run(options.layout.regression / options.run).load_model())
-    maps = explain_hands(explainer, hands, description=options.run).maps
-    attention = map_faithfulness.attention_of(explainer, maps)
-    regions = map_faithfulness.bones(options.layout, hands)
-    moved = map_faithfulness.curves(explainer, hands, attention, SHARES)
+    maps = saliency.map_hands(
+        saliency.MAPS["exact"], explainer, hands, description=options.run
+    )
+    attention = maps._replace(values=ATTENTION[SIZE](maps.values))
+    regions = bone_regions.phantom_bones(options.layout, hands)
+    test = DeletionTest(explainer, hands, batch_size=16)
+    own, another = (test.curves(attention, SHARES, shift) for shift in (0, 1))
 
     figure = Figure(figsize=(13.5, 2.9), layout="constrained")
-    *pictures, deleted, shown = figure.subplots(1, options.shown + len(WORDS))
+    *pictures, deleted, inserted = figure.subplots(1, options.shown + len(WORDS))
     order = np.argsort(hands.cohort.bone_age_months)
     chosen = order[np.linspace(0, len(order) - 1, options.shown + 2).astype(int)[1:-1]]
     for axes, number in zip(pictures, chosen, strict=True):
         hand = hands.image(number, DISPLAY_PX)
-        draw_hand(axes, hand, attention[number], regions[number])
-    for axes, start in ((deleted, "deleted"), (shown, "shown")):
-        draw_curves(axes, start, moved)
+        shown = attention.grid.upsample(attention.values[number])
+        draw_hand(axes, hand, shown, regions[number])
+    for axes, way in ((deleted, "deleted"), (inserted, "inserted")):
+        draw_curves(axes, WORDS[way], own[way], another[way])
     figure.savefig(options.out, dpi=100)
     cli.summary(f"{len(hands)} hands of {options.run}", wrote=options.out)
 
@@ -80,14 +85,19 @@ def draw_hand(
     axes.set_axis_off()
 
 
-def draw_curves(axes: Axes, start: str, moved: dict) -> None:
-    """How far predictions move, by their own maps and by those of other hands."""
-    for name, colour in (("attention", "tab:orange"), ("another hand's", "grey")):
-        label = "own map" if name == "attention" else "another hand's map"
-        axes.plot(SHARES * 100, moved[start, name], color=colour, label=label)
+def draw_curves(axes: Axes, title: str, own: np.ndarray, another: np.ndarray) -> None:
+    """How far predictions move, by their own maps and by those of other hands.
+
+    own, another: (hand, share), months.
+    """
+    for months, label, colour in (
+        (own, "own map", "tab:orange"),
+        (another, "another hand's map", "grey"),
+    ):
+        axes.plot(SHARES * 100, months.mean(axis=0), color=colour, label=label)
     axes.set_xlabel("% of the image")
     axes.set_ylabel("prediction moves, months")
-    axes.set_title(WORDS[start], fontsize=9)
+    axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
 

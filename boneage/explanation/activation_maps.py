@@ -1,13 +1,14 @@
-"""Activation maps that add up: which regions make the predicted bone age differ.
+"""Exact activation maps: months per region that add up to the predicted bone age.
 
-All networks of `regressor.build` average `cam_features` over the image and weigh the
-channels linearly. The order can be swapped: weighed first, the channels give a map in
-months whose mean, plus an offset that no region owns, is the prediction. Nothing is
-approximated (unlike Grad-CAM). Zhou et al., CVPR 2016, for regression.
+All networks of `network.build` average the layer `cam_features` over the image and
+weight the channels linearly. The order can be swapped: weighted first, the channels
+give a map in months whose mean, plus an offset that belongs to no region, is the
+prediction. Nothing is approximated (unlike Grad-CAM). Source: Zhou et al., CVPR 2016,
+here for regression.
 
-Where the head says a distribution, every logit has such a map; they are added up by how
-many months each logit pulls the expectation (`distribution.pull`), so that mean and
-offset are the prediction there, too.
+Where the head predicts a distribution, every logit has such a map. They are summed,
+each weighted by how many months its logit moves the expectation
+(`label_distribution.logit_attribution`), so that mean and offset add up there, too.
 """
 
 from __future__ import annotations
@@ -17,15 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from boneage.errors import InputError
 from boneage.explanation.head_attribution import HeadAttribution
 
 if TYPE_CHECKING:
     import keras
-
-    from boneage.regression.dataset import HandDataset
 
 DISPLAY_PX = 512
 """Side of the enhanced hands, over which maps are shown."""
@@ -44,11 +41,12 @@ class Explanation(NamedTuple):
 
 
 def centred_maps(maps: np.ndarray) -> np.ndarray:
-    """Maps less their own mean: where a hand looks older (+) or younger (-).
+    """Maps less their own mean: which regions raise (+) or lower (-) the prediction.
 
-    Every cell of map + offset is the age that this region alone would give a linear
-    unit, and its part in the prediction, whatever the head; the prediction is the mean
-    of all. The deviation is how far the region pulls.
+    Map and offset of a cell are its contribution; the mean of all contributions is the
+    prediction. The difference from the mean is how much more a cell contributes than
+    the average cell. No cell gives an age of its own: where the head predicts a
+    distribution, a single contribution can lie far outside the range of ages.
 
     maps: (..., row, column), months.
     """
@@ -59,11 +57,11 @@ def centred_maps(maps: np.ndarray) -> np.ndarray:
 class Grid:
     """Where the cells of a map lie on the network's image.
 
-    Convolutions without padding lose the border, so the cells are not an even
-    division of the image: stretching an Inception map of 299 px over the image would
-    show its outer cells 18 px, half a cell, from where they look.
+    Convolutions without padding lose the border, so the cells do not divide the image
+    evenly: an Inception map of 299 px stretched over the image would show its outer
+    cells 18 px, half a cell, from the centre of their receptive fields.
 
-    first_px: centre of the first cell, both axes. step_px: from cell to cell.
+    first_px: centre of the first cell on both axes. step_px: distance between cells.
     image_px: side of the network's image.
     """
 
@@ -74,11 +72,11 @@ class Grid:
     def upsample(self, values: np.ndarray, size: int = DISPLAY_PX) -> np.ndarray:
         """Interpolate a map (row, column) to (size, size) float32, cells in place.
 
-        Between centres linear, beyond the outer ones constant: no value that the
-        network did not give.
+        Linear between centres and constant beyond the outer ones, so that no value
+        exceeds those of the map.
         """
         scale = self.image_px / size
-        # of pixel centres: display -> network's image -> cell
+        # pixel centres: display -> network's image -> cell
         shift = (0.5 * scale - 0.5 - self.first_px) / self.step_px
         rate = scale / self.step_px
         to_cell = np.array([[rate, 0, shift], [0, rate, shift]])
@@ -95,10 +93,10 @@ class Explainer:
     """Activation maps and predictions of one network, by one forward pass."""
 
     def __init__(self, model: keras.Model):
-        """Prepare `model`, a network of `regressor.build`, loaded or new.
+        """Prepare `model`, a network of `network.build`, loaded or new.
 
-        The weights are read at every call: an explainer made before training shows
-        the network as it is now.
+        Every call reads the weights: an explainer made before training explains the
+        network as it is now.
         """
         import keras
 
@@ -119,57 +117,30 @@ class Explainer:
     ) -> Explanation:
         """Explain hands at the network's size.
 
-        images: (N, size, size) uint8. is_male: (N,) bool. The last batch is padded:
-        one compiled shape.
+        images: (N, size, size) uint8. is_male: (N,) bool. The last batch is padded, so
+        that one shape is compiled.
         """
-        found = []
+        batches = []
         for start in range(0, len(images), batch_size):
             rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
             fed = self._inputs(self._features, images[rows], is_male[rows])
             features, units = self._features.predict_on_batch(fed)
-            weights, *said = self._head(units, is_male[rows])
-            found.append((np.einsum("nhwc,nc->nhw", features, weights), *said))
-        whole = (np.concatenate(each) for each in zip(*found, strict=True))
-        return Explanation(*(w[: len(images)].astype(np.float32) for w in whole))
-
-
-def explain_hands(
-    explainer: Explainer,
-    hands: HandDataset,
-    batch_size: int = 16,
-    description: str = "",
-) -> Explanation:
-    """Explain at least one hand of segment_all.h5, a batch in memory at a time.
-
-    Args:
-        explainer: of the network.
-        hands: which.
-        batch_size: hands a forward pass.
-        description: stands before the progress bar, and names the network.
-
-    Raises:
-        InputError: the network predicts no numbers.
-    """
-    batches = []
-    for start in tqdm(range(0, len(hands), batch_size), description, disable=None):
-        rows = range(start, min(start + batch_size, len(hands)))
-        images = np.stack([hands.image(i, explainer.image_size) for i in rows])
-        is_male = hands.cohort.is_male[rows.start : rows.stop]
-        batches.append(explainer(images, is_male, batch_size))
-    found = Explanation(*(np.concatenate(each) for each in zip(*batches, strict=True)))
-    if not np.isfinite(found.maps).all():
-        raise InputError(
-            f"{description}: predicts no numbers (NaN); train the run again"
-        )
-    return found
+            weights, offsets, predicted = self._head(units, is_male[rows])
+            maps = np.einsum("nhwc,nc->nhw", features, weights)
+            batches.append((maps, offsets, predicted))
+        arrays = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return Explanation(*(a[: len(images)].astype(np.float32) for a in arrays))
 
 
 def find_grid(backbone: keras.Model, image_size: int) -> Grid:
-    """Follow the receptive field's centre from the image to the last maps.
+    """The grid of a backbone's last maps: the centres of their receptive fields.
 
     Args:
         backbone: a convolutional network whose branches agree on the geometry.
         image_size: side of its images, px.
+
+    Returns:
+        The grid of its output's cells.
     """
     first, step = 0.0, 1.0
     for layer in _trunk(backbone):
@@ -177,23 +148,23 @@ def find_grid(backbone: keras.Model, image_size: int) -> Grid:
         if kernel is None:
             continue
         stride = _side(layer, "strides")
-        before = 0
+        padding = 0
         if layer.padding == "same":
             size = layer.input.shape[1]
-            before = max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
-        first += step * ((kernel - 1) / 2 - before)
+            padding = max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
+        first += step * ((kernel - 1) / 2 - padding)
         step *= stride
     return Grid(first, step, image_size)
 
 
 def _trunk(backbone: keras.Model) -> list:
-    """Layers on one path from the image to the maps, in this order."""
+    """Layers on one path from the image to the maps, in order."""
     path = []
     layer = backbone.outputs[0]._keras_history.operation
     while layer.name != backbone.layers[0].name:
         path.append(layer)
-        entering = layer.input
-        tensor = entering[0] if isinstance(entering, (list, tuple)) else entering
+        inputs = layer.input
+        tensor = inputs[0] if isinstance(inputs, (list, tuple)) else inputs
         layer = tensor._keras_history.operation
     return path[::-1]
 

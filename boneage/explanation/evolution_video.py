@@ -1,4 +1,4 @@
-"""The panel's maps over the training, as a video."""
+"""A video of how the panel's activation maps formed during training."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ from tqdm import tqdm
 
 from boneage.errors import InputError
 from boneage.evaluation.ages import years_and_months
-from boneage.explanation import activation_maps, captions, overlays
+from boneage.explanation import activation_maps, contact_sheet, overlays
 from boneage.explanation.activation_maps import Grid
-from boneage.explanation.captions import TILE_PX
+from boneage.explanation.contact_sheet import TILE_PX
 from boneage.explanation.panel import Panel
 from boneage.io.files import atomic_write
 from boneage.regression.dataset import HandDataset
 
 CONTROLS_PX = 56
-"""Free space under a video, where browsers lay their buttons."""
+"""Blank space at the bottom of a video, over which browsers draw their controls."""
 CODECS = {".webm": "VP80", ".mp4": "mp4v"}
-"""Suffix -> codec, the best first: browsers play VP8, and OpenCV has no H.264."""
+"""Suffix -> codec, best first: browsers play VP8, and OpenCV has no H.264."""
 
 
 def write_evolution(
@@ -36,28 +36,31 @@ def write_evolution(
 ) -> Path:
     """Write the panel's maps over the epochs as a video, `evolution.webm`.
 
-    The colours have the scale of the last epoch; it stays for two seconds.
+    All epochs share the colour scale of the last one, which stays for two seconds.
 
     Args:
-        folder: where to.
-        title: names the network.
-        hands: those of the panel, in its order.
-        panel: what `activation_maps.read_panel` gives.
+        folder: folder of the video.
+        title: name of the network.
+        hands: the panel's hands, in its order.
+        panel: of `panel.read_panel`.
         grid: where the maps' cells lie.
-        frames_per_second: epochs a second.
+        frames_per_second: epochs per second.
 
     Returns:
         The file: `.mp4` where OpenCV was built without VP8.
 
     Raises:
-        InputError: OpenCV can write neither, or all maps are NaN.
+        InputError: OpenCV cannot write video, or all maps are NaN.
     """
-    # a training that diverged for an epoch has nothing to show of it
-    whole = np.isfinite(panel.maps).all(axis=(1, 2, 3))
-    if not whole.any():
-        raise InputError(f"{folder}: no epoch of the panel has a map without NaN")
-    epochs, maps = panel.epochs[whole], activation_maps.centred_maps(panel.maps[whole])
-    predicted = panel.predicted_months[whole]
+    # an epoch that diverged has no map to show
+    is_finite = np.isfinite(panel.maps).all(axis=(1, 2, 3))
+    if not is_finite.any():
+        raise InputError(
+            f"{folder} cannot have a video, because every epoch's maps are NaN; train "
+            "the run again at a lower learning rate"
+        )
+    epochs, predicted = panel.epochs[is_finite], panel.predicted_months[is_finite]
+    maps = activation_maps.centred_maps(panel.maps[is_finite])
     limit_months = overlays.colour_limit(maps[-1])
     cohort = hands.cohort
     images = [hands.image(index, TILE_PX) for index in range(len(hands))]
@@ -65,17 +68,19 @@ def write_evolution(
     def frame(number: int) -> np.ndarray:
         tiles = []
         for hand, image in enumerate(images):
-            deviation = grid.upsample(maps[number, hand], TILE_PX)
-            overlay = overlays.overlay(image, deviation, limit_months)
-            true = cohort.bone_age_months[hand]
-            said = years_and_months(predicted[number, hand])
-            line = f"{years_and_months(true)} \N{RIGHTWARDS ARROW} {said}"
+            map_months = grid.upsample(maps[number, hand], TILE_PX)
+            overlay = overlays.overlay(image, map_months, limit_months)
+            true = years_and_months(cohort.bone_age_months[hand])
+            line = (
+                f"{true} \N{RIGHTWARDS ARROW} "
+                f"{years_and_months(predicted[number, hand])}"
+            )
             sex = "male" if cohort.is_male[hand] else "female"
-            tiles.append(captions.tile(overlay, f"{panel.ids[hand]}  {sex}", line))
+            tiles.append(contact_sheet.tile(overlay, f"{panel.ids[hand]}  {sex}", line))
         header = f"{title}: epoch {epochs[number]}; true \N{RIGHTWARDS ARROW} "
-        picture = captions.mosaic(tiles, header + "predicted", limit_months)
-        below = ((0, CONTROLS_PX), (0, 0), (0, 0))
-        return np.pad(picture, below, constant_values=255)
+        picture = contact_sheet.mosaic(tiles, header + "predicted", limit_months)
+        blank = ((0, CONTROLS_PX), (0, 0), (0, 0))
+        return np.pad(picture, blank, constant_values=255)
 
     suffix, codec = _video_format()
     path = folder / f"evolution{suffix}"
@@ -84,7 +89,7 @@ def write_evolution(
     with atomic_write(path) as temporary:
         size = frame(0).shape[1::-1]
         video = _open_video(temporary, codec, frames_per_second, size)
-        for number in tqdm(numbers, "filming", disable=None):
+        for number in tqdm(numbers, "writing video", disable=None):
             video.write(np.ascontiguousarray(frame(number)[..., ::-1]))
         video.release()
     return path
@@ -99,7 +104,7 @@ def _open_video(
 
 
 def _video_format() -> tuple[str, str]:
-    """Suffix and codec of CODECS that this OpenCV can write."""
+    """The first suffix and codec of CODECS that this OpenCV can write."""
     with tempfile.TemporaryDirectory() as folder:
         for suffix, codec in CODECS.items():
             video = _open_video(Path(folder) / f"probe{suffix}", codec, 4, (64, 64))
@@ -107,14 +112,14 @@ def _video_format() -> tuple[str, str]:
                 video.release()
                 return suffix, codec
     raise InputError(
-        "this OpenCV writes neither VP8 nor MPEG-4 video; install the package "
+        "the installed OpenCV cannot write video (neither VP8 nor MPEG-4); install "
         "opencv-python-headless from PyPI"
     )
 
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Silence C libraries: FFmpeg prints a false alarm for VP8 in WebM."""
+    """Silence C libraries: FFmpeg prints a needless warning about VP8 in WebM."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -1,7 +1,7 @@
-"""Are activation maps true? Measures that do not ask whether a map pleases.
+"""Measures of whether a map shows what a network looks at.
 
-A map's attention is the absolute value of its deviations: how far each place pulls the
-prediction, up or down.
+They take attention: a map's values, (N, row, column), at least 0, such as the absolute
+values of a map of `saliency`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def share_inside(attention: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Share of each hand's attention that lies in its region, (N,), NaN without any.
+    """Share of each hand's attention that lies in its region, (N,); NaN if it has none.
 
     attention: (N, row, column), at least 0. region: the same shape, bool.
     """
@@ -28,7 +28,7 @@ def share_inside(attention: np.ndarray, region: np.ndarray) -> np.ndarray:
 
 
 def pointing_game_hits(attention: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Whether the place of most attention lies in the region, (N,) bool.
+    """Whether the most attended place lies in the region, (N,) bool.
 
     The pointing game: Zhang et al., Top-down neural attention by excitation backprop,
     IJCV 2018. Chance hits as often as the region's share of the area.
@@ -54,15 +54,15 @@ def cascading_randomisation(
 ) -> Iterator[str]:
     """Shuffle the weights of one layer after the other, the head first, in place.
 
-    Yields the layer's name each time. A map that explains the network must change;
-    one that only repeats the picture does not.
+    Yields the name of each layer after it was shuffled. A map that explains the network
+    must change; a map that only reproduces the image does not.
     Source: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018 (cascading).
     """
     from boneage.regression import network as regression_network
 
     network = model.get_layer(backbone)
-    inside = [layer for layer in network.layers if layer.get_weights()]
-    for layer in [model.get_layer(regression_network.LINEAR_UNIT), *inside[::-1]]:
+    layers = [layer for layer in network.layers if layer.get_weights()]
+    for layer in [model.get_layer(regression_network.LINEAR_UNIT), *layers[::-1]]:
         shuffled = [
             rng.permutation(weight.ravel()).reshape(weight.shape)
             for weight in layer.get_weights()
@@ -86,9 +86,9 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def blurred(images: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Hands without detail: what stands where an image is deleted, or not yet shown.
+    """Hands without detail, to replace what is deleted or not yet inserted.
 
-    images: (N, size, size) uint8. Black in place of it would be a shape of its own.
+    images: (N, size, size) uint8. Black would be a shape of its own.
     """
     return np.stack([cv2.GaussianBlur(image, (0, 0), sigma_px) for image in images])
 
@@ -96,28 +96,31 @@ def blurred(images: np.ndarray, sigma_px: float) -> np.ndarray:
 def deletion_curve(
     predict: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
-    instead: np.ndarray,
-    order: np.ndarray,
+    replacements: np.ndarray,
+    attention: np.ndarray,
     shares: np.ndarray,
+    before: np.ndarray | None = None,
 ) -> np.ndarray:
     """How far predictions move as places are replaced, (N, share), months.
 
-    Called with the images exchanged it is insertion: the prediction's way back.
+    With the two sets of images exchanged this is insertion.
     Source: Petsiuk, Das & Saenko, RISE, BMVC 2018; here for regression.
 
     Args:
         predict: (N, size, size) uint8 -> (N,) months.
-        images: what is predicted first.
-        instead: what replaces it, the same shape.
-        order: (N, size, size); the highest go first.
-        shares: of the area, ascending, from 0 to 1.
+        images: (N, size, size) uint8, unchanged.
+        replacements: of the same shape.
+        attention: (N, size, size); the most attended places are replaced first.
+        shares: replaced shares of the area, ascending, from 0 to 1.
+        before: (N,) months, the predictions of `images` if they are known.
     """
-    before = predict(images)
-    flat = -order.reshape(len(order), -1).astype(np.float32)
+    if before is None:
+        before = predict(images)
+    flat = -attention.reshape(len(attention), -1).astype(np.float32)
     ranks = np.argsort(np.argsort(flat, axis=1, kind="stable"), axis=1)
-    ranks = ranks.reshape(order.shape) / order[0].size
+    ranks = ranks.reshape(attention.shape) / attention[0].size
     moved = [
-        np.abs(predict(np.where(ranks < share, instead, images)) - before)
+        np.abs(predict(np.where(ranks < share, replacements, images)) - before)
         for share in shares
     ]
     return np.stack(moved, axis=1)

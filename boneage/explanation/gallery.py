@@ -1,4 +1,4 @@
-"""What step6 leaves of a run: overlays, a contact sheet, a page and a video."""
+"""The gallery of a network: overlays, a contact sheet, a page and a video."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from boneage.errors import InputError
 from boneage.evaluation import metrics
 from boneage.evaluation.ages import years_and_months
 from boneage.explanation import (
-    activation_maps,
     captions,
+    contact_sheet,
     evolution_video,
     gallery_page,
     overlays,
+    saliency,
 )
-from boneage.explanation import panel as explanation_panel
-from boneage.explanation.activation_maps import DISPLAY_PX, Explanation, Grid
+from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, Grid
 from boneage.explanation.captions import signed
+from boneage.explanation.panel import read_panel
+from boneage.explanation.saliency import SaliencyMaps
 from boneage.io import radiographs
 from boneage.io.hdf5 import PackedImages
 from boneage.io.locks import exclusive
@@ -38,27 +40,46 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOLERANCE_MONTHS = 1.0
-"""Half-precision arithmetic moves a prediction by less."""
+"""Half-precision arithmetic changes a prediction by less."""
 MOST_TILES = 120
-"""On one contact sheet; more would be a poster."""
+"""Hands on a contact sheet at most."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Hands with their maps, shown on one scale.
+    """N hands with their maps, which share one colour scale.
 
-    hands: the N hands. explanation: of the same N. grid: where the
-    maps' cells lie.
+    hands, maps: of the same N hands. kind: of map, a key of `saliency.MAPS`.
     """
 
     hands: HandDataset
-    explanation: Explanation
-    grid: Grid
+    maps: SaliencyMaps
+    kind: str = "exact"
 
     @property
     def errors_months(self) -> np.ndarray:
         """Predicted less true, (N,); NaN where the age is unknown."""
-        return self.explanation.predicted_months - self.hands.cohort.bone_age_months
+        return self.maps.predicted_months - self.hands.cohort.bone_age_months
+
+
+def choose_hands(run: Run, part: str, limit: int) -> np.ndarray:
+    """Ids of hands from the best to the worst predicted, (hand,) int64.
+
+    Args:
+        run: a finished run.
+        part: validation or test.
+        limit: greatest number of hands, at least 1.
+
+    Raises:
+        InputError: the run has no predictions of the part.
+    """
+    rows = run.read_predictions(part)
+    if rows.empty:
+        raise InputError(
+            f"{run.predictions} has no hand of the {part} part; choose another --part"
+        )
+    errors = (rows.predicted_months - rows.bone_age_months).to_numpy()
+    return rows.id.to_numpy()[metrics.spanning(errors, limit)]
 
 
 def write_run(
@@ -67,59 +88,66 @@ def write_run(
     ids: np.ndarray,
     batch_size: int,
     workers: Workers = THIS_PROCESS,
+    kind: str = "exact",
 ) -> list[str]:
-    """Explain hands of a run and write its whole `cam` folder.
+    """Explain hands of a run and write its `cam` folder.
 
     Args:
-        run: a finished run: model.keras and predictions.csv; cam_history.h5 becomes
-            a video.
+        run: a finished run: model.keras and predictions.csv; cam_history.h5, if there
+            is one, becomes a video.
         packed: segment_all.h5.
         ids: (N,), among the run's predictions, N > 0.
-        batch_size: hands a forward pass.
-        workers: who draws.
+        batch_size: images per forward pass.
+        workers: processes that draw.
+        kind: of map, a key of `saliency.MAPS`.
 
     Returns:
-        Notes for the user: what to know before trusting the pictures.
+        Warnings for the user about the pictures.
 
     Raises:
         InputError: a hand or its prediction is missing, the network is broken, or
-            another process is at work on the folder.
+            another process is writing the folder.
     """
     with exclusive(run.cam):
-        return _write_run(run, packed, ids, batch_size, workers)
+        return _write_run(run, packed, ids, batch_size, workers, kind)
 
 
 def _write_run(
-    run: Run, packed: PackedImages, ids: np.ndarray, batch_size: int, workers: Workers
+    run: Run,
+    packed: PackedImages,
+    ids: np.ndarray,
+    batch_size: int,
+    workers: Workers,
+    kind: str,
 ) -> list[str]:
     predictions = run.read_predictions().set_index("id")
     hands = _hands_of(run, predictions, packed, ids)
-    explainer = activation_maps.Explainer(run.load_model())
-    explanation = activation_maps.explain_hands(explainer, hands, batch_size, run.name)
-    film = None
-    if run.cam_history.is_file():
-        panel = explanation_panel.read_panel(run.cam_history)
-        shown = _hands_of(run, predictions, packed, panel.ids)
-        film = evolution_video.write_evolution(
-            run.cam, run.name, shown, panel, explainer.grid
-        )
-    gallery = Gallery(hands, explanation, explainer.grid)
-    write(run.cam, run.name, gallery, film, workers=workers)
-    notes = []
-    said = predictions.predicted_months.loc[ids].to_numpy()
-    changed = int(
-        (np.abs(explanation.predicted_months - said) > TOLERANCE_MONTHS).sum()
+    explainer = Explainer(run.load_model())
+    maps = saliency.map_hands(
+        saliency.MAPS[kind], explainer, hands, batch_size, run.name
     )
-    if changed:
-        notes.append(
-            f"{run.predictions}: {changed} of {len(ids)} predictions are others now: "
-            "the hands or the network changed since; train the run again"
+    video = None
+    if run.cam_history.is_file():
+        panel = read_panel(run.cam_history)
+        panel_hands = _hands_of(run, predictions, packed, panel.ids)
+        video = evolution_video.write_evolution(
+            run.cam, run.name, panel_hands, panel, explainer.grid
         )
-    cells = explanation.maps.shape[1]
+    write(run.cam, run.name, Gallery(hands, maps, kind), video, workers=workers)
+    notes = []
+    stored = predictions.predicted_months.loc[ids].to_numpy()
+    changed = np.abs(maps.predicted_months - stored) > TOLERANCE_MONTHS
+    if changed.any():
+        notes.append(
+            f"{run.predictions}: {changed.sum()} of {len(ids)} predictions have "
+            "changed, because the hands or the network did; train the run again"
+        )
+    cells = maps.values.shape[1]
     if cells < 3:
         notes.append(
-            f"{run.name}: the maps have {cells} x {cells} cells at "
-            f"{explainer.image_size} px and show little; train on larger images"
+            f"{run.name}: the maps have only {cells} x {cells} cells at "
+            f"{explainer.image_size} px; train on larger images, or choose --map "
+            "occlusion"
         )
     return notes
 
@@ -130,13 +158,13 @@ def _hands_of(
     absent = np.setdiff1d(ids, predictions.index)
     if len(absent):
         raise InputError(
-            f"{run.predictions}: no prediction of id {list_some(absent.tolist())}; it "
-            "holds the validation and test parts only"
+            f"{run.predictions} has no prediction of id {list_some(absent.tolist())}; "
+            "choose hands of the validation or test part"
         )
     absent = np.setdiff1d(ids, packed.ids)
     if len(absent):
         raise InputError(
-            f"segment_all.h5: {len(absent)} of {len(ids)} hands are not in it (id "
+            f"segment_all.h5 lacks {len(absent)} of {len(ids)} hands (id "
             f"{list_some(absent.tolist())}); run "
             "al_segmentation/step3_gen_segmentation_with_enhance.py first"
         )
@@ -148,7 +176,7 @@ def _hands_of(
 
 
 OVERLAY = re.compile(r"(error_\d+\.\d_|error_unknown_)?\d+\.png")
-"""Names of overlays: `<id>.png`, or led by the error."""
+"""File names of overlays: `<id>.png`, with or without the error before it."""
 
 
 def write(
@@ -159,87 +187,87 @@ def write(
     by_error: bool = False,
     workers: Workers = THIS_PROCESS,
 ) -> None:
-    """Write an overlay a hand, contact_sheet.png and index.html of a gallery.
+    """Write an overlay per hand, contact_sheet.png and index.html of a gallery.
 
-    Overlays of hands that are not in the gallery are removed: everything in the
-    folder is of one network and one colour scale.
+    Overlays of other hands are removed, so that all pictures in the folder show one
+    network on one colour scale.
 
     Args:
         folder: models/regression/<run>/cam.
-        title: names the network and the part.
-        gallery: what is shown.
-        evolution: the video in the same folder, when there is one.
-        by_error: name the overlays so that they sort by absolute error:
-            `error_007.2_<id>.png` in place of `<id>.png`.
-        workers: who draws.
+        title: name of the network and the part.
+        gallery: the hands and their maps.
+        evolution: the video in the same folder, if there is one.
+        by_error: name the overlays `error_007.2_<id>.png` in place of `<id>.png`, so
+            that they sort by absolute error.
+        workers: processes that draw.
     """
-    named = [_file_name(gallery, n, by_error) for n in range(len(gallery.hands))]
-    for found in folder.glob("*.png"):
-        if OVERLAY.fullmatch(found.name) and found.name not in named:
-            found.unlink()
-    deviations = activation_maps.centred_maps(gallery.explanation.maps)
-    limit_months = overlays.colour_limit(deviations)
+    file_names = [_file_name(gallery, n, by_error) for n in range(len(gallery.hands))]
+    for path in folder.glob("*.png"):
+        if OVERLAY.fullmatch(path.name) and path.name not in file_names:
+            path.unlink()
+    limit_months = overlays.colour_limit(gallery.maps.values)
     on_sheet = set(metrics.spanning(gallery.errors_months, MOST_TILES).tolist())
     by_age = np.argsort(gallery.hands.cohort.bone_age_months)
-    overlays_to_draw = _ToDraw(gallery, by_age, named, deviations)
-    draw = functools.partial(_draw, folder, gallery.grid, limit_months)
-    stream = parallel.imap(draw, overlays_to_draw, workers, "drawing")
-    drawn = zip(by_age, stream, strict=True)
+    draw = functools.partial(_draw, folder, gallery.maps.grid, limit_months)
+    drawings = _Drawings(gallery, by_age, file_names)
+    results = parallel.imap(draw, drawings, workers, "drawing")
+    drawn = zip(by_age, results, strict=True)
     tiles = [tile for number, (_, tile) in drawn if number in on_sheet]
     count = len(gallery.hands)
     shown = f"{len(tiles)} of {count}" if len(tiles) < count else str(count)
     header = f"{title}: {shown} hands by true age; true \N{RIGHTWARDS ARROW} predicted"
-    sheet = captions.mosaic(tiles, header, limit_months)
+    sheet = contact_sheet.mosaic(tiles, header, limit_months)
     radiographs.write(folder / "contact_sheet.png", sheet[..., ::-1])
     order = metrics.spanning(gallery.errors_months, count)[::-1]
-    cards = [_facts(gallery, number) | {"file": named[number]} for number in order]
-    gallery_page.write(folder / "index.html", title, cards, limit_months, evolution)
+    cards = [_facts(gallery, number) | {"file": file_names[number]} for number in order]
+    gallery_page.write(
+        folder / "index.html", title, gallery.kind, cards, limit_months, evolution
+    )
 
 
 @dataclass(frozen=True)
-class _Overlay:
-    """All that drawing one hand needs: hand (row, column), map's deviation, facts."""
+class _Drawing:
+    """What drawing one overlay needs; hand and map_months: (row, column)."""
 
     hand: np.ndarray
-    deviation: np.ndarray
+    map_months: np.ndarray
     facts: dict
     file_name: str
 
 
-class _ToDraw(Sequence):
-    """A gallery's overlays, read from disk only when somebody is about to draw."""
+class _Drawings(Sequence):
+    """The drawings of a gallery; a hand is read from disk when it is drawn."""
 
     def __init__(
-        self,
-        gallery: Gallery,
-        order: np.ndarray,
-        named: list[str],
-        deviations: np.ndarray,
+        self, gallery: Gallery, order: np.ndarray, file_names: list[str]
     ) -> None:
-        self.gallery, self.order = gallery, order
-        self.named, self.deviations = named, deviations
+        self.gallery, self.order, self.file_names = gallery, order, file_names
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, place: int) -> _Overlay:
+    def __getitem__(self, place: int) -> _Drawing:
         number = self.order[place]
-        return _Overlay(
+        return _Drawing(
             self.gallery.hands.image(number, DISPLAY_PX),
-            self.deviations[number],
+            self.gallery.maps.values[number],
             _facts(self.gallery, number),
-            self.named[number],
+            self.file_names[number],
         )
 
 
-def _draw(folder: Path, grid: Grid, limit_months: float, one: _Overlay) -> np.ndarray:
-    """Write one overlay; returns its tile for the contact sheet, RGB."""
-    overlay = overlays.overlay(one.hand, grid.upsample(one.deviation), limit_months)
-    picture = captions.with_caption(overlay, one.facts, limit_months)
-    radiographs.write(folder / one.file_name, picture[..., ::-1])
-    line = f"{one.facts['true']} \N{RIGHTWARDS ARROW} {one.facts['predicted']}"
-    who = f"{one.facts['id']}  {one.facts['sex']}"
-    return captions.tile(overlay, who, line)
+def _draw(
+    folder: Path, grid: Grid, limit_months: float, drawing: _Drawing
+) -> np.ndarray:
+    """Write an overlay; returns its tile for the contact sheet, RGB."""
+    facts = drawing.facts
+    overlay = overlays.overlay(
+        drawing.hand, grid.upsample(drawing.map_months), limit_months
+    )
+    picture = captions.with_caption(overlay, facts, limit_months)
+    radiographs.write(folder / drawing.file_name, picture[..., ::-1])
+    ages = f"{facts['true']} \N{RIGHTWARDS ARROW} {facts['predicted']}"
+    return contact_sheet.tile(overlay, f"{facts['id']}  {facts['sex']}", ages)
 
 
 def _file_name(gallery: Gallery, number: int, by_error: bool) -> str:
@@ -247,14 +275,14 @@ def _file_name(gallery: Gallery, number: int, by_error: bool) -> str:
     if not by_error:
         return file_name
     error = abs(gallery.errors_months[number])
-    # three digits: no error is a thousand months
+    # three digits, because no error reaches a thousand months
     return f"error_{'unknown' if np.isnan(error) else f'{error:05.1f}'}_{file_name}"
 
 
 def _facts(gallery: Gallery, number: int) -> dict:
     cohort = gallery.hands.cohort
     true = float(cohort.bone_age_months[number])
-    predicted = float(gallery.explanation.predicted_months[number])
+    predicted = float(gallery.maps.predicted_months[number])
     return {
         "id": int(cohort.ids[number]),
         "sex": "male" if cohort.is_male[number] else "female",

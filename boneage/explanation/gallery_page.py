@@ -1,4 +1,4 @@
-"""The page of a run's overlays, opened from disk: sorts, filters, needs no network."""
+"""The gallery's page, which opens from disk without a network and sorts and filters."""
 
 import html
 import math
@@ -14,19 +14,21 @@ from boneage.io.files import atomic_write
 def write(
     path: Path,
     title: str,
+    kind: str,
     hands: Sequence[dict],
     limit_months: float,
     evolution: Path | None,
 ) -> None:
-    """Write the page; it needs nothing but the pictures beside it.
+    """Write the page, which needs only the pictures in its folder.
 
     Args:
         path: the page.
-        title: names the network.
-        hands: what each card says: id, file, sex, true, predicted, true_months,
-            error_months, error; in the order first shown. Unknown ages are NaN.
+        title: name of the network and the part.
+        kind: of map, a key of LEGENDS.
+        hands: the facts on each card, in the order first shown: id, file, sex, true,
+            predicted, error (text), true_months, error_months (NaN if unknown).
         limit_months: where the colour scale ends.
-        evolution: the video, a file beside the page, if there is one.
+        evolution: the video in the same folder, if there is one.
     """
     ends = overlays.colour_bar(3, 1)[0]
     errors = [abs(hand["error_months"]) for hand in hands]
@@ -38,16 +40,31 @@ def write(
         agreement=f"mean absolute error among them {mae:.1f} months"
         if known
         else "of unknown age",
+        legend=LEGENDS[kind],
         gradient=", ".join("rgb({}, {}, {})".format(*colour) for colour in ends),
         least=signed_limit(-limit_months),
         greatest=signed_limit(limit_months),
         link=LINK if evolution else "",
-        evolution=Template(FILM).substitute(source=evolution.name) if evolution else "",
+        evolution=Template(VIDEO).substitute(source=evolution.name)
+        if evolution
+        else "",
         cards="".join(Template(CARD).substitute(hand) for hand in hands),
     )
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
+
+LEGENDS = {
+    "exact": """The maps are exact: the mean of a map's cells and one constant add up to
+the prediction. Orange: the region raises the predicted age more than the average region
+does; blue: it raises it less, or lowers it; uncoloured: like the average. A cell is a
+contribution, not an age of its own, and it also depends on its surroundings.""",
+    "occlusion": """The maps show how the prediction changes when a region is blurred.
+Orange: the region makes the hand look older, so without it the predicted age falls;
+blue: it makes the hand look younger; uncoloured: the prediction stays the same. The
+changes do not add up to the prediction.""",
+}
+"""Kind of map -> what its colours mean."""
 
 CARD = """
 <figure data-id="$id" data-sex="$sex" data-age="$true_months"
@@ -61,10 +78,11 @@ CARD = """
 LINK = """
 <a href="#training">How the maps formed during training.</a>"""
 
-FILM = """
+VIDEO = """
 <section>
   <h2 id="training">During training</h2>
-  <p>The same hands after each epoch, on the scale of the last.</p>
+  <p>Exact activation maps of a few hands after each epoch, on the colour scale of the
+  last epoch.</p>
   <video src="$source" controls loop muted playsinline></video>
 </section>"""
 
@@ -98,10 +116,8 @@ PAGE = """<!doctype html>
   video { max-width: 100%; border: 1px solid #ccc }
 </style>
 <h1>Activation maps: $title</h1>
-<p>$count hands, $agreement. Each region gives an age of
-its own, and the prediction is their mean. Orange: the region says older than the whole
-hand; blue: younger; uncoloured: the same. What a region says also depends on its
-surroundings. A click on a hand enlarges it.$link</p>
+<p>$count hands, $agreement. Click a hand to enlarge it.$link</p>
+<p>$legend</p>
 <div class="scale">looks younger $least <i></i> $greatest months looks older</div>
 <form id="controls">
   <label>Sort by <select name="order">

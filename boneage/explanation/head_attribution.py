@@ -1,4 +1,4 @@
-"""What a network's head makes of pooled features: months, shared out among channels."""
+"""How many months each channel of the pooled features adds to a prediction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ChannelWeights(NamedTuple):
     """`(weights * pooled).sum(axis=1) + offsets == predicted_months`.
 
     weights: (N, channel), months that a channel adds for each unit of its mean.
-    offsets: (N,), months that none of them adds. predicted_months: (N,).
+    offsets: (N,), months that no channel adds. predicted_months: (N,).
     """
 
     weights: np.ndarray
@@ -25,13 +25,13 @@ class ChannelWeights(NamedTuple):
 
 
 class HeadAttribution:
-    """The linear unit of one network, or the logits of its distribution."""
+    """Attributes predictions to channels, through the linear unit or the logits."""
 
     def __init__(self, model: keras.Model):
-        """Of `model`, a network of `regressor.build`; weights are read at every call.
+        """Prepare `model`, a network of `network.build`; every call reads its weights.
 
         Raises:
-            ValueError: it has no such layers.
+            ValueError: the model lacks a layer of these networks.
         """
         from boneage.regression import network
 
@@ -43,34 +43,40 @@ class HeadAttribution:
             self._months = model.get_layer("bone_age_months")
 
     def __call__(self, units: np.ndarray, is_male: np.ndarray) -> ChannelWeights:
-        """Share out what the head says.
+        """Attribute predictions to channels.
 
-        units: (N, unit), what the layer `units` put out. is_male: (N,) bool.
+        units: (N, unit), the outputs of the layer LINEAR_UNIT. is_male: (N,) bool.
         """
         kernel, intercept = (np.asarray(w) for w in self._unit.get_weights())
         sex = is_male[:, np.newaxis] - 0.5
-        at_rest = np.broadcast_to(intercept, units.shape)
+        baseline_logits = np.broadcast_to(intercept, units.shape)
         by_sex = np.zeros_like(kernel)
         if self._takes_sex:
             # the unit sees pooled, pooled * sex and sex, one after the other
             channels = len(kernel) // 2
-            at_rest = at_rest + sex * kernel[-1]
+            baseline_logits = baseline_logits + sex * kernel[-1]
             kernel, by_sex = kernel[:channels], kernel[channels:-1]
-        pull, offsets, months = self._in_months(at_rest, units)
-        weights = pull @ kernel.T + sex * (pull @ by_sex.T)
-        return ChannelWeights(weights, offsets, months)
+        per_unit, offsets, predicted = self._in_months(baseline_logits, units)
+        weights = per_unit @ kernel.T + sex * (per_unit @ by_sex.T)
+        return ChannelWeights(weights, offsets, predicted)
 
     def _in_months(
-        self, at_rest: np.ndarray, units: np.ndarray
+        self, baseline_logits: np.ndarray, units: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Months a unit adds, (N, unit), and months at rest and as they are, (N,)."""
+        """Months for each unit, and what the head predicts without and with features.
+
+        baseline_logits, units: (N, unit), outputs of the layer for features of zero and
+        for those of the hands. Returns (N, unit), (N,) and (N,) months.
+        """
         if self._months is None:
-            pull = label_distribution.logit_attribution(at_rest, units)
             return (
-                pull,
-                label_distribution.expected_months(at_rest),
+                label_distribution.logit_attribution(baseline_logits, units),
+                label_distribution.expected_months(baseline_logits),
                 label_distribution.expected_months(units),
             )
         scale, offset = float(self._months.scale), float(self._months.offset)
-        said = (offset + scale * outputs[:, 0] for outputs in (at_rest, units))
-        return np.full(units.shape, scale), *said
+        return (
+            np.full(units.shape, scale),
+            offset + scale * baseline_logits[:, 0],
+            offset + scale * units[:, 0],
+        )

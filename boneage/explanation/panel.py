@@ -1,15 +1,14 @@
-"""Keeps the activation maps of a few hands while a network trains."""
+"""Records the activation maps of a few hands, the panel, while a network trains."""
+
+from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import keras
 import numpy as np
 
 from boneage.errors import InputError
-from boneage.explanation.activation_maps import (
-    Explainer,
-)
+from boneage.explanation.activation_maps import Explainer
 from boneage.io.files import atomic_write
 from boneage.regression.dataset import HandDataset
 from boneage.regression.run_folder import Run
@@ -17,14 +16,16 @@ from boneage.regression.run_folder import Run
 if TYPE_CHECKING:
     import keras
 
-    from boneage.regression.dataset import HandDataset
-
 
 class PanelRecorder:
-    """Called after each epoch: explains the same hands, and appends their maps."""
+    """A training callback that appends the panel's maps after each epoch."""
 
     def __init__(self, run: Run, hands: HandDataset, count: int) -> None:
-        """Choose `count` of `hands`, spread evenly over their ages."""
+        """Choose `count` of `hands`, spread evenly over their ages.
+
+        Raises:
+            InputError: the run has recorded another panel.
+        """
         self.path = run.cam_history
         by_age = np.argsort(hands.cohort.bone_age_months, kind="stable")
         places = np.linspace(0, len(hands) - 1, min(count, len(hands)))
@@ -36,23 +37,29 @@ class PanelRecorder:
             read_panel(self.path).ids, self.hands.cohort.ids
         ):
             raise InputError(
-                f"{self.path}: of another panel of hands; give the same --panel, or "
-                "name another run with --run"
+                f"{self.path} cannot continue with another panel of hands; give the "
+                "same --panel, or name another run with --run"
             )
 
     def __call__(self, model: keras.Model, epoch: int) -> None:
         """Explain the panel with `model` as it is after `epoch`, counted from 1."""
-        # made once: every new one would be traced again, for seconds
+        # made once, because tracing a new one takes seconds
         self.explainer = self.explainer or Explainer(model)
         size = self.explainer.image_size
         images = np.stack([self.hands.image(i, size) for i in range(len(self.hands))])
         cohort = self.hands.cohort
-        shown = self.explainer(images, cohort.is_male, batch_size=len(images))
-        append_panel(self.path, epoch, cohort.ids, shown.maps, shown.predicted_months)
+        explanation = self.explainer(images, cohort.is_male, batch_size=len(images))
+        append_panel(
+            self.path,
+            epoch,
+            cohort.ids,
+            explanation.maps,
+            explanation.predicted_months,
+        )
 
 
 class Panel(NamedTuple):
-    """What cam_history.h5 holds, in the datasets epoch, id, map, predicted_months.
+    """The datasets epoch, id, map and predicted_months of cam_history.h5.
 
     epochs: (epoch,) int64, ascending. ids: (hand,) int64. maps: (epoch, hand, row,
     column) float32, months. predicted_months: (epoch, hand) float32.
@@ -71,15 +78,15 @@ def append_panel(
     maps: np.ndarray,
     predicted_months: np.ndarray,
 ) -> None:
-    """Add an epoch to the panel's file, which is replaced as a whole.
+    """Add an epoch to the panel's file, which is replaced atomically.
 
-    Stored epochs from `epoch` on are dropped: a run resumed from an older checkpoint
-    lives through them again.
+    Stored epochs from `epoch` on are dropped, because a run that resumes from an older
+    checkpoint trains them again.
 
     Args:
-        path: cam_history.h5; made by the first call.
-        epoch: its number.
-        ids: (hand,), the same at every call.
+        path: cam_history.h5; created by the first call.
+        epoch: number of the epoch, from 1.
+        ids: (hand,), the same in every call.
         maps: (hand, row, column), months.
         predicted_months: (hand,).
 
@@ -88,18 +95,19 @@ def append_panel(
     """
     import h5py
 
-    before = read_panel(path) if path.is_file() else None
+    recorded = read_panel(path) if path.is_file() else None
     epochs, history, predictions = np.array([epoch]), maps[None], predicted_months[None]
-    if before is not None:
-        if not np.array_equal(before.ids, ids) or before.maps.shape[1:] != maps.shape:
+    if recorded is not None:
+        has_same_hands = np.array_equal(recorded.ids, ids)
+        if not has_same_hands or recorded.maps.shape[1:] != maps.shape:
             raise InputError(
-                f"{path}: of another panel of hands, or of maps of another size; "
-                "remove it, or train under another run name"
+                f"{path} cannot continue with another panel of hands or another map "
+                "size; remove it, or name another run with --run"
             )
-        kept = before.epochs < epoch
-        epochs = np.append(before.epochs[kept], epoch)
-        history = np.concatenate([before.maps[kept], history])
-        predictions = np.concatenate([before.predicted_months[kept], predictions])
+        is_kept = recorded.epochs < epoch
+        epochs = np.append(recorded.epochs[is_kept], epoch)
+        history = np.concatenate([recorded.maps[is_kept], history])
+        predictions = np.concatenate([recorded.predicted_months[is_kept], predictions])
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("epoch", data=epochs, dtype=np.int64)
         file.create_dataset("id", data=ids, dtype=np.int64)
@@ -124,4 +132,4 @@ def read_panel(path: Path) -> Panel:
             names = ("epoch", "id", "map", "predicted_months")
             return Panel(*(file[name][:] for name in names))
     except (OSError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it") from error
+        raise InputError(f"{path} cannot be read ({error}); remove it") from error

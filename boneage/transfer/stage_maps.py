@@ -1,4 +1,4 @@
-"""A trained paced run or rival on a cohort: predictions, overlays, hands by stage."""
+"""Predictions and maps of a paced or conventional run on a cohort, by stage too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ import numpy as np
 
 from boneage.evaluation import comparison, metrics
 from boneage.evaluation.ages import years_and_months
-from boneage.explanation import activation_maps, captions, gallery, overlays
-from boneage.explanation.activation_maps import (
-    DISPLAY_PX,
-    Explainer,
-    Explanation,
-    explain_hands,
-)
+from boneage.explanation import contact_sheet, gallery, overlays, saliency
+from boneage.explanation.activation_maps import DISPLAY_PX, Explainer
 from boneage.explanation.captions import signed
 from boneage.io import hdf5, radiographs
 from boneage.io.files import atomic_write
@@ -35,51 +30,51 @@ def write_run(
     batch_size: int,
     workers: Workers = THIS_PROCESS,
 ) -> np.ndarray:
-    """Predict a cohort with one network, and show hands from the best to the worst.
+    """Predict a cohort with one network, and write the gallery of some hands.
 
-    Writes of at most `limit` hands the overlays `error_<months>_<id>.png`, the contact
-    sheet and the page.
+    The gallery has at most `limit` hands, from the best to the worst predicted:
+    overlays `error_<months>_<id>.png`, the contact sheet and the page.
 
     Args:
-        folder: models/paced/<run>/cam, or that of a rival.
-        run: whose network, a stage or a rival.
-        title: names it to people.
+        folder: models/paced/<run>/cam, or that of a conventional run.
+        run: the stage, or the conventional run.
+        title: title of the gallery.
         hands: the cohort; ages may be unknown.
-        limit: overlays at most.
-        batch_size: hands a forward pass.
-        workers: who draws.
+        limit: greatest number of overlays.
+        batch_size: hands per forward pass.
+        workers: processes that draw.
 
     Returns:
         Predicted months, (hand,) float32.
 
     Raises:
-        InputError: the network is missing, broken or predicts no numbers.
+        InputError: the network is missing, broken or predicts NaN.
     """
     explainer = Explainer(run.load_model())
-    explanation = explain_hands(explainer, hands, batch_size, title)
-    predicted = explanation.predicted_months
-    errors = predicted - hands.cohort.bone_age_months
-    chosen = metrics.spanning(errors, limit)
-    shown = gallery.Gallery(
-        hands.select(chosen),
-        Explanation(*(part[chosen] for part in explanation)),
-        explainer.grid,
+    maps = saliency.map_hands(
+        saliency.MAPS["exact"], explainer, hands, batch_size, title
     )
+    errors = maps.predicted_months - hands.cohort.bone_age_months
+    chosen = metrics.spanning(errors, limit)
+    shown = gallery.Gallery(hands.select(chosen), maps.select(chosen))
     gallery.write(folder, title, shown, by_error=True, workers=workers)
-    return predicted
+    return maps.predicted_months
 
 
 def write_predictions(
-    path: Path, hands: HandDataset, of_part: np.ndarray, predicted: np.ndarray
+    path: Path, hands: HandDataset, parts: np.ndarray, predicted: np.ndarray
 ) -> None:
-    """Write a row a hand: who, its part of the split, true and predicted, the error."""
+    """Write a row per hand: id, part of the split, sex, true and predicted age, error.
+
+    parts, predicted: (hand,).
+    """
     import pandas as pd
 
     cohort = hands.cohort
     table = pd.DataFrame(
         {
             "id": cohort.ids,
-            "split": of_part,
+            "split": parts,
             "is_male": cohort.is_male,
             "bone_age_months": cohort.bone_age_months,
             "predicted_months": predicted,
@@ -98,29 +93,33 @@ def write_sheet(
     predicted: np.ndarray,
     batch_size: int,
 ) -> None:
-    """Write a sheet with a row a hand: the hand, and its map after each stage.
+    """Write a sheet with a row per hand: the hand, and its map after each stage.
 
-    Shown are a few hands, from the best predicted to the worst.
-
-    All maps share one colour scale, so that a colour means the same in every stage.
+    It has a few hands, from the best to the worst predicted. All maps share one colour
+    scale, so that a colour means the same in every stage.
 
     Args:
-        path: the PNG.
-        title: names the run to people.
-        stages: in order, finished.
-        hands: to choose from.
+        path: the PNG file.
+        title: title of the sheet.
+        stages: the finished stages, in order.
+        hands: the cohort.
         predicted: (hand,) months.
-        batch_size: hands a forward pass.
+        batch_size: hands per forward pass.
     """
     errors = predicted - hands.cohort.bone_age_months
     hands = hands.select(metrics.spanning(errors, HANDS_ON_SHEET))
-    explained = []
-    for stage in stages:
-        explainer = Explainer(stage.load_model())
-        found = explain_hands(explainer, hands, batch_size, stage.name)
-        explained.append((stage_name(stage), explainer.grid, found))
+    by_stage = {
+        stage_name(stage): saliency.map_hands(
+            saliency.MAPS["exact"],
+            Explainer(stage.load_model()),
+            hands,
+            batch_size,
+            stage.name,
+        )
+        for stage in stages
+    }
     limit_months = overlays.colour_limit(
-        np.concatenate([activation_maps.centred_maps(e.maps) for _, _, e in explained])
+        np.concatenate([maps.values for maps in by_stage.values()])
     )
     tiles = []
     for number in range(len(hands)):
@@ -129,16 +128,16 @@ def write_sheet(
         sex = "male" if hands.cohort.is_male[number] else "female"
         who = f"{hands.cohort.ids[number]}  {sex}"
         grey = np.repeat(hand[..., np.newaxis], 3, axis=2)
-        tiles.append(captions.tile(grey, who, f"true {years_and_months(true)}"))
-        for name, grid, explanation in explained:
-            deviation = activation_maps.centred_maps(explanation.maps[number])
-            overlay = overlays.overlay(hand, grid.upsample(deviation), limit_months)
-            said = float(explanation.predicted_months[number])
-            error = "" if np.isnan(true) else f" ({signed(said - true)} months)"
-            words = years_and_months(said) + error
-            tiles.append(captions.tile(overlay, name, words))
+        tiles.append(contact_sheet.tile(grey, who, f"true {years_and_months(true)}"))
+        for name, maps in by_stage.items():
+            map_months = maps.grid.upsample(maps.values[number])
+            overlay = overlays.overlay(hand, map_months, limit_months)
+            months = float(maps.predicted_months[number])
+            error = "" if np.isnan(true) else f" ({signed(months - true)} months)"
+            line = years_and_months(months) + error
+            tiles.append(contact_sheet.tile(overlay, name, line))
     header = f"{title}: the same hands after each stage"
-    sheet = captions.mosaic(tiles, header, limit_months, columns=1 + len(stages))
+    sheet = contact_sheet.mosaic(tiles, header, limit_months, columns=1 + len(stages))
     radiographs.write(path, sheet[..., ::-1])
 
 
@@ -146,33 +145,36 @@ def notes(
     run: Run,
     title: str,
     hands: HandDataset,
-    of_part: np.ndarray,
+    parts: np.ndarray,
     predicted: np.ndarray,
-    split: str | None,
+    split_hash: str | None,
 ) -> list[str]:
-    """What to know of predictions, (hand,) months: their error, and what is odd.
+    """The error of predictions, (hand,) months, and warnings about them.
 
-    split: the hash of the cohort's own.
+    parts: (hand,), part of the split. split_hash: of the cohort's own split.
     """
     config, true = run.read_config(), hands.cohort.bone_age_months
     known = ~np.isnan(true)
-    said = [f"{title}: {len(hands)} hands"]
+    lines = [f"{title}: {len(hands)} hands"]
     if known.any():
         mae = metrics.mae(true[known], predicted[known])
-        said[0] += f", MAE {mae:.2f} months of {known.sum()} with a known age"
-    seen = np.count_nonzero(of_part == "train")
-    if split not in (None, config["split_hash"]):
-        said.append(
-            "not trained with the split in this cohort's split.csv: some of these "
-            "hands may be among those trained on"
+        lines[0] += f", MAE {mae:.2f} months on {known.sum()} with a known age"
+    trained_on = np.count_nonzero(parts == "train")
+    if split_hash not in (None, config["split_hash"]):
+        lines.append(
+            "the network was trained with another split than this cohort's split.csv, "
+            "perhaps on some of these hands"
         )
-    elif seen:
-        said.append(f"{seen} of them are of the training part, so the error is too low")
-    said += comparison.flags(predicted, config["age_range_months"])
+    elif trained_on:
+        lines.append(
+            f"{trained_on} of these hands are of the training part, so the error is "
+            "too low"
+        )
+    lines += comparison.flags(predicted, config["age_range_months"])
     if hands.packed.preprocessing != config["preprocessing"]:
-        said.append(
-            "trained on hands made with "
+        lines.append(
+            "the network was trained on hands made with "
             f"{hdf5.preprocessing_in_words(config['preprocessing'])}, these were made "
             f"with {hdf5.preprocessing_in_words(hands.packed.preprocessing)}"
         )
-    return said
+    return lines

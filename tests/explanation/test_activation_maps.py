@@ -6,8 +6,8 @@ import pytest
 
 from boneage.errors import InputError
 from boneage.explanation import activation_maps
-from boneage.explanation import panel as explanation_panel
 from boneage.explanation.activation_maps import Grid
+from boneage.explanation.panel import append_panel, read_panel
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def hands():
     return images, np.array([True, False, True])
 
 
-def network(backbone, size, sex_input, with_distribution=False):
+def make_network(backbone, size, sex_input, with_distribution=False):
     """A network whose linear unit and sex terms are far from their first zeros."""
     import keras
 
-    from boneage.regression import network as regression_network
+    from boneage.regression import network
 
     keras.utils.set_random_seed(0)
-    model = regression_network.build(
+    model = network.build(
         *(backbone, size, "none", sex_input, 127.0, 41.0),
         with_distribution=with_distribution,
     )
@@ -53,9 +53,9 @@ def network(backbone, size, sex_input, with_distribution=False):
 def test_mean_of_the_map_and_offset_are_the_prediction(
     backbone, size, sex_input, with_distribution
 ):
-    from boneage.regression import network as regression_network
+    from boneage.regression import network
 
-    model = network(backbone, size, sex_input, with_distribution)
+    model = make_network(backbone, size, sex_input, with_distribution)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, size, size), dtype=np.uint8)
     is_male = np.array([True, False, True])
@@ -64,9 +64,7 @@ def test_mean_of_the_map_and_offset_are_the_prediction(
     assert maps.shape[0] == 3
     assert min(maps.shape[1:]) > 1
     assert maps.std() > 0.01
-    expected = model.predict_on_batch(
-        regression_network.feed_dict(model, images, is_male)
-    )[:, 0]
+    expected = model.predict_on_batch(network.feed_dict(model, images, is_male))[:, 0]
     np.testing.assert_allclose(maps.mean(axis=(1, 2)) + offsets, expected, atol=1e-3)
     np.testing.assert_allclose(predicted, expected, atol=1e-3)
 
@@ -74,7 +72,7 @@ def test_mean_of_the_map_and_offset_are_the_prediction(
 def test_maps_survive_saving_and_loading(tmp_path, hands):
     import keras
 
-    model = network("xception", 96, True)
+    model = make_network("xception", 96, True)
     before = activation_maps.Explainer(model)(*hands)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
@@ -84,7 +82,7 @@ def test_maps_survive_saving_and_loading(tmp_path, hands):
 
 
 def test_explainer_sees_weights_changed_after_it_was_made(hands):
-    model = network("xception", 96, False)
+    model = make_network("xception", 96, False)
     explainer = activation_maps.Explainer(model)
     head = model.get_layer("linear_unit")
     kernel, intercept = head.get_weights()
@@ -94,7 +92,7 @@ def test_explainer_sees_weights_changed_after_it_was_made(hands):
 
 
 def test_sexes_have_maps_of_their_own(hands):
-    explainer = activation_maps.Explainer(network("xception", 96, True))
+    explainer = activation_maps.Explainer(make_network("xception", 96, True))
     images = hands[0]
     male, female = (explainer(images, np.full(3, sex)) for sex in (True, False))
     assert not np.allclose(male.maps, female.maps, atol=0.01)
@@ -114,8 +112,8 @@ def test_sexes_have_maps_of_their_own(hands):
 def test_cells_lie_where_the_convolutions_centre(backbone, size, grid):
     from boneage.regression import backbones
 
-    network = backbones.build(backbone, size, "none")
-    assert activation_maps.find_grid(network, size) == grid
+    model = backbones.build(backbone, size, "none")
+    assert activation_maps.find_grid(model, size) == grid
 
 
 def test_upsampling_puts_cells_in_their_place():
@@ -146,14 +144,14 @@ IDS = np.array([11, 12])
 
 def append(path, epoch, value=0.0, ids=IDS, shape=(2, 3, 3)):
     maps = np.full(shape, value, np.float32)
-    explanation_panel.append_panel(path, epoch, ids, maps, np.full(len(ids), value))
+    append_panel(path, epoch, ids, maps, np.full(len(ids), value))
 
 
 def test_panel_grows_by_an_epoch(tmp_path):
     path = tmp_path / "cam_history.h5"
     append(path, 1, 1.0)
     append(path, 2, 2.0)
-    panel = explanation_panel.read_panel(path)
+    panel = read_panel(path)
     assert panel.epochs.tolist() == [1, 2]
     assert panel.ids.tolist() == [11, 12]
     assert panel.maps.shape == (2, 2, 3, 3)
@@ -167,7 +165,7 @@ def test_resumed_run_redoes_its_later_epochs(tmp_path):
     for epoch in (1, 2, 3):
         append(path, epoch, epoch)
     append(path, 2, 20.0)
-    panel = explanation_panel.read_panel(path)
+    panel = read_panel(path)
     assert panel.epochs.tolist() == [1, 2]
     assert panel.predicted_months[:, 0].tolist() == [1, 20]
 
@@ -176,25 +174,27 @@ def test_run_started_again_drops_all_epochs(tmp_path):
     path = tmp_path / "cam_history.h5"
     append(path, 5)
     append(path, 1)
-    assert explanation_panel.read_panel(path).epochs.tolist() == [1]
+    assert read_panel(path).epochs.tolist() == [1]
 
 
 @pytest.mark.parametrize("other", [{"ids": IDS + 1}, {"shape": (2, 4, 4)}])
 def test_other_panels_are_refused(tmp_path, other):
     path = tmp_path / "cam_history.h5"
     append(path, 1)
-    with pytest.raises(InputError, match=r"cam_history\.h5: of another panel"):
+    with pytest.raises(
+        InputError, match=r"cam_history\.h5 cannot continue with another"
+    ):
         append(path, 2, **other)
-    assert explanation_panel.read_panel(path).epochs.tolist() == [1]
+    assert read_panel(path).epochs.tolist() == [1]
 
 
 def test_missing_or_damaged_panel_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cam_history\.h5: not found"):
-        explanation_panel.read_panel(tmp_path / "cam_history.h5")
+        read_panel(tmp_path / "cam_history.h5")
     (tmp_path / "bad.h5").write_text("no HDF5")
-    with pytest.raises(InputError, match=r"bad\.h5: damaged"):
-        explanation_panel.read_panel(tmp_path / "bad.h5")
+    with pytest.raises(InputError, match=r"bad\.h5 cannot be read"):
+        read_panel(tmp_path / "bad.h5")
     with h5py.File(tmp_path / "half.h5", "w") as file:
         file["epoch"] = [1]
-    with pytest.raises(InputError, match=r"half\.h5: damaged"):
-        explanation_panel.read_panel(tmp_path / "half.h5")
+    with pytest.raises(InputError, match=r"half\.h5 cannot be read"):
+        read_panel(tmp_path / "half.h5")

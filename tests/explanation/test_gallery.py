@@ -1,5 +1,6 @@
 """The gallery of a run: pictures, page in a real browser, and video."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,10 +8,17 @@ import numpy as np
 import pytest
 
 from boneage.cohort.table import Cohort
-from boneage.explanation import captions, evolution_video, overlays
-from boneage.explanation import gallery as explanation_gallery
-from boneage.explanation.activation_maps import Explanation, Grid
+from boneage.explanation import (
+    captions,
+    evolution_video,
+    gallery_page,
+    overlays,
+    saliency,
+)
+from boneage.explanation import gallery as galleries
+from boneage.explanation.activation_maps import Grid
 from boneage.explanation.panel import Panel
+from boneage.explanation.saliency import SaliencyMaps
 from boneage.io.hdf5 import PackedImages
 from boneage.parallel import Workers
 from boneage.regression.dataset import HandDataset
@@ -30,10 +38,9 @@ def gallery():
     maps = rng.normal(0, 10, (4, 3, 3)).astype(np.float32)
     packed = PackedImages(images, None, IDS, 512, "none")
     cohort = Cohort(IDS, TRUE, np.array([True, False, True, False]))
-    return explanation_gallery.Gallery(
+    return galleries.Gallery(
         HandDataset(packed, np.arange(4), cohort),
-        Explanation(maps, PREDICTED - maps.mean(axis=(1, 2)), PREDICTED),
-        GRID,
+        SaliencyMaps(maps, PREDICTED, GRID),
     )
 
 
@@ -43,7 +50,7 @@ def page(gallery, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
-    explanation_gallery.write(tmp_path, "a_run", gallery)
+    galleries.write(tmp_path, "a_run", gallery)
     with playwright.sync_playwright() as starter:
         browser = starter.chromium.launch(
             executable_path=CHROMIUM,
@@ -130,7 +137,7 @@ def test_every_picture_is_described(page):
 
 
 def test_pictures_show_hand_and_caption(gallery, tmp_path):
-    explanation_gallery.write(tmp_path, "a_run", gallery)
+    galleries.write(tmp_path, "a_run", gallery)
     overlay = cv2.imread(str(tmp_path / "10.png"))
     assert overlay.shape == (512 + captions.CAPTION_PX, 512, 3)
     assert cv2.imread(str(tmp_path / "contact_sheet.png")).shape[1] > 600
@@ -142,15 +149,22 @@ def test_pictures_show_hand_and_caption(gallery, tmp_path):
 def test_overlays_of_an_earlier_call_go(gallery, tmp_path):
     (tmp_path / "99.png").write_bytes(b"stale")
     (tmp_path / "notes.png").write_bytes(b"the user's")
-    explanation_gallery.write(tmp_path, "a_run", gallery)
+    galleries.write(tmp_path, "a_run", gallery)
     names = {path.name for path in tmp_path.iterdir()}
     overlays = {f"{i}.png" for i in IDS}
     assert names == overlays | {"notes.png", "contact_sheet.png", "index.html"}
     assert "99" not in (tmp_path / "index.html").read_text().split("<figure")[0]
 
 
+@pytest.mark.parametrize("kind", saliency.MAPS)
+def test_page_says_what_its_maps_mean(kind, gallery, tmp_path):
+    galleries.write(tmp_path, "a_run", replace(gallery, kind=kind))
+    text = (tmp_path / "index.html").read_text()
+    assert [k for k in saliency.MAPS if gallery_page.LEGENDS[k] in text] == [kind]
+
+
 def test_title_is_escaped(gallery, tmp_path):
-    explanation_gallery.write(tmp_path, "<b>&", gallery)
+    galleries.write(tmp_path, "<b>&", gallery)
     assert "&lt;b&gt;&amp;</title>" in (tmp_path / "index.html").read_text()
 
 
@@ -178,7 +192,7 @@ def test_errors_have_a_sign_and_zero_is_not_negative():
 
 
 def film(gallery, folder, epochs=3):
-    maps = np.stack([gallery.explanation.maps * (k + 1) for k in range(epochs)])
+    maps = np.stack([gallery.maps.values * (k + 1) for k in range(epochs)])
     panel = Panel(np.arange(epochs) + 1, IDS, maps, np.stack([PREDICTED] * epochs))
     return evolution_video.write_evolution(folder, "a_run", gallery.hands, panel, GRID)
 
@@ -196,7 +210,7 @@ def test_video_has_a_frame_an_epoch_and_stays_at_the_last(gallery, tmp_path, cap
 
 
 def test_video_plays_on_the_page(gallery, tmp_path, page):
-    explanation_gallery.write(tmp_path, "a_run", gallery, film(gallery, tmp_path))
+    galleries.write(tmp_path, "a_run", gallery, film(gallery, tmp_path))
     page.reload()
     page.wait_for_function("document.querySelector('video').readyState >= 2")
     assert page.evaluate("document.querySelector('video').videoWidth") > 600
@@ -214,9 +228,7 @@ def test_without_any_codec_the_error_says_what_to_install(
 
 def test_who_draws_changes_nothing(gallery, tmp_path):
     for jobs in (1, 2):
-        explanation_gallery.write(
-            tmp_path / str(jobs), "a_run", gallery, workers=Workers(jobs)
-        )
+        galleries.write(tmp_path / str(jobs), "a_run", gallery, workers=Workers(jobs))
     one, two = (sorted((tmp_path / jobs).iterdir()) for jobs in ("1", "2"))
     assert [path.name for path in one] == [path.name for path in two]
     assert len(one) == 6

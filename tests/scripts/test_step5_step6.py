@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from boneage.errors import InputError
 from boneage.evaluation import comparison
-from boneage.explanation import panel
+from boneage.explanation import gallery_page, panel, saliency
 from boneage.io import hdf5, transforms
 from boneage.io.locks import exclusive
 from boneage.layout import Layout
@@ -289,8 +290,23 @@ def test_gallery_of_the_test_part(with_hands, monkeypatch, capsys):
     page = (run.cam / "index.html").read_text()
     assert page.count("<figure") == 8
     printed = capsys.readouterr().out
-    assert "others now" not in printed
+    assert "predictions have changed" not in printed
     assert printed.endswith(f"wrote {run.cam}\n")
+
+
+def test_gallery_of_occlusion_maps(with_hands, monkeypatch):
+    run = train(with_hands, "one", monkeypatch)
+    explain(with_hands, map="exact", limit=2)
+    exact = (run.cam / "contact_sheet.png").read_bytes()
+    explain(with_hands, map="occlusion", limit=2)
+    assert (run.cam / "contact_sheet.png").read_bytes() != exact
+    page = (run.cam / "index.html").read_text()
+    assert gallery_page.LEGENDS["occlusion"] in page
+
+
+def test_kinds_of_map_are_those_of_the_table():
+    kinds = get_args(get_type_hints(step6.Options)["map"])
+    assert list(kinds) == list(saliency.MAPS)
 
 
 def test_gallery_of_chosen_hands_replaces_the_earlier_one(with_hands, monkeypatch):
@@ -333,7 +349,7 @@ def test_changed_predictions_are_noted(with_hands, monkeypatch, capsys):
     table.loc[table.id == 9, "predicted_months"] += 5
     run.write_predictions(table)
     explain(with_hands)
-    assert "1 of 8 predictions are others now" in capsys.readouterr().out
+    assert "1 of 8 predictions have changed" in capsys.readouterr().out
 
 
 def test_gallery_needs_a_run(with_hands):
@@ -355,7 +371,7 @@ def test_second_gallery_of_a_run_is_refused(with_hands, monkeypatch):
 
 def test_unknown_run_is_named_with_the_known_ones(with_hands):
     finish(with_hands, "one", ERRORS)
-    with pytest.raises(InputError, match=r"other: no finished run; there are one"):
+    with pytest.raises(InputError, match=r"got other\); choose from one"):
         explain(with_hands, run="other")
 
 
@@ -376,7 +392,7 @@ def test_hand_that_is_not_packed_is_named(with_hands, monkeypatch):
     run = train(with_hands, "one", monkeypatch)
     table = run.read_predictions()
     run.write_predictions(table.assign(id=table.id + 5))
-    with pytest.raises(InputError, match=r"5 of 8 hands are not in it \(id 15, 16"):
+    with pytest.raises(InputError, match=r"lacks 5 of 8 hands \(id 15, 16"):
         explain(with_hands)
 
 
@@ -385,7 +401,9 @@ def test_network_of_nan_is_named(with_hands, monkeypatch):
     model = run.load_model()
     model.set_weights([weights * np.nan for weights in model.get_weights()])
     model.save(run.model)
-    with pytest.raises(InputError, match="one: predicts no numbers"):
+    with pytest.raises(
+        InputError, match=r"one predicts values that are not numbers \(NaN\)"
+    ):
         explain(with_hands)
 
 
