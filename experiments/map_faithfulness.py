@@ -67,6 +67,9 @@ MEASURES = {
     "attention on the bones, per area, against the hand": Measure(
         "attention_on_bones", over="bones_share_of_hand"
     ),
+    "attention on the bones, per area, against the image": Measure(
+        "attention_of_image_on_bones", over="bones_share_of_image"
+    ),
     "most attended place on a bone": Measure("most_attended_on_bone"),
     "the bones' share of the hand, what chance hits": Measure("bones_share_of_hand"),
     "attention on the hand, per area, against the image": Measure(
@@ -191,7 +194,14 @@ def measure(
     # last: it spoils the network
     few = np.arange(min(options.shuffled_hands, len(hands)))
     for kind, column, rho in _shuffled(
-        model, config["backbone"], explainer, hands.select(few), attention, kinds, rng
+        model,
+        config["backbone"],
+        explainer,
+        hands.select(few),
+        inside[few],
+        attention,
+        kinds,
+        rng,
     ):
         columns[kind][column] = np.append(rho, np.full(len(hands) - len(few), np.nan))
     facts = {"run": run.name, "id": hands.cohort.ids, "part": parts}
@@ -278,6 +288,8 @@ def _where(
     on_hand, there = shown * inside, bones & inside
     return columns | {
         "attention_on_bones": faithfulness.share_inside(on_hand, there),
+        "attention_of_image_on_bones": faithfulness.share_inside(shown, bones),
+        "bones_share_of_image": bones.mean(axis=(1, 2)),
         "bones_share_of_hand": there.sum(axis=(1, 2)) / inside.sum(axis=(1, 2)),
         "most_attended_on_bone": faithfulness.pointing_game_hits(on_hand, there) * 1.0,
     }
@@ -341,13 +353,15 @@ def _shuffled(
     backbone: str,
     explainer: Explainer,
     hands: HandDataset,
+    inside: np.ndarray,
     attention: dict[tuple[str, str], SaliencyMaps],
     kinds: dict[str, MapKind],
     rng: np.random.Generator,
 ) -> Iterator[tuple[tuple[str, str], str, np.ndarray]]:
     """Rank correlation of maps with those of ever more shuffled networks, (N,).
 
-    Yields kind, column of the table and correlations; `hands` are the first N.
+    Yields kind, column of the table and correlations; `hands` are the first N, and
+    `inside` is where they are, (N, DISPLAY_PX, DISPLAY_PX).
     """
     shuffling = faithfulness.cascading_randomisation(model, backbone, rng)
     for count, _ in enumerate(shuffling, 1):
@@ -355,13 +369,29 @@ def _shuffled(
             for name, kind in kinds.items():
                 now = saliency.map_hands(
                     kind, explainer, hands, description=f"{name}, {count} shuffled"
-                ).values
+                )
+                on_hand = _at_cells(inside, now)
                 for what, of in ATTENTION.items():
                     before = attention[name, what].values[: len(hands)]
-                    rho = faithfulness.rank_correlation(before, of(now))
+                    rho = faithfulness.rank_correlation(before, of(now.values), on_hand)
                     yield (name, what), f"correlation_{count}", rho
         if count == max(SHUFFLED):
             break
+
+
+def _at_cells(inside: np.ndarray, maps: SaliencyMaps) -> np.ndarray:
+    """Whether the centre of each cell of the maps is on the hand, (N, row, column)."""
+    grid, size = maps.grid, inside.shape[1]
+    rows, columns = (
+        grid.first_px + grid.step_px * np.arange(count)
+        for count in maps.values.shape[1:]
+    )
+    to_display = size / grid.image_px
+    rows, columns = (
+        np.rint((places + 0.5) * to_display - 0.5).astype(int).clip(0, size - 1)
+        for places in (rows, columns)
+    )
+    return inside[:, rows[:, np.newaxis], columns]
 
 
 def report(by_hand: pd.DataFrame, options: Options) -> list[str]:

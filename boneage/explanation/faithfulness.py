@@ -71,17 +71,19 @@ def cascading_randomisation(
         yield layer.name
 
 
-def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+def rank_correlation(
+    maps: np.ndarray, others: np.ndarray, is_compared: np.ndarray
+) -> np.ndarray:
     """Spearman's rho of each hand's two maps, (N,); NaN where one is constant.
 
-    maps, others: (N, row, column).
+    maps, others: (N, row, column). is_compared: the same shape, bool: the cells on the
+    hand, because all maps are alike on an empty background.
     """
     rho = []
-    for one, other in zip(maps, others, strict=True):
-        if np.ptp(one) == 0 or np.ptp(other) == 0:
-            rho.append(np.nan)
-        else:
-            rho.append(stats.spearmanr(one.ravel(), other.ravel()).statistic)
+    for first, second, chosen in zip(maps, others, is_compared, strict=True):
+        first, second = first[chosen], second[chosen]
+        is_constant = len(first) == 0 or np.ptp(first) == 0 or np.ptp(second) == 0
+        rho.append(np.nan if is_constant else stats.spearmanr(first, second).statistic)
     return np.array(rho)
 
 

@@ -136,14 +136,14 @@ def test_boxes_lie_on_the_hand_where_they_lay_on_the_radiograph(
     call(
         trained,
         "al_segmentation/step3_gen_segmentation_with_enhance",
-        fill=fill,
-        cut=cut,
+        fill_square=fill,
+        crop=cut,
         overwrite=True,
     )
     hands, _ = dataset.select_hands(trained, "test", sex="all")
     path = write_boxes(tmp_path / "boxes.csv", ids(hands))
     regions = bone_regions.boxed_bones(trained, hands, bone_regions.read_boxes(path))
-    how = Enhancement(fill=fill, cut=cut, stretch=False, clip_limit=0)
+    how = Enhancement(fill_square=fill, crop=cut, stretch_contrast=False, clip_limit=0)
     for region, radiograph_id in zip(regions, ids(hands), strict=True):
         mask = radiographs.read_mask(trained.mask(radiograph_id))
         height, width = mask.shape
@@ -204,6 +204,17 @@ def test_map_on_the_bones_alone_is_told_from_one_elsewhere(trained):
         np.testing.assert_array_equal(columns["most_attended_on_bone"], hit)
 
 
+def test_cells_on_the_hand_are_those_whose_centre_is():
+    inside = np.zeros((1, 512, 512), bool)
+    inside[0, 256:, :128] = True
+    # centres at 8, 24, 40, 56 of 64 px: display 67.5, 195.5, 323.5, 451.5
+    maps = map_faithfulness.SaliencyMaps(
+        np.zeros((1, 4, 4)), np.zeros(1), map_faithfulness.Grid(8.0, 16.0, 64)
+    )
+    on_hand = map_faithfulness._at_cells(inside, maps)
+    assert np.argwhere(on_hand[0]).tolist() == [[2, 0], [3, 0]]
+
+
 def test_whole_radiographs_too_have_the_hand_inside(trained):
     hands, _ = dataset.select_hands(trained, "test", sex="all")
     cut = bone_regions.hand_masks(trained, hands)
@@ -216,7 +227,7 @@ def test_whole_radiographs_too_have_the_hand_inside(trained):
     call(
         trained,
         "al_segmentation/step3_gen_segmentation_with_enhance",
-        cut=False,
+        crop=False,
         overwrite=True,
     )
     hands, _ = dataset.select_hands(trained, "test", sex="all")

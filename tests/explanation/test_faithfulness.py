@@ -46,10 +46,20 @@ def test_discs():
 def test_rank_correlation():
     rng = np.random.default_rng(0)
     maps = rng.random((1, 9, 9))
-    assert faithfulness.rank_correlation(maps, maps**3) == pytest.approx(1)
-    assert faithfulness.rank_correlation(maps, -maps) == pytest.approx(-1)
-    assert abs(faithfulness.rank_correlation(maps, rng.random((1, 9, 9)))) < 0.3
-    assert np.isnan(faithfulness.rank_correlation(maps, np.ones((1, 9, 9))))
+    others, everywhere = rng.random((1, 9, 9)), np.ones((1, 9, 9), bool)
+    correlate = faithfulness.rank_correlation
+    assert correlate(maps, maps**3, everywhere) == pytest.approx(1)
+    assert correlate(maps, -maps, everywhere) == pytest.approx(-1)
+    assert abs(correlate(maps, others, everywhere)) < 0.3
+    assert np.isnan(correlate(maps, np.ones((1, 9, 9)), everywhere))
+    # what they share off the hand is no likeness
+    on_hand = np.arange(9)[:, np.newaxis] > np.zeros((1, 9, 9)) + 4
+    maps[~on_hand] = others[~on_hand] = 0
+    assert (
+        abs(correlate(maps, others, on_hand))
+        < 0.4
+        < correlate(maps, others, everywhere)
+    )
 
 
 def brightness_of_the_corner(images: np.ndarray) -> np.ndarray:

@@ -242,7 +242,7 @@ def test_numbers_have_the_decimals_they_deserve(metric, value, text):
 @pytest.fixture
 def with_hands(layout):
     rng = np.random.default_rng(0)
-    with hdf5.create(layout.hands_h5, 14, 512, "none") as file:
+    with hdf5.create(layout.hands_h5, 14, 512, {}) as file:
         for radiograph_id in range(1, 15):
             file.add(radiograph_id, rng.integers(0, 256, (512, 512), dtype=np.uint8))
     return layout
