@@ -4,7 +4,8 @@ Reads   --pool annotated: data/gt/annotated/<id>_ori.png, <id>_bin.png
         --pool unannotated: data/boneage-training-dataset/<id>.png
         --pool new: data/gt/new/<id>.png, <id>_bin.png
 Writes  data/gt/annotated.h5 (new: the finished pairs are appended, each exactly once;
-        a bad pair is named and stays), data/gt/unannotated.h5
+        a bad pair is named and stays), data/gt/unannotated.h5; --confirm:
+        data/gt/confirmed_masks.csv
 
     python al_segmentation/step2_image_2_h5.py --pool new
 """
@@ -15,6 +16,7 @@ from typing import Literal
 from boneage import cli, parallel
 from boneage.active_learning import dataset
 from boneage.cohort import excluded
+from boneage.segmentation import confirmed_masks
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,14 @@ class Options(cli.ImageScriptOptions):
     """Side of the packed images, px; with --pool new, that of annotated.h5."""
     clip_limit: float = 0.03
     """Contrast limit of CLAHE; 0 for none; with --pool new, that of annotated.h5."""
+    confirm: tuple[int, ...] = ()
+    """Ids of drawn masks to keep although they look like no hand."""
 
 
 def main(options: Options) -> None:
     """Pack one pool."""
     layout = options.layout
+    confirmed_masks.confirm(layout, options.confirm)
     if options.pool == "new":
         packed = dataset.append_new_pairs(layout)
         written = layout.annotated_h5

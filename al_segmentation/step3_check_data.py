@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage import cli
-from boneage.cohort import checks, table
+from boneage.cohort import checks, excluded, table
 from boneage.io.files import atomic_write
 
 
@@ -51,6 +51,7 @@ def main(options: Options) -> int:
                 rows.writerows((i, stage.name, p) for i, p in stage.problems.items())
     notes, is_leaking = checks.find_duplicate_radiographs(layout, stages[0])
     verdict = "incomplete" if incomplete else "complete as far as begun"
+    notes += excluded.flagged_lines(excluded.flagged(layout))
     cli.summary(*notes, f"{len(ids)} radiographs, {verdict}", wrote=options.report)
     return 1 if incomplete or is_leaking else 0
 

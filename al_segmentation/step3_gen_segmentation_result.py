@@ -1,7 +1,7 @@
 """Segment every radiograph with the trained committee.
 
 Reads   data/boneage-training-dataset/<id>.png, models/committee; where a person drew a
-        mask (data/gt) that mask is the result
+        mask (data/gt) that mask is the result; not what data/gt/unusable.csv lists
 Writes  data/segmentation/<id>_bin.png, at the radiograph's own size, and quality.csv
 
     python al_segmentation/step3_gen_segmentation_result.py
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage import cli, parallel
+from boneage.cohort import excluded
 from boneage.errors import check_minimum
 from boneage.io.locks import exclusive
 from boneage.segmentation import dice, mask_quality
@@ -35,7 +36,7 @@ class Options(cli.ImageScriptOptions):
 def main(options: Options) -> None:
     """Segment every radiograph that has no mask yet."""
     # where there is none, nothing is left behind, no lock either
-    ids = options.layout.ids_on_disk()
+    ids = excluded.usable_ids(options.layout)
     with exclusive(options.layout.segmentation):
         segment_all(options, ids)
 
@@ -64,6 +65,7 @@ def segment_all(options: Options, ids: list[int]) -> None:
         *lines,
         f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside",
         *inference.other_committees(layout, table),
+        *excluded.flagged_lines(excluded.flagged(layout)),
         table.suspicious(),
         wrote=layout.segmentation,
     )

@@ -1,6 +1,7 @@
 """Cut out and enhance the final hands: black background, CLAHE, 512 x 512.
 
-Reads   data/boneage-training-dataset/<id>.png, data/segmentation/<id>_bin.png
+Reads   data/boneage-training-dataset/<id>.png, data/segmentation/<id>_bin.png; not
+        what data/gt/unusable.csv lists
 Writes  data/segment_all/<id>_seg.png, preprocessing.json (how they are made), and all
         of them packed: data/segment_all.h5
 
@@ -14,6 +15,7 @@ import functools
 from dataclasses import dataclass
 
 from boneage import cli, parallel
+from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5
 from boneage.io.files import up_to_date
@@ -41,7 +43,8 @@ def main(options: Options) -> None:
 def enhance_all(options: Options) -> None:
     """Write hands and the packed file."""
     layout, enhancement = options.layout, options.enhancement
-    ids = layout.ids_on_disk()
+    ids = excluded.usable_ids(layout)
+    flagged = excluded.flagged(layout)
     if enhancement.crop and not layout.segmentation.is_dir():
         raise InputError(
             f"{layout.segmentation}: not found; run "
@@ -57,15 +60,16 @@ def enhance_all(options: Options) -> None:
     ]
     work = functools.partial(hand_images.enhance_file, layout, enhancement)
     _, set_aside = parallel.map_all(work, todo, options.workers, "enhancing")
-    for refused in set_aside:
-        # it would stand for a mask that is no longer there
-        layout.hand(refused.item).unlink(missing_ok=True)
+    # these would stand for masks that are no longer there, or not to be used
+    for radiograph_id in [*(skipped.item for skipped in set_aside), *flagged]:
+        layout.hand(radiograph_id).unlink(missing_ok=True)
     if todo or not hand_images.is_packed(layout, ids):
         set_aside += hand_images.pack_hands(layout, ids, enhancement, options.workers)
     packed = len(hdf5.open_packed(layout.hands_h5, "this step").ids)
     cli.summary(
         *parallel.skipped_lines(set_aside),
         f"{packed} of {len(ids)} hands packed, {len(set_aside)} set aside",
+        *excluded.flagged_lines(flagged),
         wrote=layout.hands_h5,
     )
 

@@ -146,6 +146,11 @@ class Layout:
         return self.data / "gt" / "unusable.csv"
 
     @property
+    def confirmed_masks(self) -> Path:
+        """Columns `id,mask_hash`: step2_image_2_h5.py --confirm, or the browser."""
+        return self.data / "gt" / "confirmed_masks.csv"
+
+    @property
     def queries(self) -> Path:
         """What was asked and when: step2_interactive_segmentation.py appends."""
         return self.data / "gt" / "queries.jsonl"

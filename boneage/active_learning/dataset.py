@@ -14,6 +14,11 @@ from boneage.io import hdf5, radiographs
 from boneage.io.locks import exclusive, file_lock
 from boneage.layout import MASK_ENDING, ORIGINAL_ENDING, Layout, mask_in
 from boneage.parallel import ALL_CORES, THIS_PROCESS, Skipped, Workers
+from boneage.segmentation.confirmed_masks import (
+    Confirmed,
+    check_drawn_mask,
+    read_confirmed,
+)
 from boneage.segmentation.preprocessing import (
     PACKED_BY,
     clip_limit_of,
@@ -57,13 +62,15 @@ def _file_hash(path: Path) -> int:
 
 
 def _prepare_pair(
-    size: int, clip_limit: float, pair: tuple[Path, Path]
+    size: int, clip_limit: float, confirmed: Confirmed, pair: tuple[Path, Path]
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Image, mask, and the hash of the mask's file."""
     # first: a mask that is drawn again while it is read is packed next time
     mask_hash = _file_hash(pair[1])
     radiograph = radiographs.read(pair[0])
     mask = radiographs.read_mask(pair[1], radiograph.shape)
+    radiograph_id = int(pair[1].name.removesuffix(MASK_ENDING))
+    check_drawn_mask(radiograph_id, pair[1], mask, confirmed)
     return prepare(radiograph, size, clip_limit), prepare_mask(mask, size), mask_hash
 
 
@@ -117,7 +124,8 @@ def pack_annotated(
             "(got none); step2_interactive_segmentation.py asks for the first ones, "
             "and step0_prepare_cohort.py --annotated N takes those of phantoms"
         )
-    work = functools.partial(_prepare_pair, size, clip_limit)
+    confirmed = read_confirmed(layout.confirmed_masks)
+    work = functools.partial(_prepare_pair, size, clip_limit, confirmed)
     ids, skipped = sorted(pairs), []
     stream = parallel.imap(work, [pairs[i] for i in ids], workers, "annotated")
     with (
@@ -170,7 +178,12 @@ def append_new_pairs(layout: Layout) -> PackResult:
         waiting = [
             i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()
         ]
-        work = functools.partial(_prepare_pair, packed.size, clip_limit_of(packed))
+        work = functools.partial(
+            _prepare_pair,
+            packed.size,
+            clip_limit_of(packed),
+            read_confirmed(layout.confirmed_masks),
+        )
         prepared, skipped = parallel.map_all(
             work, [pairs[i] for i in finished], THIS_PROCESS, description="new pairs"
         )

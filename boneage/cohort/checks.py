@@ -9,7 +9,7 @@ import numpy as np
 
 from boneage import parallel
 from boneage.cli import list_some
-from boneage.cohort import duplicates, table
+from boneage.cohort import duplicates, excluded, table
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs, transforms
 from boneage.layout import Layout
@@ -47,17 +47,22 @@ class Stage:
 def check_all(
     layout: Layout, ids: Sequence[int], workers: Workers = ALL_CORES
 ) -> list[Stage]:
-    """Check every stage of the pipeline for every id of the cohort."""
+    """Check every stage of the pipeline for every id of the cohort.
+
+    Radiographs flagged as not usable need not have come through any stage.
+    """
+    flagged = excluded.flagged(layout)
+    usable = [i for i in ids if i not in flagged]
     radiograph = functools.partial(_check_radiograph, layout)
     coarse = functools.partial(_check_mask, layout, Layout.coarse_mask)
     final = functools.partial(_check_mask, layout, Layout.mask)
     hand = functools.partial(_check_hand, layout)
     return [
         _check("radiographs", layout.radiographs, ids, radiograph, workers),
-        _check("coarse masks", layout.coarse, ids, coarse, workers),
-        _check("final masks", layout.segmentation, ids, final, workers),
-        _check("enhanced hands", layout.hands, ids, hand, workers),
-        _check_packed(layout, ids),
+        _check("coarse masks", layout.coarse, usable, coarse, workers),
+        _check("final masks", layout.segmentation, usable, final, workers),
+        _check("enhanced hands", layout.hands, usable, hand, workers),
+        _check_packed(layout, usable),
     ]
 
 

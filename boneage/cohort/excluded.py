@@ -46,6 +46,21 @@ def flagged(layout: Layout) -> dict[int, str]:
     return {int(radiograph_id): time for radiograph_id, time in rows[1:]}
 
 
+def usable_ids(layout: Layout) -> list[int]:
+    """Ids of the radiographs that are not flagged, ascending.
+
+    Raises:
+        InputError: there are none, or unusable.csv is damaged.
+    """
+    left_out = flagged(layout)
+    ids = [i for i in layout.ids_on_disk() if i not in left_out]
+    if not ids:
+        raise InputError(
+            f"{layout.unusable} cannot flag every radiograph; remove a line there"
+        )
+    return ids
+
+
 def flagged_lines(ids: Collection[int]) -> list[str]:
     """The summary's line that lists flagged ids; none where none is flagged."""
     listed = ", ".join(str(i) for i in sorted(ids))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boneage.cohort import table
+from boneage.cohort import excluded, table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.io import hdf5, transforms
@@ -147,6 +147,13 @@ class DataSplits:
                 f"{layout.hands_h5}: {np.count_nonzero(~chosen)} of {len(cohort)} "
                 "radiographs have no hand there and are left out"
             )
+        is_flagged = np.isin(cohort.ids, list(excluded.flagged(layout)))
+        if (chosen & is_flagged).any():
+            print(
+                f"{layout.unusable}: {np.count_nonzero(chosen & is_flagged)} flagged "
+                "radiographs are left out"
+            )
+            chosen &= ~is_flagged
         if settings.sex != "all":
             chosen &= cohort.is_male == (settings.sex == "male")
         cohort, parts = cohort.select(chosen), parts[chosen]

@@ -29,6 +29,9 @@ PLAUSIBLE = {
     "enclosure": (0.0, 0.0, 3.0),
 }
 
+NO_HAND = ("no fingers", "touches all borders")
+"""Of the flags of `implausibilities`, those that no drawn mask of a hand has."""
+
 
 def coarse_mask(radiograph: np.ndarray) -> Mask:
     """Cut the hand out with Otsu's threshold and the giant component.
@@ -88,7 +91,15 @@ def implausibilities(mask: Mask) -> list[str]:
         "touches all borders": shape["enclosure"] > 0,
         "touches several borders": shape["contact"] > 0.08,
     }
-    return [flag for flag, found in flags.items() if found]
+    return [flag for flag, is_so in flags.items() if is_so]
+
+
+def no_hand_reasons(mask: Mask) -> list[str]:
+    """Why nobody can have meant this mask; an empty list for most masks.
+
+    An inverted mask touches all borders; a square or a blot has no fingers.
+    """
+    return [flag for flag in implausibilities(mask) if flag in NO_HAND]
 
 
 def _best_hand(small: np.ndarray) -> tuple[Mask, float]:

@@ -12,7 +12,17 @@ from boneage.io.files import read_json, up_to_date
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, Skipped, Workers
 from boneage.segmentation import dice, hand_images, preprocessing
-from boneage.segmentation.mask_quality import QualityTable, assess, source_of
+from boneage.segmentation.confirmed_masks import (
+    Confirmed,
+    check_drawn_mask,
+    read_confirmed,
+)
+from boneage.segmentation.mask_quality import (
+    MaskQuality,
+    QualityTable,
+    assess,
+    source_of,
+)
 
 if TYPE_CHECKING:
     from boneage.segmentation.committee import Committee
@@ -31,7 +41,8 @@ def segment_all(
     whatever the cohort.
     """
     drawn = [i for i in ids if layout.annotation_path(i) is not None]
-    work = functools.partial(_take_over, layout)
+    confirmed = read_confirmed(layout.confirmed_masks)
+    work = functools.partial(_take_over, layout, confirmed)
     set_aside = _finish(table, parallel.imap(work, drawn, workers, "annotated"))
     rest = sorted(set(ids) - set(drawn))
     if not rest:
@@ -72,11 +83,12 @@ def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
     return up_to_date(layout.mask(radiograph_id), drawn)
 
 
-def _take_over(layout: Layout, radiograph_id: int) -> tuple:
+def _take_over(layout: Layout, confirmed: Confirmed, radiograph_id: int) -> MaskQuality:
     """Copy a person's mask, checked against the radiograph."""
     shape = radiographs.read(layout.radiograph(radiograph_id)).shape
     path = layout.annotation_path(radiograph_id)
     mask = radiographs.read_mask(path, shape)
+    check_drawn_mask(radiograph_id, path, mask, confirmed)
     radiographs.write(layout.mask(radiograph_id), mask)
     return assess(radiograph_id, "person", mask)
 

@@ -159,10 +159,10 @@ def test_mask_drawn_again_during_packing_is_taken_in_next(cohort_copy, monkeypat
     lay_out(cohort_copy, 9)
     prepare_pair = dataset._prepare_pair
 
-    def and_drawn_again(size, clip_limit, pair):
-        prepared = prepare_pair(size, clip_limit, pair)
+    def and_drawn_again(size, clip_limit, confirmed, pair):
+        prepared = prepare_pair(size, clip_limit, confirmed, pair)
         mask = radiographs.read(pair[1])
-        mask[: len(mask) // 2] = 255
+        mask[: len(mask) // 2] = 0
         time.sleep(0.02)
         radiographs.write(pair[1], mask)
         return prepared
@@ -172,7 +172,7 @@ def test_mask_drawn_again_during_packing_is_taken_in_next(cohort_copy, monkeypat
     monkeypatch.undo()
     assert dataset.append_new_pairs(cohort_copy).added == [9]
     packed = hdf5.open_packed(cohort_copy.annotated_h5, "")
-    assert packed.masks[packed.row_indices([9])[0]][: packed.size // 4].mean() > 100
+    assert not packed.masks[packed.row_indices([9])[0]][: packed.size // 4].any()
     assert dataset.append_new_pairs(cohort_copy).added == []
 
 
@@ -313,3 +313,43 @@ def test_mask_without_a_radiograph_beside_it_takes_the_cohorts(cohort_copy):
     mask = radiographs.read(cohort_copy.truth / "9_bin.png")
     radiographs.write(cohort_copy.new / "9_bin.png", mask)
     assert dataset.append_new_pairs(cohort_copy).added == [9]
+
+
+def inverted(mask):
+    return 255 - mask
+
+
+def square_in_a_corner(mask):
+    square = np.zeros_like(mask)
+    square[: len(mask) // 3, : len(mask) // 3] = 255
+    return square
+
+
+@pytest.mark.parametrize("wrong", [inverted, square_in_a_corner])
+def test_what_is_no_hand_is_packed_only_when_confirmed(cohort_copy, wrong, capsys):
+    lay_out(cohort_copy, 9)
+    path = cohort_copy.answer(9)
+    radiographs.write(path, wrong(radiographs.read(path)))
+    call(cohort_copy, STEP, pool="new")
+    assert f"set aside: {path} looks like no hand" in capsys.readouterr().out
+    assert 9 not in packed_ids(cohort_copy)
+    call(cohort_copy, STEP, pool="new", confirm=(9,))
+    assert 9 in packed_ids(cohort_copy)
+    # packed from the beginning, it is remembered
+    call(cohort_copy, STEP, pool="annotated", size=32)
+    assert 9 in packed_ids(cohort_copy)
+    # another mask of that radiograph is not
+    radiographs.write(path, np.full_like(radiographs.read(path), 255))
+    call(cohort_copy, STEP, pool="annotated", size=32)
+    assert 9 not in packed_ids(cohort_copy)
+
+
+def test_only_masks_that_were_drawn_can_be_confirmed(cohort_copy):
+    with pytest.raises(InputError, match=r"--confirm 9 must name a radiograph with"):
+        call(cohort_copy, STEP, confirm=(9,))
+
+
+def test_damaged_confirmations_are_named(cohort_copy):
+    cohort_copy.confirmed_masks.write_text("id,mask_hash\nnine\n")
+    with pytest.raises(InputError, match=r"confirmed_masks\.csv must have the columns"):
+        call(cohort_copy, STEP)

@@ -156,7 +156,9 @@ def test_flags_that_are_none_are_named(layout):
     layout.unusable.write_text("id,time\n\n7,now\n\n")
     assert excluded.flagged(layout) == {7: "now"}
     layout.unusable.write_text("id,time\nseven,now\n")
-    with pytest.raises(InputError, match=r"unusable\.csv must have an id and a time .*seven,now"):
+    with pytest.raises(
+        InputError, match=r"unusable\.csv must have an id and a time .*seven,now"
+    ):
         excluded.flagged(layout)
 
 

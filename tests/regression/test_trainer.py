@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from boneage import augmentation, cli
-from boneage.cohort import table
+from boneage.cohort import excluded, table
 from boneage.errors import InputError
 from boneage.explanation.panel import read_panel
 from boneage.io import files, hdf5
 from boneage.layout import Layout
 from boneage.regression import batches, losses, run_folder, trainer, training_runs
+from boneage.regression.dataset import DataSplits
 from boneage.regression.settings import TrainingSettings
 from tests.conftest import REPOSITORY, call, pack_hands, with_tiny_backbone
 
@@ -588,3 +589,12 @@ def test_deterministic_runs_have_the_same_losses_to_the_last_digit(layout):
     one, two = (run_folder.Run(folder / "regression" / name) for name in ("one", "two"))
     for before, after in zip(comparable(one), comparable(two), strict=True):
         pd.testing.assert_frame_equal(before, after, check_exact=True)
+
+
+def test_flagged_radiographs_are_not_trained_on(ready, capsys):
+    excluded.flag(ready, 3)
+    parts = DataSplits.read(ready, SETTINGS)
+    hands = [getattr(parts, part) for part in ("train", "validation", "test")]
+    assert 3 not in np.concatenate([part.cohort.ids for part in hands])
+    assert sum(map(len, hands)) == 39
+    assert "unusable.csv: 1 flagged radiographs are left out" in capsys.readouterr().out

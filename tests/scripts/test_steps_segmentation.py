@@ -6,13 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
+from boneage.cohort import excluded
 from boneage.errors import InputError
-from boneage.io import radiographs
+from boneage.io import hdf5, radiographs
+from boneage.segmentation import confirmed_masks
 from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 COARSE = "al_segmentation/step1_corase_segment"
 CHECK = "al_segmentation/step3_check_data"
 SEGMENT = "al_segmentation/step3_gen_segmentation_result"
+ENHANCE = "al_segmentation/step3_gen_segmentation_with_enhance"
 
 
 @pytest.fixture(autouse=True)
@@ -223,3 +226,33 @@ def test_published_method_does_the_masks_of_the_other_again(cohort_copy):
     call(cohort_copy, COARSE, published=True)
     rows = table_of(cohort_copy.coarse).values()
     assert {row["source"] for row in rows} == {"published"}
+
+
+def test_drawn_mask_that_is_no_hand_is_not_taken_over(committee_copy, capsys):
+    path = committee_copy.annotated / "2_bin.png"
+    radiographs.write(path, 255 - radiographs.read(path))
+    call(committee_copy, SEGMENT)
+    assert f"set aside: {path} looks like no hand" in capsys.readouterr().out
+    assert not committee_copy.mask(2).exists()
+    confirmed_masks.confirm(committee_copy, [2])
+    call(committee_copy, SEGMENT)
+    np.testing.assert_array_equal(
+        radiographs.read(committee_copy.mask(2)), radiographs.read(path)
+    )
+
+
+def test_flagged_radiographs_are_not_segmented(committee_copy, capsys):
+    excluded.flag(committee_copy, 3)
+    call(committee_copy, SEGMENT)
+    assert not committee_copy.mask(3).exists()
+    assert f"{PHANTOMS - 1} of {PHANTOMS - 1} segmented" in capsys.readouterr().out
+    call(committee_copy, ENHANCE)
+    assert 3 not in hdf5.open_packed(committee_copy.hands_h5, ENHANCE).ids
+    # flagged later, a hand that exists goes
+    excluded.flag(committee_copy, 4)
+    call(committee_copy, ENHANCE)
+    assert not committee_copy.hand(4).exists()
+    assert 4 not in hdf5.open_packed(committee_copy.hands_h5, ENHANCE).ids
+    call(committee_copy, COARSE)
+    assert call(committee_copy, CHECK) == 0
+    assert "flagged as not usable: 3, 4" in capsys.readouterr().out
