@@ -12,6 +12,8 @@ LONGEST_ID = len(str(LARGEST_ID))
 """Digits; int() refuses thousands of them."""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+IMAGENET = REPOSITORY / "models" / "pretrained" / "imagenet"
+"""ImageNet weights of backbones that Keras does not have."""
 
 # names within the folders below, for functions that are given such a folder
 MASK_ENDING = "_bin.png"

@@ -18,7 +18,7 @@ def install() -> None:
     unet.build = functools.partial(unet.build, depth=1)
 
 
-def build(name: str, image_size: int, weights: str):
+def build(name: str, image_size: int, weights: str, map_stride: int = 32):
     """Build a backbone of two blocks; called like `backbones.build`."""
     import keras
 

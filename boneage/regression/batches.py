@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from boneage.augmentation import sample_augmentation
+from boneage.augmentation import hand_ranges, keep_inside, sample_augmentation
 from boneage.regression.dataset import HandDataset
 
 
@@ -35,18 +35,19 @@ class TrainingBatches(keras.utils.PyDataset):
             feed: makes the network's inputs of images and sexes.
             size: side of the images, px.
             batch_size: hands a step, of all devices together.
-            augmentation: strength, see `draw_change`.
+            augmentation: strength, see `augmentation.hand_ranges`; 0 for none, and no
+                flips either.
             seed: of order and augmentation.
             workers: threads.
             share: of each batch: the first of 2 processes has (0, 2). `batch_size` is
                 that of all, and a multiple of their number.
-            mirrored_share: of the hands, where `augmentation` is not 0.
+            mirrored_share: probability of a horizontal flip.
         """
         super().__init__(workers=workers, max_queue_size=8)
         self.hands, self.feed, self.size = hands, feed, size
         self.batch_size = min(batch_size, len(hands))
         self.augmentation, self.seed, self.share = augmentation, seed, share
-        self.mirrored_share = mirrored_share
+        self.ranges = hand_ranges(augmentation, mirrored_share)
         self.start_epoch(0)
 
     def __len__(self) -> int:
@@ -63,15 +64,18 @@ class TrainingBatches(keras.utils.PyDataset):
         """One batch: the network's inputs, and (batch, 1) months."""
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        strength, mirrored = self.augmentation, self.mirrored_share
-        changes = [
-            sample_augmentation(self.size, strength, rng, mirrored) for _ in chosen
-        ]
+        # drawn for all, so that every process draws the same
+        changes = [sample_augmentation(self.size, self.ranges, rng) for _ in chosen]
         index, processes = self.share
         own = np.array_split(np.arange(len(chosen)), processes)[index]
-        images = np.stack(
-            [changes[n].of(self.hands.image(chosen[n], self.size)) for n in own]
-        )
+        images = np.stack([self.hands.image(chosen[n], self.size) for n in own])
+        if self.augmentation > 0:
+            images = np.stack(
+                [
+                    keep_inside(changes[n], image).apply(image)
+                    for n, image in zip(own, images, strict=True)
+                ]
+            )
         chosen = chosen[own]
         cohort = self.hands.cohort
         months = cohort.bone_age_months[chosen].astype(np.float32)[:, np.newaxis]

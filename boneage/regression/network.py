@@ -35,6 +35,7 @@ def build(
     age_deviation_months: float = 1.0,
     batch_norm_momentum: float | None = None,
     with_distribution: bool = False,
+    map_stride: int = 32,
 ) -> keras.Model:
     """Build image (N, size, size, 1) in [0, 255] (and sex) -> (N, 1) months.
 
@@ -53,6 +54,7 @@ def build(
             needs hundreds of steps when trained from random weights.
         with_distribution: whether the head has a logit a month, and the network says
             their expectation; else it has one unit.
+        map_stride: px between the cells of its activation maps, see `backbones.build`.
     """
     record = backbones.BACKBONES[backbone]
     image = keras.Input((image_size, image_size, 1), name="image")
@@ -60,7 +62,7 @@ def build(
         record.pixel_scale, record.pixel_offset, name="preprocessing"
     )(image)
     rgb = layers.Concatenate(name="grey_to_rgb")([pixels] * 3)
-    network = backbones.build(backbone, image_size, weights)
+    network = backbones.build(backbone, image_size, weights, map_stride)
     if batch_norm_momentum is not None:
         for layer in network.layers:
             if isinstance(layer, layers.BatchNormalization):

@@ -8,11 +8,7 @@ import numpy as np
 
 from boneage.errors import InputError, check_minimum
 from boneage.regression import backbones
-from boneage.regression.backbones import BackboneName
-
-NEW = {"deterministic": False, "mirrored_share": 0.5}
-"""Settings that runs of before lack, and what they did."""
-
+from boneage.regression.backbones import BackboneName, MapStride
 
 AVERAGE = "average"
 """Name of the mean of several networks' predictions."""
@@ -20,48 +16,50 @@ AVERAGE = "average"
 
 @dataclass(frozen=True)
 class RegressionSettings:
-    """What is trained, on whom, and how, whatever the plan of the training."""
+    """The network, the hands it learns from, and how it learns."""
 
     model: BackboneName = "inception_v3"
-    """Backbone of the network."""
+    """backbone"""
     run: str = ""
-    """Name of the run's folder; default: backbone and sex."""
+    """name of the run's folder (default: backbone and sex)"""
     weights: str = "imagenet"
-    """Initial weights: imagenet, none (random), or a .keras or weights FILE."""
-    batch_norm: Literal["trained", "frozen"] = "trained"
-    """Batch norm of unfrozen blocks: trained, or as the weights have it."""
+    """initial weights: imagenet, none (random) or a FILE, e.g. model.keras of a run"""
     sex: Literal["all", "male", "female"] = "all"
-    """Sex of the patients to train on."""
+    """hands to train on"""
     sex_input: bool = True
-    """Sex as a second input of the network (with --sex all)."""
+    """sex as an input of the network (only with --sex all)"""
     image_size: int = 0
-    """Side of the input images, px; 0 for the backbone's own, 299."""
-    batch_size: int = 16
-    """Hands per step and device."""
-    devices: str = "1"
-    """GPUs to use (of each machine): a number, or all."""
-    mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
-    """Compute in 16 bits where the machine is faster at it; weights keep 32."""
+    """side of the hands in px (default: the backbone's published size)"""
+    map_stride: MapStride = 32
+    """px between cells of the activation map; 16 ends the network one block earlier"""
     loss: Literal["distribution", "mae", "mse", "huber"] = "distribution"
-    """Loss on a distribution over months (its mean is reported), or on the age."""
+    """distribution over months, or an error of the age itself (huber bends at 12)"""
+    batch_size: int = 16
+    """hands per step and device"""
+    batch_norm: Literal["trained", "frozen"] = "trained"
+    """frozen: batch norm keeps its initial weights and statistics in all blocks"""
+    batch_norm_momentum: float = 0.9
+    """momentum of batch norm's moving statistics"""
     augmentation: float = 1.0
-    """Strength of augmentation: 1 is 15 degrees, 10 % scale and shift; 0 for none."""
+    """strength; 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none"""
     mirrored_share: float = 0.5
-    """Probability of a horizontal flip; 0 if all radiographs show left hands."""
-    batch_norm_momentum: float = 0.0
-    """Momentum of batch norm; 0 for Keras's 0.99, or 0.9 from random weights."""
+    """probability of a horizontal flip; use 0 if all radiographs show left hands"""
+    devices: str = "1"
+    """number of GPUs on each machine, or all"""
+    mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
+    """16-bit arithmetic, for hardware that is faster at it; weights keep 32 bits"""
     workers: int = 2
-    """Threads that prepare batches."""
+    """threads that prepare batches"""
     checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints, the most that a killed process loses."""
+    """minutes of training that a kill can cost at most"""
     validation_fraction: float = 0.1
-    """Validation part of the cohort, if split.csv does not exist yet."""
+    """share of the cohort for validation, if split.csv does not exist yet"""
     test_fraction: float = 0.1
-    """Test part of the cohort, if neither split.csv nor test.csv exists yet."""
+    """share of the cohort for testing, if split.csv and test.csv do not exist yet"""
     seed: int = 0
-    """Random seed of a new split, weights, order and augmentation."""
+    """random seed of the split (if not drawn yet), weights, order and augmentation"""
     deterministic: bool = False
-    """Bitwise repeatable training on the same machine; slower on GPUs."""
+    """losses that repeat to the last digit on one machine; slower, mostly on GPUs"""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
@@ -74,12 +72,23 @@ class RegressionSettings:
             seed=self.seed,
         )
         if not self.mirrored_share <= 1:
-            raise InputError(f"--mirrored-share {self.mirrored_share}: at most 1")
+            raise InputError(
+                f"--mirrored-share must be at most 1 (got {self.mirrored_share})"
+            )
+        if not 0 < self.batch_norm_momentum < 1:
+            raise InputError(
+                "--batch-norm-momentum must be between 0 and 1 "
+                f"(got {self.batch_norm_momentum})"
+            )
         if self.run == AVERAGE:
-            raise InputError(f"--run {AVERAGE}: the name of the mean of runs in step 5")
+            raise InputError(
+                f"--run cannot be {AVERAGE}, which step 5 calls the mean of all runs; "
+                "choose another name"
+            )
         if self.run and not re.fullmatch(r"\w[\w.-]*", self.run):
             raise InputError(
-                f"--run {self.run}: a folder's name: letters, digits, _, - and ."
+                "--run must be a folder's name of letters, digits, _, - and . "
+                f"(got {self.run})"
             )
 
     @property
@@ -101,48 +110,51 @@ class TrainingSettings(RegressionSettings):
     --loss mae.
     """
 
-    fine_tune_from: str = "all"
-    """Block where fine-tuning starts, such as mixed8 or block13; all; or head."""
     epochs: int = 50
-    """Maximum number of epochs."""
+    """greatest number of epochs"""
     patience: int = 15
-    """Epochs without a better validation MAE before training stops."""
+    """epochs without a better validation MAE before the training stops"""
     learning_rate: float = 1e-3
-    """Highest learning rate, reached after the warm-up."""
+    """highest learning rate, reached after the warm-up"""
     warmup_epochs: float = 1.0
-    """Epochs over which the rate rises from zero."""
+    """epochs over which the learning rate rises from zero"""
     decay: Literal["cosine", "none"] = "cosine"
-    """Decay of the learning rate after the warm-up."""
+    """learning rate after the warm-up: down a cosine, or constant"""
+    fine_tune_from: str = "all"
+    """first block that learns, such as mixed8 or block13; all, or head alone"""
     cluster: str = ""
-    """HOST:PORT of process 0, to train on several machines (docs/SCALING.md)."""
+    """HOST:PORT of process 0, to train on several machines (docs/SCALING.md)"""
     processes: int = 1
-    """Number of processes of --cluster, one per machine."""
+    """number of processes of --cluster, one per machine"""
     index: int = 0
-    """Number of this process, from 0; only process 0 writes."""
+    """number of this process, from 0; only process 0 writes files"""
 
     def check(self) -> None:
         """Raise InputError where a number or a block makes no sense."""
         super().check()
         if bool(self.cluster) != (self.processes > 1):
             raise InputError(
-                f"--cluster {self.cluster or '(none)'}, --processes {self.processes}: "
-                "several processes need --cluster HOST:PORT, and a cluster several"
+                "--cluster HOST:PORT and --processes of 2 or more must be given together "
+                f"(got --cluster {self.cluster or 'none'}, --processes "
+                f"{self.processes})"
             )
         if self.cluster and not re.fullmatch(r".+:\d+", self.cluster):
-            raise InputError(f"--cluster {self.cluster}: expected HOST:PORT")
+            raise InputError(f"--cluster must be HOST:PORT (got {self.cluster})")
         if not 0 <= self.index < self.processes:
             raise InputError(
-                f"--index {self.index}: expected 0 to {self.processes - 1}"
+                f"--index must be 0 to {self.processes - 1} (got {self.index})"
             )
         check_minimum(1, epochs=self.epochs, patience=self.patience)
         check_minimum(0, warmup_epochs=self.warmup_epochs)
         if not 0 < self.learning_rate < np.inf:
-            raise InputError(f"--learning-rate {self.learning_rate}: above 0")
-        blocks = backbones.fine_tune_points(self.model)
-        if self.fine_tune_from not in blocks:
             raise InputError(
-                f"--fine-tune-from {self.fine_tune_from}: {self.model} can start at "
-                f"{', '.join(blocks)}"
+                f"--learning-rate must be greater than 0 (got {self.learning_rate})"
+            )
+        points = backbones.fine_tune_points(self.model, self.map_stride)
+        if self.fine_tune_from not in points:
+            raise InputError(
+                f"--fine-tune-from must be one of {', '.join(points)} for {self.model} "
+                f"with --map-stride {self.map_stride} (got {self.fine_tune_from})"
             )
 
 
@@ -159,36 +171,38 @@ class PacedSettings(RegressionSettings):
     """
 
     model: BackboneName = "xception"
-    """Backbone of the network."""
-    batch_norm: Literal["trained", "frozen"] = "frozen"
-    """Batch norm of unfrozen blocks: trained, or as the weights have it."""
+    """backbone"""
     schedule: dict[str, float] = field(default_factory=dict)
-    """Stages with their learning rates: head 1e-3 exit 1e-4 ...; default: published."""
+    """stages with their learning rates (default: head 1e-3 exit 1e-4 ... as published)"""
     epochs_per_stage: tuple[int, ...] = (50,)
-    """Epochs per stage: one number for all, or one for each."""
+    """epochs of each stage: one number for all, or one per stage"""
     loss: Literal["distribution", "mae", "mse", "huber"] = "mae"
-    """Loss on the age, or on a distribution over months (its mean is reported)."""
+    """error of the age itself (huber bends at 12), or a distribution over months"""
     decay: Literal["none", "cosine"] = "none"
-    """Decay of the learning rate within a stage; published: none."""
+    """learning rate within a stage or conventional run: constant, or down a cosine"""
+    batch_norm: Literal["trained", "frozen"] = "frozen"
+    """frozen: batch norm keeps its initial weights and statistics in all blocks"""
 
     def check(self) -> None:
         """Raise InputError where the schedule does not go down the backbone."""
         super().check()
-        known = list(backbones.transfer_stages(self.model))
-        there = [known.index(name) for name in self.schedule if name in known]
-        if len(there) < len(self.schedule) or there != sorted(there):
+        known = list(backbones.transfer_stages(self.model, self.map_stride))
+        places = [known.index(name) for name in self.schedule if name in known]
+        if len(places) < len(self.schedule) or places != sorted(places):
             raise InputError(
-                f"--schedule {' '.join(self.schedule)}: {self.model} has the stages "
-                f"{' '.join(known)}, in this order"
+                f"--schedule must name stages of {self.model} in the order "
+                f"{' '.join(known)} (got {' '.join(self.schedule)})"
             )
         for stage, rate in self.rates.items():
             if not 0 < rate < np.inf:
-                raise InputError(f"--schedule {stage} {rate}: a rate above 0")
+                raise InputError(
+                    f"--schedule must have rates greater than 0 (got {stage} {rate})"
+                )
         check_minimum(1, epochs_per_stage=min(self.epochs_per_stage, default=0))
         if len(self.epochs_per_stage) not in (1, len(self.rates)):
             raise InputError(
-                f"--epochs-per-stage: {len(self.epochs_per_stage)} numbers for "
-                f"{len(self.rates)} stages; one number, or one a stage"
+                f"--epochs-per-stage must be one number or one for each of the "
+                f"{len(self.rates)} stages (got {len(self.epochs_per_stage)} numbers)"
             )
 
     @property
@@ -196,11 +210,12 @@ class PacedSettings(RegressionSettings):
         """Learning rate of each stage, in order."""
         if self.schedule:
             return self.schedule
-        stages = backbones.transfer_stages(self.model)
+        stages = backbones.transfer_stages(self.model, self.map_stride)
         if len(stages) != len(PUBLISHED_RATES):
             raise InputError(
-                f"{self.model} has the stages {' '.join(stages)}: no rates are "
-                "published for them; give --schedule"
+                f"--schedule must be given for {self.model} with --map-stride "
+                f"{self.map_stride}: rates are published for five stages, it has "
+                f"{len(stages)} ({' '.join(stages)})"
             )
         return dict(zip(stages, PUBLISHED_RATES, strict=True))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from boneage.augmentation import augment
+from boneage.augmentation import augment_pair
 from boneage.errors import InputError
 from boneage.io import keras_models
 from boneage.io.files import atomic_write, read_json, write_json
@@ -141,7 +141,7 @@ class Committee:
                 member.optimizer.learning_rate.assign(plan.rate(step))
                 start = step * plan.batch_size
                 pairs = [
-                    augment(images[row], masks[row], rng)
+                    augment_pair(images[row], masks[row], rng)
                     for row in order[start : start + plan.batch_size]
                 ]
                 x = np.stack([image for image, _ in pairs])[..., None]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from boneage.augmentation import sample_augmentation
 from boneage.cohort import table
 from boneage.errors import InputError
 from boneage.io import hdf5
@@ -90,46 +89,11 @@ def test_seed_and_epoch_decide_the_batches(hands, change):
     assert same == (not change)
 
 
-def augment(image, strength, rng):
-    return sample_augmentation(len(image), strength, rng, 0.5).of(image)
-
-
-def test_every_epoch_augments_anew(hands):
-    image = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
-    rngs = [np.random.default_rng([0, epoch, 0]) for epoch in (0, 0, 1)]
-    seen = [augment(image, 1.0, rng) for rng in rngs]
-    np.testing.assert_array_equal(seen[0], seen[1])
-    assert not np.array_equal(seen[0], seen[2])
-
-
-def test_without_strength_the_hand_stays():
-    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    np.testing.assert_array_equal(augment(image, 0, np.random.default_rng(0)), image)
-
-
-@pytest.mark.parametrize(("share", "mirrored"), [(0.0, 0), (0.5, 46), (1.0, 100)])
-def test_share_of_hands_is_mirrored(share, mirrored):
-    draws = [
-        sample_augmentation(64, 1.0, np.random.default_rng(seed), share)
-        for seed in range(100)
-    ]
-    assert sum(draw.is_mirrored for draw in draws) == mirrored
-
-
-def test_strength_is_how_far_a_hand_moves():
-    image = np.zeros((64, 64), np.uint8)
-    image[30:34, 30:34] = 255
-
-    def farthest(strength):
-        shifts = []
-        for seed in range(20):
-            moved = augment(image, strength, np.random.default_rng(seed))
-            rows, columns = np.nonzero(moved > 60)
-            shifts += [abs(rows.mean() - 31.5), abs(columns.mean() - 31.5)]
-        return max(shifts)
-
-    assert farthest(0.2) < 2
-    assert 4 < farthest(1.0) < 9
+def test_without_strength_hands_stay_and_are_not_flipped(hands):
+    data = batches(hands, augmentation=0.0, mirrored_share=1.0)
+    (fed, _), chosen = data[0], data.order[: data.batch_size]
+    expected = np.stack([hands.image(row, 8) for row in chosen])
+    np.testing.assert_array_equal(fed["image"][..., 0], expected)
 
 
 def test_hands_are_mapped_and_shrunk_one_by_one(layout):

@@ -312,11 +312,11 @@ def test_one_sex_has_no_sex_input(ready):
 def test_share_of_mirrored_hands_is_the_trainings(ready, monkeypatch):
     shares = []
 
-    def record(size, strength, rng, mirrored_share):
-        shares.append(mirrored_share)
-        return augmentation.AugmentationParameters(None)
+    def record(size, ranges, rng):
+        shares.append(ranges.mirrored_share)
+        return augmentation.sample_augmentation(size, ranges, rng)
 
-    monkeypatch.setattr(batches, "draw_change", record)
+    monkeypatch.setattr(batches, "sample_augmentation", record)
     training_runs.train_run(ready, replace(SETTINGS, mirrored_share=0.2, epochs=1))
     assert set(shares) == {0.2}
 

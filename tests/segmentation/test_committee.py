@@ -90,7 +90,7 @@ def test_augmented_mask_moves_with_its_image():
     rng = np.random.default_rng(0)
     moved = 0
     for _ in range(20):
-        seen, mask = augmentation.augment(image, image, rng)
+        seen, mask = augmentation.augment_pair(image, image, rng)
         assert np.unique(mask).tolist() == [0, 255]
         # the outline alone may differ: grey in the image, decided in the mask
         assert np.count_nonzero((seen > 60) != (mask > 0)) < 40
@@ -101,7 +101,8 @@ def test_augmented_mask_moves_with_its_image():
 def test_augmentation_depends_on_its_generator_alone():
     image = images(1)[0]
     pairs = [
-        augmentation.augment(image, image, np.random.default_rng(5)) for _ in range(2)
+        augmentation.augment_pair(image, image, np.random.default_rng(5))
+        for _ in range(2)
     ]
     np.testing.assert_array_equal(pairs[0], pairs[1])
 
