@@ -37,10 +37,10 @@ def compare(options: Options) -> None:
     """Write tables and figures."""
     options.bootstrap.check()
     finished = run_folder.finished_runs(options.layout.regression)
-    answers, set_aside = comparison.read_all(finished)
+    answers, set_aside = comparison.read_all_test_predictions(finished)
     notes = parallel.skipped_lines(set_aside)
-    notes += [flag for one in answers for flag in one.flags()]
-    average, averaged = comparison.average(answers)
+    notes += [flag for one in answers for flag in one.flaws()]
+    average, averaged = comparison.average_predictions(answers)
     if average:
         notes.append(f"{average.name}: mean of {cli.list_some(averaged)}")
         answers.append(average)
@@ -68,8 +68,8 @@ def compare(options: Options) -> None:
     with atomic_write(folder / "table.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
     with atomic_write(folder / "table.md") as temporary:
-        temporary.write_text(comparison.markdown(table, notes))
-    cli.summary(*comparison.on_screen(table), *notes, wrote=folder)
+        temporary.write_text(comparison.to_markdown(table, notes))
+    cli.summary(*comparison.to_screen(table), *notes, wrote=folder)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def one(backbone: str, size: Size) -> Row:
     """Seconds a hand of one backbone."""
     side, count = size.of(299, 75), size.of(6, 1) * BATCH
     with noise_hands.hands(count, count) as hands:
-        model = network.build(backbone, side, "none", sex_input=True)
+        model = network.build_network(backbone, side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
         feed = functools.partial(network.feed_dict, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)

@@ -21,7 +21,7 @@ def compare(size: Size) -> list[Row]:
     """Seconds of our input, of loading everything, and of the step, for one batch."""
     side = size.of(144, 75)
     with noise_hands.hands(64) as hands:
-        model = network.build("inception_v3", side, "none", sex_input=True)
+        model = network.build_network("inception_v3", side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
         feed = functools.partial(network.feed_dict, model)
         batches = TrainingBatches(hands, feed, side, BATCH, augmentation=1.0, seed=0)

@@ -48,7 +48,7 @@ def measure(kind: str, count: int, side: int, steps: int) -> float:
     seen, stop = [0.0], threading.Event()
     watch = threading.Thread(target=highest, args=(stop, seen))
     watch.start()
-    model = network.build("inception_v3", side, "none", sex_input=True)
+    model = network.build_network("inception_v3", side, "none", sex_input=True)
     model.compile(optimizer="adam", loss="mae")
     with noise_hands.hands(count) as hands:
         feed = functools.partial(network.feed_dict, model)

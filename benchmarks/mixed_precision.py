@@ -51,7 +51,7 @@ def compare(name: str, size: int, count: int) -> Iterator[str]:
         ages = hands.cohort.bone_age_months
         of_ages = {"age_mean_months": ages.mean(), "age_deviation_months": ages.std()}
         build = functools.partial(
-            network.build, name, size, "none", sex_input=True, **of_ages
+            network.build_network, name, size, "none", sex_input=True, **of_ages
         )
         model = build()
         feed = functools.partial(network.feed_dict, model)

@@ -20,7 +20,7 @@ y = np.zeros((8, 1), np.float32)
 start = time.perf_counter()
 if ours:
     from boneage.regression import network
-    model = network.build(name, side, "none")
+    model = network.build_network(name, side, "none")
     network.freeze_and_compile(model, name, "all", keras.optimizers.Adam(), "mae")
 else:
     from boneage.regression.backbones import BACKBONES

@@ -78,7 +78,7 @@ def compare(size: Size) -> list[Row]:
     """Seconds a hand of training, and of activation maps."""
     side, count = size.of(128, 75), size.of(192, 32)
     with noise_hands.hands(count, count) as hands:
-        model = network.build("inception_v3", side, "none", sex_input=True)
+        model = network.build_network("inception_v3", side, "none", sex_input=True)
         model.compile(optimizer="adam", loss="mae")
         feed = functools.partial(network.feed_dict, model)
         batches = TrainingBatches(hands, feed, side, BATCH, 1.0, 0, workers=2)

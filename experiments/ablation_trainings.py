@@ -40,7 +40,7 @@ class Averaged(Training):
         model.compile(optimizer=optimizer, loss=model.loss)
         return model
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """A checkpoint holds the average, not what to go on from: begin anew."""
         for path in self.run.folder.glob("*_*.keras"):
             path.unlink()

@@ -103,7 +103,7 @@ def with_tiny_backbone(name: str = "tiny") -> Iterator[str]:
     record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(backbones.BACKBONES, name, record)
-        monkeypatch.setattr(backbones, "build", tiny_build)
+        monkeypatch.setattr(backbones, "build_backbone", tiny_build)
         yield name
 
 

@@ -14,7 +14,7 @@ def install() -> None:
 
     record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
     backbones.BACKBONES["xception"] = record
-    backbones.build = build
+    backbones.build_backbone = build
     unet.build = functools.partial(unet.build, depth=1)
 
 

@@ -1,5 +1,8 @@
 """Bone ages in words and in groups, the same in every table, picture and interval."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 AGE_EDGES_MONTHS = (60.0, 120.0, 180.0)
@@ -29,3 +32,21 @@ def years_and_months(months: float) -> str:
     whole = round(float(months))
     sign = "\N{MINUS SIGN}" if whole < 0 else ""
     return f"{sign}{abs(whole) // 12} y {abs(whole) % 12} m"
+
+
+def _is_in_age_group(
+    group: int, months: np.ndarray, is_male: np.ndarray
+) -> np.ndarray:
+    return age_group(months) == group
+
+
+GROUPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "all": lambda months, is_male: np.ones(len(months), bool),
+    "male": lambda months, is_male: is_male,
+    "female": lambda months, is_male: ~is_male,
+    **{
+        age_group_name(group): partial(_is_in_age_group, group)
+        for group in range(AGE_GROUP_COUNT)
+    },
+}
+"""Rows of tables: name -> (bone_age_months (N,), is_male (N,) bool) -> (N,) bool."""

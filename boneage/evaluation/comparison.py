@@ -1,17 +1,16 @@
-"""All runs side by side on the test part, with their average, as one table."""
+"""All runs and their average on the test part, as one table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from boneage.errors import InputError
-from boneage.evaluation import bootstrap, comparison, metrics
-from boneage.evaluation.ages import AGE_GROUP_COUNT, age_group, age_group_name
-from boneage.evaluation.bootstrap import with_interval
+from boneage.evaluation.ages import GROUPS
+from boneage.evaluation.bootstrap import bootstrap_interval
+from boneage.evaluation.metrics import METRICS
 from boneage.parallel import Skipped
 from boneage.regression.run_folder import Run
 from boneage.regression.settings import AVERAGE
@@ -19,41 +18,16 @@ from boneage.regression.settings import AVERAGE
 if TYPE_CHECKING:
     import pandas as pd
 
-GROUPS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "all": lambda months, is_male: np.ones(len(months), bool),
-    "male": lambda months, is_male: is_male,
-    "female": lambda months, is_male: ~is_male,
-    **{
-        age_group_name(group): lambda months, is_male, group=group: (
-            age_group(months) == group
-        )
-        for group in range(AGE_GROUP_COUNT)
-    },
-}
-"""(bone_age_months (N,), is_male (N,) bool) -> (N,) bool."""
-
-HEADINGS = {
-    "mae": "MAE",
-    "median_absolute_error": "median AE",
-    "mse": "MSE",
-    "explained_variance": "EVS",
-    "r2": "R2",
-    "concordance_correlation": "CCC",
-    "bias": "bias",
-    "lower_limit_of_agreement": "lower limit",
-    "upper_limit_of_agreement": "upper limit",
-}
-"""Metric -> the head of its column, in the order of the columns."""
-UNITLESS = ("explained_variance", "r2", "concordance_correlation")
-"""Metrics without unit: three decimals instead of one."""
-
 
 @dataclass(frozen=True)
 class TestPredictions:
-    """What a run, or an average of runs, said about the test part.
+    """Predictions of a run, or of an average of runs, on the test part.
 
-    predictions: `id,is_male,bone_age_months,predicted_months`, ascending by id.
-    age_mean_months, age_range_months: of the training part. split_hash: of the split.
+    Attributes:
+        name: of the run.
+        predictions: `id,is_male,bone_age_months,predicted_months`, ascending by id.
+        age_mean_months, age_range_months: of the training part.
+        split_hash: of the split.
     """
 
     name: str
@@ -71,14 +45,13 @@ class TestPredictions:
             self.predictions.is_male.to_numpy(bool),
         )
 
-    def flags(self) -> list[str]:
-        """What is wrong with the predictions whatever the truth, by name."""
-        predicted = self.arrays[1]
-        faults = comparison.flags(predicted, self.age_range_months)
-        return [f"{self.name}: {fault}" for fault in faults]
+    def flaws(self) -> list[str]:
+        """Flaws of the predictions that show without the truth, with the run's name."""
+        flaws = prediction_flaws(self.arrays[1], self.age_range_months)
+        return [f"{self.name}: {flaw}" for flaw in flaws]
 
 
-def read(run: Run) -> TestPredictions:
+def read_test_predictions(run: Run) -> TestPredictions:
     """Read the test rows of a finished run.
 
     Raises:
@@ -97,144 +70,152 @@ def read(run: Run) -> TestPredictions:
     return TestPredictions(run.name, predictions, *(config[key] for key in wanted))
 
 
-def read_all(runs: list[Run]) -> tuple[list[TestPredictions], list[Skipped]]:
-    """Read the runs that can be read; the others are set aside with their reasons.
+def read_all_test_predictions(
+    runs: list[Run],
+) -> tuple[list[TestPredictions], list[Skipped]]:
+    """Read the runs that can be read; the others are skipped with their reasons.
 
     Raises:
         InputError: none can be read.
     """
-    answers, set_aside = [], []
+    readable, skipped = [], []
     for run in runs:
         try:
-            answers.append(read(run))
+            readable.append(read_test_predictions(run))
         except InputError as error:
-            set_aside.append(Skipped(run, str(error)))
-    if not answers:
-        raise InputError(set_aside[0].reason)
-    return answers, set_aside
+            skipped.append(Skipped(run, str(error)))
+    if not readable:
+        raise InputError(skipped[0].reason)
+    return readable, skipped
 
 
-def average(answers: list[TestPredictions]) -> tuple[TestPredictions | None, list[str]]:
+def average_predictions(
+    runs: list[TestPredictions],
+) -> tuple[TestPredictions | None, list[str]]:
     """The mean of the runs that share split and test radiographs, and their names.
 
-    Of several such sets the largest; None when no two runs share theirs. A run that
-    predicts something else than numbers has no say.
+    Of several such sets the largest; None if no two runs share theirs. Runs that
+    predict NaN or infinity are left out.
     """
     sets: dict[tuple, list[TestPredictions]] = {}
-    for one in answers:
-        if not np.isfinite(one.arrays[1]).all():
-            continue
-        key = (one.split_hash, *one.predictions.id)
-        sets.setdefault(key, []).append(one)
+    for run in runs:
+        if np.isfinite(run.arrays[1]).all():
+            key = (run.split_hash, *run.predictions.id)
+            sets.setdefault(key, []).append(run)
     alike = max(sets.values(), key=len, default=[])
     if len(alike) < 2:
         return None, []
-    said = np.mean([one.arrays[1] for one in alike], axis=0)
-    ranges = np.array([one.age_range_months for one in alike])
+    ranges = np.array([run.age_range_months for run in alike])
+    mean_months = np.mean([run.arrays[1] for run in alike], axis=0)
     mean = TestPredictions(
         AVERAGE,
-        alike[0].predictions.assign(predicted_months=said),
-        float(np.mean([one.age_mean_months for one in alike])),
+        alike[0].predictions.assign(predicted_months=mean_months),
+        float(np.mean([run.age_mean_months for run in alike])),
         (ranges[:, 0].min(), ranges[:, 1].max()),
         alike[0].split_hash,
     )
-    return mean, [one.name for one in alike]
+    return mean, [run.name for run in alike]
 
 
 def tabulate(
-    answers: TestPredictions, seed: int = 0, resamples: int = 2000
+    run: TestPredictions, seed: int = 0, resamples: int = 2000
 ) -> pd.DataFrame:
     """All metrics in all groups that have radiographs.
 
     Args:
-        answers: of a run or an average.
-        seed: of the bootstrap; equal for all, so that they share resamples.
+        run: a run, or an average of runs.
+        seed: of the bootstrap; equal for all runs, so that they share resamples.
         resamples: of the bootstrap.
 
     Returns:
         `run,group,radiographs,metric,value,lower,upper,mean_predictor`; the last is
-        the metric of always answering the training mean.
+        the metric of always predicting the mean age of the training part.
     """
     import pandas as pd
 
-    true, predicted, is_male = answers.arrays
+    true, predicted, is_male = run.arrays
     rows = []
     for group, belongs in GROUPS.items():
         chosen = belongs(true, is_male)
         if not chosen.any():
             continue
-        mean = np.full(chosen.sum(), answers.age_mean_months)
-        for metric_name, metric in metrics.METRICS.items():
+        mean = np.full(chosen.sum(), run.age_mean_months)
+        for name, metric in METRICS.items():
             rng = np.random.default_rng(seed)
-            values = bootstrap.with_interval(
-                metric, true[chosen], predicted[chosen], rng, resamples
+            interval = bootstrap_interval(
+                metric.function, true[chosen], predicted[chosen], rng, resamples
             )
-            without_network = float(metric(true[chosen], mean))
+            mean_predictor = float(metric.function(true[chosen], mean))
             rows.append(
-                (
-                    answers.name,
-                    group,
-                    chosen.sum(),
-                    metric_name,
-                    *values,
-                    without_network,
-                )
+                (run.name, group, chosen.sum(), name, *interval, mean_predictor)
             )
     columns = "run group radiographs metric value lower upper mean_predictor"
     return pd.DataFrame(rows, columns=columns.split())
 
 
-def markdown(table: pd.DataFrame, notes: list[str]) -> str:
-    """Write the table for people: a section a group, a row a run.
+def to_markdown(table: pd.DataFrame, notes: list[str]) -> str:
+    """Write the table for people: a section for each group, a row for each run.
 
     table: of `tabulate`, of all runs. notes: what to know before reading it.
     """
+    headings = [metric.heading for metric in METRICS.values()]
     text = [
         "# Agreement of predicted and true bone ages",
         "",
-        "Test part; errors in months, predicted less true; in brackets the 95 % "
-        "bootstrap interval. The last row of a section is what always answering the "
-        "mean of the training part would get.",
+        "Test part. Errors are in months, predicted minus true; 95 % bootstrap "
+        "intervals are in brackets. The last row of each section is the error of "
+        "always predicting the mean age of the training part.",
         "",
         *[f"- {note}" for note in notes],
     ]
     for group in table.group.unique():
         rows = table[table.group == group]
         text += ["", f"## {group}", ""]
-        text.append("| run | radiographs | " + " | ".join(HEADINGS.values()) + " |")
-        text.append("|---" + "|---:" * (len(HEADINGS) + 1) + "|")
-        means = {}
+        text.append("| run | radiographs | " + " | ".join(headings) + " |")
+        text.append("|---" + "|---:" * (len(headings) + 1) + "|")
+        mean_predictors = {}
         for run in rows.run.unique():
             of_run = rows[rows.run == run].set_index("metric")
             count = of_run.radiographs.iloc[0]
-            cells = [with_interval(name, of_run.loc[name]) for name in HEADINGS]
-            text.append(f"| {run} | {count} | " + " | ".join(cells) + " |")
-            alone = [
-                format_metric(name, of_run.mean_predictor[name]) for name in HEADINGS
+            text.append(
+                f"| {run} | {count} | " + " | ".join(metric_cells(of_run)) + " |"
+            )
+            mean_cells = [
+                metric.format(of_run.mean_predictor[name])
+                for name, metric in METRICS.items()
             ]
-            means[(count, *alone)] = None
-        for count, *cells in means:
+            # runs of one test part share this row
+            mean_predictors[(count, *mean_cells)] = None
+        for count, *cells in mean_predictors:
             text.append(f"| training mean | {count} | " + " | ".join(cells) + " |")
     return "\n".join(text) + "\n"
 
 
-def on_screen(table: pd.DataFrame, group: str = "all") -> list[str]:
+def metric_cells(rows: pd.DataFrame) -> list[str]:
+    """Every metric as `7.5 (7.2 to 7.8)`; `rows` has value, lower, upper by metric."""
+    return [
+        metric.format_interval(*rows.loc[name, ["value", "lower", "upper"]])
+        for name, metric in METRICS.items()
+    ]
+
+
+def to_screen(table: pd.DataFrame, group: str = "all") -> list[str]:
     """The main columns of one group as aligned lines."""
     lines = [("run", "n", "MAE, months", "training mean", "ratio", "median", "CCC")]
     for run in table.run.unique():
         chosen = table[(table.run == run) & (table.group == group)].set_index("metric")
         mae = chosen.loc["mae"]
+        cells = dict(zip(METRICS, metric_cells(chosen), strict=True))
+        median = chosen.value["median_absolute_error"]
         lines.append(
             (
                 run,
                 str(mae.radiographs),
-                with_interval("mae", mae),
-                format_metric("mae", mae.mean_predictor),
+                cells["mae"],
+                METRICS["mae"].format(mae.mean_predictor),
                 f"{mae.value / mae.mean_predictor:.2f}",
-                format_metric("mae", chosen.value["median_absolute_error"]),
-                with_interval(
-                    "concordance_correlation", chosen.loc["concordance_correlation"]
-                ),
+                METRICS["median_absolute_error"].format(median),
+                cells["concordance_correlation"],
             )
         )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -247,42 +228,27 @@ def on_screen(table: pd.DataFrame, group: str = "all") -> list[str]:
     ]
 
 
-def format_with_interval(metric: str, row: pd.Series) -> str:
-    """Write `7.5 (7.2 to 7.8)`; the value alone where there is no interval."""
-    value = format_metric(metric, row.value)
-    if np.isnan(row.lower):
-        return value
-    return f"{value} ({format_metric(metric, row.lower)} to {format_metric(metric, row.upper)})"
-
-
-def format_metric(metric: str, value: float) -> str:
-    """Write a metric with the decimals that it deserves; a dash for undefined."""
-    if np.isnan(value):
-        return "-"
-    decimals = 3 if metric in UNITLESS else 1
-    # adding 0.0 turns -0.0 into 0.0
-    return f"{round(value, decimals) + 0.0:.{decimals}f}"
-
-
-def flags(predicted_months: np.ndarray, age_range_months: list[float]) -> list[str]:
-    """What is wrong with predictions whatever the truth: one line for each fault.
+def prediction_flaws(
+    predicted_months: np.ndarray, age_range_months: tuple[float, float]
+) -> list[str]:
+    """Flaws of predictions that show without the truth, one line each.
 
     Args:
         predicted_months: (N,).
         age_range_months: least and greatest bone age of the training part.
     """
-    found = []
+    flaws = []
     count = len(predicted_months)
     known = predicted_months[~np.isnan(predicted_months)]
     if len(known) < count:
-        found.append(f"{count - len(known)} of {count} predictions are NaN")
+        flaws.append(f"{count - len(known)} of {count} predictions are NaN")
     if len(known) > 1 and np.ptp(known) < 0.01:
-        found.append(f"constant: every prediction is {known[0]:.1f} months")
+        flaws.append(f"constant: every prediction is {known[0]:.1f} months")
     least, greatest = age_range_months
     beyond = ((known < least) | (known > greatest)).sum()
     if beyond:
-        found.append(
+        flaws.append(
             f"{beyond} of {count} predictions beyond the {least:g} to {greatest:g} "
             f"months of training ({known.min():.1f} to {known.max():.1f})"
         )
-    return found
+    return flaws

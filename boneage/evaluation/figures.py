@@ -10,7 +10,8 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
-from boneage.evaluation import bootstrap, metrics
+from boneage.evaluation import metrics
+from boneage.evaluation.bootstrap import bootstrap_interval
 from boneage.evaluation.comparison import TestPredictions
 from boneage.plotting import FAINT, INK, SEXES, STYLE, save
 from boneage.regression.run_folder import Run
@@ -140,7 +141,7 @@ def error_by_age(
             for number, left in enumerate(edges[:-1]):
                 within = chosen & (years >= left) & (years < left + bin_years)
                 counts[sex, number] = within.sum()
-                value, low, high = bootstrap.with_interval(
+                value, low, high = bootstrap_interval(
                     metrics.mae,
                     true_months[within],
                     predicted_months[within],

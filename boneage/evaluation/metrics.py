@@ -1,19 +1,52 @@
-"""How well predicted bone ages agree with the true ones.
+"""Metrics of agreement between predicted and true bone ages.
 
-Every metric takes `(true_months, predicted_months)`, (..., radiograph) float, and
-gives one float for each leading index: a plain float for two vectors, and all resamples
-of a bootstrap in one call. An error is predicted less true. NaN where undefined.
+The function of a metric takes `(true_months, predicted_months)`, (..., radiograph)
+float, and returns one float for each leading index: a plain float for two vectors, and
+all resamples of a bootstrap in one call. An error is predicted minus true. NaN means
+undefined. A new metric is a function and its record in METRICS.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
+MetricFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and how tables show it.
+
+    Attributes:
+        function: see the module's docstring.
+        heading: head of its column.
+        decimals: shown in tables.
+        bounds: least and greatest value it can have.
+    """
+
+    function: MetricFunction
+    heading: str
+    decimals: int = 1
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+
+    def format(self, value: float) -> str:
+        """Write a value with its decimals; a dash if it is undefined."""
+        if np.isnan(value):
+            return "-"
+        # adding 0.0 turns -0.0 into 0.0
+        return f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"
+
+    def format_interval(self, value: float, lower: float, upper: float) -> str:
+        """Write `7.5 (7.2 to 7.8)`; the value alone if there is no interval."""
+        if np.isnan(lower):
+            return self.format(value)
+        ends = f"{self.format(lower)} to {self.format(upper)}"
+        return f"{self.format(value)} ({ends})"
 
 
 def mae(true_months: np.ndarray, predicted_months: np.ndarray) -> np.ndarray:
-    """Mean absolute error, months; the field's "mean absolute difference"."""
+    """Mean absolute error, months (in this field also "mean absolute difference")."""
     return np.abs(predicted_months - true_months).mean(axis=-1)
 
 
@@ -32,13 +65,13 @@ def median_absolute_error(
 def explained_variance(
     true_months: np.ndarray, predicted_months: np.ndarray
 ) -> np.ndarray:
-    """1 - var(error) / var(true): blind to bias. NaN where all true ages are equal."""
+    """1 - var(error) / var(true), blind to bias; NaN if all true ages are equal."""
     error_variance = (predicted_months - true_months).var(axis=-1)
     return 1 - error_variance / _variance_or_nan(true_months)
 
 
 def r2(true_months: np.ndarray, predicted_months: np.ndarray) -> np.ndarray:
-    """Coefficient of determination, 1 - mse / var(true). NaN like the one before."""
+    """Coefficient of determination, 1 - mse / var(true); NaN if all ages are equal."""
     return 1 - mse(true_months, predicted_months) / _variance_or_nan(true_months)
 
 
@@ -48,7 +81,7 @@ def concordance_correlation(
     """Agreement with the line of identity, -1 to 1; 0 for a constant prediction.
 
     2 cov / (var + var + squared difference of the means), with the variances over N
-    as in Lin, Biometrics 45 (1989) 255. NaN where all true ages are equal.
+    as in Lin, Biometrics 45 (1989) 255; NaN if all true ages are equal.
     """
     true_mean = true_months.mean(axis=-1, keepdims=True)
     predicted_mean = predicted_months.mean(axis=-1, keepdims=True)
@@ -59,7 +92,7 @@ def concordance_correlation(
 
 
 def bias(true_months: np.ndarray, predicted_months: np.ndarray) -> np.ndarray:
-    """Mean error, months: above 0 the network says too old."""
+    """Mean error, months; above 0 the predictions are too old."""
     return (predicted_months - true_months).mean(axis=-1)
 
 
@@ -83,16 +116,19 @@ def upper_limit_of_agreement(
 
 
 METRICS: dict[str, Metric] = {
-    "mae": mae,
-    "mse": mse,
-    "median_absolute_error": median_absolute_error,
-    "explained_variance": explained_variance,
-    "r2": r2,
-    "concordance_correlation": concordance_correlation,
-    "bias": bias,
-    "lower_limit_of_agreement": lower_limit_of_agreement,
-    "upper_limit_of_agreement": upper_limit_of_agreement,
+    "mae": Metric(mae, "MAE", bounds=(0, np.inf)),
+    "median_absolute_error": Metric(
+        median_absolute_error, "median AE", bounds=(0, np.inf)
+    ),
+    "mse": Metric(mse, "MSE", bounds=(0, np.inf)),
+    "explained_variance": Metric(explained_variance, "EVS", 3, (-np.inf, 1)),
+    "r2": Metric(r2, "R2", 3, (-np.inf, 1)),
+    "concordance_correlation": Metric(concordance_correlation, "CCC", 3, (-1, 1)),
+    "bias": Metric(bias, "bias"),
+    "lower_limit_of_agreement": Metric(lower_limit_of_agreement, "lower limit"),
+    "upper_limit_of_agreement": Metric(upper_limit_of_agreement, "upper limit"),
 }
+"""Name -> metric, in the order of the tables' columns."""
 
 
 def _variance_or_nan(months: np.ndarray) -> np.ndarray:
@@ -108,10 +144,10 @@ def _sample_deviation(errors: np.ndarray) -> np.ndarray:
     return errors.std(axis=-1, ddof=1)
 
 
-def spanning(errors: np.ndarray, limit: int) -> np.ndarray:
-    """Rows from the least to the greatest absolute error, at most `limit`, (n,) int.
+def spread_over_errors(errors: np.ndarray, limit: int) -> np.ndarray:
+    """At most `limit` indices from the least to the largest absolute error, (n,) int.
 
-    Evenly spaced among the sorted ones, best and worst included; NaN counts as worst.
+    Evenly spaced in the sorted order, best and worst included; NaN counts as worst.
     """
     order = np.argsort(np.abs(errors), kind="stable")
     if len(order) <= limit:

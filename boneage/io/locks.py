@@ -7,9 +7,7 @@ from pathlib import Path
 import filelock
 
 from boneage.errors import InputError
-from boneage.io.files import (
-    name_oserror,
-)
+from boneage.io.files import name_oserror
 
 
 @contextlib.contextmanager

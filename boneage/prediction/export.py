@@ -213,11 +213,8 @@ def _without_folders(config: dict) -> dict:
     Folders tell of whose machine it was trained on.
     """
     settings = config["settings"]
-    given = Path(settings["weights"]).name
-    return config | {
-        "weights": Path(config["weights"]).name,
-        "settings": settings | {"weights": given},
-    }
+    weights = Path(settings["weights"]).name
+    return config | {"settings": settings | {"weights": weights}}
 
 
 def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandDataset:

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 
 from boneage.errors import InputError
-from boneage.regression.settings import NEW
 
 
 class View(NamedTuple):
@@ -57,8 +56,8 @@ def make_views(image: np.ndarray, count: int, mirrored: bool = True) -> np.ndarr
 
 def trained_with_flips(config: dict) -> bool:
     """Whether a run's training, by its config.json, mirrored hands."""
-    settings = NEW | config.get("settings", {})
-    return settings.get("augmentation", 1.0) > 0 and settings["mirrored_share"] > 0
+    settings = config["settings"]
+    return settings["augmentation"] > 0 and settings["mirrored_share"] > 0
 
 
 def _render(image: np.ndarray, view: View) -> np.ndarray:

@@ -110,7 +110,7 @@ def _blocks(name: str, map_stride: int) -> list[str]:
     return blocks if map_stride == 32 else blocks[:-1]
 
 
-def build(
+def build_backbone(
     name: str, image_size: int, weights: str, map_stride: int = 32
 ) -> keras.Model:
     """Build a backbone without its classifier: (N, size, size, 3) -> feature maps.
@@ -200,7 +200,7 @@ def _load_weights(backbone: keras.Model, name: str, path: Path) -> None:
         ) from error
 
 
-def layers_before(backbone: keras.Model, block: str, name: str) -> set[str]:
+def frozen_layers(backbone: keras.Model, block: str, name: str) -> set[str]:
     """Names of the layers that stay frozen when fine-tuning starts at `block`.
 
     All paths from the image to the block pass through one layer, the end of the

@@ -116,7 +116,7 @@ class DataSplits:
         return table.split_hash(np.concatenate(list(parts.values())), names)
 
     @property
-    def pictures_hash(self) -> str | None:
+    def content_hash(self) -> str | None:
         """Names their pictures; None where the packed file does not say."""
         hashes = self.train.packed.image_hashes
         if hashes is None:
@@ -125,9 +125,9 @@ class DataSplits:
         ids = np.concatenate([part.cohort.ids for part in hands])
         return table.split_hash(ids, hashes[np.concatenate([p.rows for p in hands])])
 
-    def has_other_pictures(self, config: dict) -> bool:
+    def has_other_content(self, config: dict) -> bool:
         """Whether a run with this config.json saw others, as far as both say."""
-        return len({config.get("pictures_hash"), self.pictures_hash} - {None}) > 1
+        return len({config.get("content_hash"), self.content_hash} - {None}) > 1
 
     @classmethod
     def read(cls, layout: Layout, settings: RegressionSettings) -> "DataSplits":

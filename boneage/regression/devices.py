@@ -20,11 +20,11 @@ class OneDevice(contextlib.nullcontext):
         super().__init__()
         self.names = names
 
-    def evaluated(self, model: keras.Model) -> keras.Model:
+    def evaluation_model(self, model: keras.Model) -> keras.Model:
         """The network to predict with."""
         return model
 
-    def agreed(self, value: float) -> float:
+    def broadcast(self, value: float) -> float:
         """The same number for all processes."""
         return value
 
@@ -74,14 +74,14 @@ class JaxDevices(OneDevice):
     def __exit__(self, *error: object) -> None:
         self._scope.__exit__(*error)
 
-    def evaluated(self, model: keras.Model) -> keras.Model:
+    def evaluation_model(self, model: keras.Model) -> keras.Model:
         """A copy on one device of this process: the other ones need not take part."""
         if self._copy is None:
             self._copy = keras.models.clone_model(model)
         self._copy.set_weights(model.get_weights())
         return self._copy
 
-    def agreed(self, value: float) -> float:
+    def broadcast(self, value: float) -> float:
         """The first process's number, so that all take the same decisions."""
         if self.processes == 1:
             return value

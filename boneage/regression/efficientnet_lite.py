@@ -6,6 +6,7 @@ Tan & Le, EfficientNet: rethinking model scaling for convolutional neural networ
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,19 +135,21 @@ def _normalised(features: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def load_imagenet(network: keras.Model, path: Path) -> None:
-    """Load the weights of an `.npz` file: `<layer>/<weight>` as in the network.
+    """Load an `.npz` file with an array `<layer>/<weight>` for every weight.
 
     Raises:
-        InputError: the file is missing or has other weights.
+        InputError: the file is missing, damaged or of another network.
     """
     if not path.is_file():
-        raise InputError(f"{path}: not found; it comes with the repository")
-    with np.load(path, allow_pickle=False) as arrays:
-        for layer in network.layers:
-            if layer.weights:
-                layer.set_weights(
-                    [
-                        arrays[f"{layer.name}/{weight.name}"].astype(np.float32)
-                        for weight in layer.weights
-                    ]
-                )
+        raise InputError(f"{path} cannot be found; it comes with this repository")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for layer in network.layers:
+                names = [f"{layer.name}/{weight.name}" for weight in layer.weights]
+                layer.set_weights([arrays[name].astype(np.float32) for name in names])
+    # what NumPy and Keras raise for a cut-off archive, a missing name, another shape
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} must hold weights of EfficientNet-Lite0 ({error}); get it from "
+            "the repository again"
+        ) from error

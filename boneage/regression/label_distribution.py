@@ -1,44 +1,76 @@
-"""Bone age as a distribution over months: what a network with 240 logits says.
+"""Bone age as a distribution over months: the output of a network with 240 logits.
 
 Gao et al., Age estimation using expectation of label distribution learning, IJCAI 2018.
 """
 
+import functools
+
 import numpy as np
 
 MONTHS = 240
-"""Logits, one a month from 0 on; the oldest hands of RSNA are 228 months old."""
+"""Logits, one per month from 0 on; the oldest hands of RSNA are 228 months old."""
 
-_PLACES, _SHARES = np.polynomial.legendre.leggauss(64)
-NODES = ((_PLACES + 1) / 2) ** 4
-SHARES = 2 * ((_PLACES + 1) / 2) ** 3 * _SHARES
-"""Of the integral in `pull`; dense at the start, where far logits soon outweigh all."""
+DEVIATION_MONTHS = 4.0
+"""Standard deviation of the normal distribution that a network is to predict."""
+
+CENTRE_STEP_MONTHS = 0.5
+"""Distance between the ages of `target_centres`."""
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+# dense at the start of the line, where large logits soon outweigh all others
+PLACES = ((_NODES + 1) / 2) ** 4
+PLACE_WEIGHTS = 2 * ((_NODES + 1) / 2) ** 3 * _WEIGHTS
+"""Quadrature of the integral in `logit_attribution`."""
 
 
 def expected_months(outputs: np.ndarray) -> np.ndarray:
-    """Bone ages, (N,) float32, of a network's outputs: (N, 1) months, or logits.
+    """Bone ages, (N,) float32, of the outputs of a network.
 
-    outputs: (N, 1), or (N, MONTHS), whose expectation it is.
+    outputs: (N, 1) months, or (N, MONTHS) logits, whose expectation is returned.
     """
     if outputs.shape[1] == 1:
         return outputs[:, 0]
     return (_softmax(outputs) @ np.arange(MONTHS)).astype(np.float32)
 
 
+@functools.cache
+def target_centres() -> np.ndarray:
+    """Centre of the target distribution of each age, so that its mean is the age.
+
+    Over the months 0 to 239 a normal distribution is cut off: about an age of 1 month
+    its mean would be 3.3 months, and networks would learn to predict the youngest too
+    old and the oldest too young. With the centre further out the mean is right.
+
+    Returns:
+        (age,) float32, months, for the ages CENTRE_STEP_MONTHS, 2 CENTRE_STEP_MONTHS
+        and so on, below MONTHS - 1.
+    """
+    ages = np.arange(CENTRE_STEP_MONTHS, MONTHS - 1, CENTRE_STEP_MONTHS)
+    months = np.arange(MONTHS)
+    low, high = ages - 50 * DEVIATION_MONTHS, ages + 50 * DEVIATION_MONTHS
+    for _ in range(60):  # bisection: the mean grows with the centre
+        centres = (low + high) / 2
+        offsets = (months - centres[:, np.newaxis]) / DEVIATION_MONTHS
+        is_low = _softmax(-0.5 * offsets**2) @ months < ages
+        low, high = np.where(is_low, centres, low), np.where(is_low, high, centres)
+    return centres.astype(np.float32)
+
+
 def logit_attribution(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Months by which one more of each logit moves the expectation, (N, MONTHS).
+    """Months by which a unit of each logit moves the expectation, (N, MONTHS).
 
     The mean of the expectation's gradient along the straight line between two sets of
-    logits. So `pull * (end - start)` sums to the difference of their expectations:
-    logits share it among them without a rest (integrated gradients; Sundararajan, Taly
-    & Yan, Axiomatic attribution for deep networks, ICML 2017).
+    logits. So `logit_attribution(start, end) * (end - start)` sums to the difference of
+    their expectations, without a remainder (integrated gradients; Sundararajan, Taly &
+    Yan, Axiomatic attribution for deep networks, ICML 2017).
 
     start, end: (N, MONTHS).
     """
-    bins, mean = np.arange(MONTHS), np.zeros(np.shape(end))
-    for node, share in zip(NODES, SHARES, strict=True):
-        of_month = _softmax(start + node * (end - start))
-        expected = of_month @ bins
-        mean += share * of_month * (bins - expected[:, np.newaxis])
+    months, mean = np.arange(MONTHS), np.zeros(np.shape(end))
+    for place, weight in zip(PLACES, PLACE_WEIGHTS, strict=True):
+        probabilities = _softmax(start + place * (end - start))
+        expected = probabilities @ months
+        mean += weight * probabilities * (months - expected[:, np.newaxis])
     return mean
 
 

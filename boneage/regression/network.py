@@ -26,7 +26,7 @@ Adam moves all its 2,000 to 4,000 weights by the learning rate at once: with a g
 """
 
 
-def build(
+def build_network(
     backbone: str,
     image_size: int,
     weights: str = "imagenet",
@@ -62,7 +62,7 @@ def build(
         record.pixel_scale, record.pixel_offset, name="preprocessing"
     )(image)
     rgb = layers.Concatenate(name="grey_to_rgb")([pixels] * 3)
-    network = backbones.build(backbone, image_size, weights, map_stride)
+    network = backbones.build_backbone(backbone, image_size, weights, map_stride)
     if batch_norm_momentum is not None:
         for layer in network.layers:
             if isinstance(layer, layers.BatchNormalization):
@@ -175,11 +175,11 @@ def freeze_and_compile(
     if fine_tune_from in ("all", "head"):
         frozen = set() if fine_tune_from == "all" else {x.name for x in network.layers}
     elif fine_tune_from in backbones.fine_tune_points(backbone):
-        frozen = backbones.layers_before(network, fine_tune_from, backbone)
+        frozen = backbones.frozen_layers(network, fine_tune_from, backbone)
     else:
         raise ValueError(
-            f"{backbone}: fine-tuning starts at "
-            f"{', '.join(backbones.fine_tune_points(backbone))}, not at {fine_tune_from!r}"
+            f"{backbone} cannot be fine-tuned from {fine_tune_from!r}; choose one of "
+            f"{', '.join(backbones.fine_tune_points(backbone))}"
         )
     network.trainable = True
     for layer in network.layers:

@@ -122,7 +122,7 @@ class Run:
         writer.add_event(event)
         writer.close()
 
-    def settle(self, epoch: int) -> None:
+    def promote_checkpoint(self, epoch: int) -> None:
         """Finish what a process that was killed after a checkpoint began.
 
         `last_<epoch>.keras` alone decides up to which epoch the run has come. The best
@@ -148,7 +148,7 @@ class Run:
         write_json(self.config, facts | provenance())
 
 
-def as_table(
+def prediction_table(
     hands: HandDataset, part: str, predicted_months: np.ndarray
 ) -> pd.DataFrame:
     """Rows of predictions.csv, one a hand of a part."""
@@ -229,7 +229,7 @@ def finished_runs(folder: Path) -> list[Run]:
     return runs
 
 
-def summary(run: Run) -> list[str]:
+def run_summary(run: Run) -> list[str]:
     """Closing lines of a finished run: its error beside that of the training mean."""
     config, test = run.read_config(), run.read_predictions("test")
     error = (test.predicted_months - test.bone_age_months).abs().mean()

@@ -134,8 +134,8 @@ class TrainingSettings(RegressionSettings):
         super().check()
         if bool(self.cluster) != (self.processes > 1):
             raise InputError(
-                "--cluster HOST:PORT and --processes of 2 or more must be given together "
-                f"(got --cluster {self.cluster or 'none'}, --processes "
+                "--cluster HOST:PORT and --processes of 2 or more must be given "
+                f"together (got --cluster {self.cluster or 'none'}, --processes "
                 f"{self.processes})"
             )
         if self.cluster and not re.fullmatch(r".+:\d+", self.cluster):
@@ -173,7 +173,7 @@ class PacedSettings(RegressionSettings):
     model: BackboneName = "xception"
     """backbone"""
     schedule: dict[str, float] = field(default_factory=dict)
-    """stages with their learning rates (default: head 1e-3 exit 1e-4 ... as published)"""
+    """stages and learning rates: head 1e-3 exit 1e-4 ... (default: as published)"""
     epochs_per_stage: tuple[int, ...] = (50,)
     """epochs of each stage: one number for all, or one per stage"""
     loss: Literal["distribution", "mae", "mse", "huber"] = "mae"

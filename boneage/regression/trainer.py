@@ -21,12 +21,19 @@ from boneage.regression import (
     provenance,
     run_folder,
 )
-from boneage.regression import network as regression_network
 from boneage.regression.batches import TrainingBatches
 from boneage.regression.dataset import DataSplits, HandDataset
 from boneage.regression.devices import chosen_devices, make_deterministic
 from boneage.regression.learning_rate import RateByStep, StopAfterEpoch, learning_rate
 from boneage.regression.losses import LOSSES
+from boneage.regression.network import (
+    build_network,
+    feed_dict,
+    freeze_and_compile,
+    logits_model,
+    months_model,
+    trainable_layers,
+)
 from boneage.regression.settings import TrainingSettings
 
 LOSS_SCALE = 1.0
@@ -50,37 +57,32 @@ class Training:
         self,
         run: run_folder.Run,
         settings: TrainingSettings,
-        parts: DataSplits,
-        origin: run_folder.ParentRun = run_folder.NO_PARENT,
+        splits: DataSplits,
+        parent: run_folder.ParentRun = run_folder.NO_PARENT,
     ) -> None:
         """Prepare the network of epoch 0, or reload the last checkpoint."""
-        self.run, self.settings, self.parts = run, settings, parts
-        self.origin = origin
+        self.run, self.settings, self.splits = run, settings, splits
+        self.parent = parent
         self.size = settings.image_size or backbones.BACKBONES[settings.model].size
         self.run.folder.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(settings.seed)
         if settings.deterministic:
             make_deterministic()
         self.scope = chosen_devices(settings.devices)
-        print(
-            f"{len(parts.train)} hands to train on, {len(parts.validation)} to choose "
-            f"the best epoch, {len(parts.test)} to test; on {self.scope.names}"
-        )
         self.history: list[dict] = []
         with self.scope:
-            self.model = self._go_on() or self._begin()
-        self._write_config()
+            self.model = self._resume() or self._begin()
         replicas = self.scope.replicas
         # every device takes as many hands of a batch as the others
-        batch_size = min(settings.batch_size, len(parts.train) // replicas) * replicas
+        batch_size = min(settings.batch_size, len(splits.train) // replicas) * replicas
         if batch_size == 0:
             raise InputError(
-                f"{len(parts.train)} hands to train on, {replicas} devices: fewer "
+                f"{len(splits.train)} hands to train on, {replicas} devices: fewer "
                 "--devices"
             )
         self.batches = TrainingBatches(
-            self.parts.train,
-            functools.partial(regression_network.feed_dict, self.model),
+            self.splits.train,
+            functools.partial(feed_dict, self.model),
             self.size,
             batch_size,
             settings.augmentation,
@@ -98,7 +100,7 @@ class Training:
     @property
     def ages(self) -> np.ndarray:
         """Bone ages of the training part, months."""
-        return self.parts.train.cohort.bone_age_months
+        return self.splits.train.cohort.bone_age_months
 
     @property
     def age_scale(self) -> tuple[float, float]:
@@ -107,15 +109,15 @@ class Training:
 
     def _begin(self) -> keras.Model:
         """Compile the network of epoch 0."""
-        settings, origin = self.settings, self.origin.run
-        network = self._build() if origin is None else origin.load_model()
-        model = regression_network.logits_model(network)
+        settings, parent = self.settings, self.parent.run
+        network = self._build() if parent is None else parent.load_model()
+        model = logits_model(network)
         optimizer = keras.optimizers.Adam(settings.learning_rate)
         if settings.mixed_precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(
                 optimizer, LOSS_SCALE, LOSS_SCALE_STEPS
             )
-        regression_network.freeze_and_compile(
+        freeze_and_compile(
             model,
             settings.model,
             settings.fine_tune_from,
@@ -127,26 +129,26 @@ class Training:
 
     def _build(self) -> keras.Model:
         settings = self.settings
-        momentum = settings.batch_norm_momentum or (
-            0.9 if settings.weights == "none" else None
-        )
         precision = settings.mixed_precision
         keras.config.set_dtype_policy(
             "float32" if precision == "none" else f"mixed_{precision}"
         )
-        model = regression_network.build(
+        age_mean, age_deviation = self.age_scale
+        model = build_network(
             settings.model,
             self.size,
             settings.weights,
-            settings.uses_sex,
-            *self.age_scale,
-            momentum,
-            settings.loss == "distribution",
+            sex_input=settings.uses_sex,
+            age_mean_months=age_mean,
+            age_deviation_months=age_deviation,
+            batch_norm_momentum=settings.batch_norm_momentum,
+            with_distribution=settings.loss == "distribution",
+            map_stride=settings.map_stride,
         )
         keras.config.set_dtype_policy("float32")
         return model
 
-    def _go_on(self) -> keras.Model | None:
+    def _resume(self) -> keras.Model | None:
         """Reload the newest checkpoint and the history up to it, if there is one."""
         saved = {
             int(path.stem.removeprefix("last_")): path
@@ -154,12 +156,12 @@ class Training:
         }
         epoch = max(saved, default=0)
         if self.writes:
-            self.run.settle(epoch)
+            self.run.promote_checkpoint(epoch)
         if not saved:
             return None
         rows = self.run.read_history().to_dict("records")
         self.history = [row for row in rows if row["epoch"] <= epoch]
-        print(f"going on after epoch {epoch}")
+        print(f"resuming after epoch {epoch}")
         advice = f"remove {self.run.folder} and train again"
         return keras_models.load(
             saved[epoch], run_folder.LAYERS, advice, with_optimizer=True
@@ -181,6 +183,12 @@ class Training:
         the run folder complete.
         """
         settings, saved_at = self.settings, time.monotonic()
+        splits = self.splits
+        print(
+            f"{len(splits.train)} hands to train on, {len(splits.validation)} to choose "
+            f"the best epoch, {len(splits.test)} to test; on {self.scope.names}"
+        )
+        self._write_config()
         best_weights = None
         for epoch in range(len(self.history), settings.epochs):
             if self.best and epoch - self.best["epoch"] >= settings.patience:
@@ -193,7 +201,7 @@ class Training:
             if self.writes:
                 self.run.write_history(self.history)
             if after_epoch is not None:
-                after_epoch(self.scope.evaluated(self.model), row["epoch"])
+                after_epoch(self.scope.evaluation_model(self.model), row["epoch"])
             if time.monotonic() - saved_at > settings.checkpoint_minutes * 60:
                 self._checkpoint(best_weights)
                 best_weights, saved_at = None, time.monotonic()
@@ -204,7 +212,7 @@ class Training:
     def _epoch(self, epoch: int) -> dict:
         """Train one epoch, counted from 0, and validate; its row of the history."""
         start, steps = time.monotonic(), len(self.batches)
-        self.batches.start_epoch(self.origin.epochs + epoch)
+        self.batches.start_epoch(self.parent.epochs + epoch)
         rate = functools.partial(learning_rate, self.settings, steps)
         with self.scope:
             fitted = self.model.fit(
@@ -215,10 +223,10 @@ class Training:
                 callbacks=[RateByStep(rate, epoch * steps), StopAfterEpoch()],
                 verbose=1 if sys.stdout.isatty() else 2,
             )
-        validation = self.parts.validation
-        outputs = self.outputs(self.scope.evaluated(self.model), validation)
+        validation = self.splits.validation
+        outputs = self.outputs(self.scope.evaluation_model(self.model), validation)
         true = validation.cohort.bone_age_months
-        mae = self.scope.agreed(
+        mae = self.scope.broadcast(
             np.abs(label_distribution.expected_months(outputs) - true).mean()
         )
         loss = keras.losses.get(LOSSES[self.settings.loss]())
@@ -248,15 +256,15 @@ class Training:
             self._save_best(best_weights, self.run.folder / f"best_{epoch}.keras")
         with atomic_write(last) as temporary:
             self.model.save(temporary)
-        self.run.settle(epoch)
+        self.run.promote_checkpoint(epoch)
 
     def _save_best(self, weights: list[np.ndarray], path: Path) -> None:
         """Write the network with `weights`, the best epoch's."""
-        model = self.scope.evaluated(self.model)
+        model = self.scope.evaluation_model(self.model)
         current = model.get_weights()
         model.set_weights(weights)
         # the same layers in a model that was never compiled: saved without optimizer
-        network = regression_network.months_model(
+        network = months_model(
             keras.Model(model.inputs, model.outputs, name="bone_age")
         )
         with atomic_write(path) as temporary:
@@ -272,32 +280,23 @@ class Training:
             {
                 "backbone": settings.model,
                 "image_size": self.size,
-                "preprocessing": self.parts.train.packed.preprocessing,
+                "preprocessing": self.splits.train.packed.preprocessing,
                 "sex": settings.sex,
                 "sex_input": settings.uses_sex,
                 "age_mean_months": self.age_scale[0],
                 "age_deviation_months": self.age_scale[1],
                 "age_range_months": [float(self.ages.min()), float(self.ages.max())],
                 "training_hands": len(self.ages),
-                "split_hash": self.parts.split_hash,
-                "hands_hash": self.parts.hands_hash,
-                "pictures_hash": self.parts.pictures_hash,
-                "weights": settings.weights,
+                "split_hash": self.splits.split_hash,
+                "hands_hash": self.splits.hands_hash,
+                "content_hash": self.splits.content_hash,
                 "weights_hash": provenance.file_hash(settings.weights),
-                "origin": self.origin.facts(),
-                "fine_tune_from": settings.fine_tune_from,
-                "trainable_layers": regression_network.trainable_layers(
-                    self.model, settings.model
-                ),
+                "parent": self.parent.facts(),
+                "trainable_layers": trainable_layers(self.model, settings.model),
                 "trainable_parameters": sum(
                     int(np.prod(weight.shape))
                     for weight in self.model.trainable_weights
                 ),
-                "seed": settings.seed,
-                "epochs": settings.epochs,
-                "batch_size": settings.batch_size,
-                "learning_rate": settings.learning_rate,
-                "loss": settings.loss,
                 "best_epoch": best.get("epoch"),
                 "best_validation_mae": best.get("validation_mae"),
                 "settings": asdict(settings),
@@ -311,9 +310,9 @@ class Training:
         model = self.run.load_model()
         tables = []
         for part in ("validation", "test"):
-            hands: HandDataset = getattr(self.parts, part)
+            hands: HandDataset = getattr(self.splits, part)
             predicted = label_distribution.expected_months(self.outputs(model, hands))
-            tables.append(run_folder.as_table(hands, part, predicted))
+            tables.append(run_folder.prediction_table(hands, part, predicted))
         self._write_config()
         self.run.write_predictions(pd.concat(tables))
         for path in self.run.folder.glob("last_*.keras"):

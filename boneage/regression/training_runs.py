@@ -14,7 +14,7 @@ from boneage.regression.dataset import DataSplits, HandDataset
 from boneage.regression.multi_host import process_group
 from boneage.regression.provenance import file_hash
 from boneage.regression.run_folder import NO_PARENT, TRAINED_BY, ParentRun, Run
-from boneage.regression.settings import NEW, TrainingSettings
+from boneage.regression.settings import TrainingSettings
 
 MAY_CHANGE = (
     *("patience", "devices", "workers", "checkpoint_minutes"),
@@ -43,10 +43,10 @@ def train_run(
             f"--weights none --fine-tune-from {settings.fine_tune_from}: the layers "
             "before would stay random; begin with imagenet or a FILE"
         )
-    parts = DataSplits.read(layout, settings)
+    splits = DataSplits.read(layout, settings)
     run = Run(layout.regression / settings.run_name)
     with process_group(settings):
-        train(run, settings, parts, recorder=recorder)
+        train(run, settings, splits, recorder=recorder)
     if settings.index == 0 and recorder and not run.cam_history.exists():
         raise InputError(
             f"{run.cam_history}: not there, the run was trained without a panel; "
@@ -100,57 +100,57 @@ def closing_lines(run: Run, settings: TrainingSettings) -> list[str]:
     """A script's closing lines."""
     if settings.index:
         return [f"process {settings.index} is done; process 0 predicts and writes"]
-    return run_folder.summary(run)
+    return run_folder.run_summary(run)
 
 
 def train(
     run: Run,
     settings: TrainingSettings,
-    parts: DataSplits,
-    origin: ParentRun = NO_PARENT,
+    splits: DataSplits,
+    parent: ParentRun = NO_PARENT,
     recorder: Recorder | None = None,
 ) -> None:
     """Leave the folder of `run` complete; `recorder` as in `train_run`.
 
-    origin: the training whose network is gone on with.
+    parent: the training whose network is gone on with.
 
     Raises:
         InputError: the folder holds another training.
     """
     # of several processes the first alone writes
     with exclusive(run.folder) if settings.index == 0 else contextlib.nullcontext():
-        check_unchanged(run, settings, parts, origin)
+        check_unchanged(run, settings, splits, parent)
         if run.predictions.exists():
             print(f"{run.name} is trained already")
             return
         from boneage.regression.trainer import Training
 
         writes = settings.index == 0
-        after_epoch = recorder(run, parts.validation) if recorder and writes else None
-        Training(run, settings, parts, origin).train(after_epoch)
+        after_epoch = recorder(run, splits.validation) if recorder and writes else None
+        Training(run, settings, splits, parent).train(after_epoch)
 
 
 def check_unchanged(
-    run: Run, settings: TrainingSettings, parts: DataSplits, origin: ParentRun
+    run: Run, settings: TrainingSettings, splits: DataSplits, parent: ParentRun
 ) -> None:
     """Raise InputError where the run folder holds another training."""
     if not run.config.exists():
         return
     config = run.read_config()
     facts = {
-        "split_hash": parts.split_hash,
-        "hands_hash": parts.hands_hash,
-        "preprocessing": parts.train.packed.preprocessing,
+        "split_hash": splits.split_hash,
+        "hands_hash": splits.hands_hash,
+        "preprocessing": splits.train.packed.preprocessing,
         "weights_hash": file_hash(settings.weights),
-        "origin": origin.facts(),
+        "parent": parent.facts(),
     }
     # a finished run is left as it is
-    if parts.has_other_pictures(config) and not run.predictions.exists():
+    if splits.has_other_content(config) and not run.predictions.exists():
         raise InputError(
             f"{run.folder}: trained on other pictures of these hands; name another run "
             "with --run, or remove this one"
         )
-    before = NEW | config["settings"] | {name: config.get(name) for name in facts}
+    before = config["settings"] | {name: config.get(name) for name in facts}
     now = asdict(settings) | facts
     for name, value in now.items():
         if name not in MAY_CHANGE and before.get(name) != value:

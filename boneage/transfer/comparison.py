@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.evaluation import comparison, metrics
-from boneage.evaluation.metrics import METRICS, Metric
+from boneage.evaluation import metrics
+from boneage.evaluation.comparison import metric_cells
+from boneage.evaluation.metrics import METRICS, MetricFunction
 from boneage.transfer import methods as transfer_methods
 from boneage.transfer.methods import Method
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BOUNDS = {name: (0, np.inf) for name in ("mae", "mse", "median_absolute_error")} | {
-    name: (-np.inf, 1) for name in comparison.UNITLESS
-}
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class Difference:
         ]
 
 
-def resampled(metric: Metric, method: Method, rows: np.ndarray) -> np.ndarray:
+def resampled(metric: MetricFunction, method: Method, rows: np.ndarray) -> np.ndarray:
     """A metric of each training on each resample, (resample, seed).
 
     rows: (resample, radiograph), places among the test radiographs.
@@ -128,11 +125,13 @@ def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFr
     rows = bootstrap_rows(len(true), resamples, rng)
     found = []
     for name, metric in METRICS.items():
-        observed = metric(true, method.predicted_months)
+        observed = metric.function(true, method.predicted_months)
         value = float(observed.mean())
-        values = add_seed_variance(resampled(metric, method, rows), observed, rng)
+        values = add_seed_variance(
+            resampled(metric.function, method, rows), observed, rng
+        )
         # Student's t knows no bounds, the metrics do
-        values = np.clip(values, *BOUNDS.get(name, (-np.inf, np.inf)))
+        values = np.clip(values, *metric.bounds)
         lower, upper = _interval(values, len(true))
         found.append((name, value, lower, upper))
     table = pd.DataFrame(found, columns=["metric", "value", "lower", "upper"])
@@ -234,19 +233,15 @@ def markdown(table: pd.DataFrame, words: dict[str, list[str]], notes: list[str])
         rows = table[table.group == group]
         names = ["method", "seeds", "epochs", "radiographs", "validation MAE"]
         text += ["", f"## {group}", ""]
-        text.append("| " + " | ".join([*names, *comparison.HEADINGS.values()]) + " |")
-        text.append(
-            "|---" + "|---:" * (len(names) + len(comparison.HEADINGS) - 1) + "|"
-        )
+        headings = [*names, *(metric.heading for metric in METRICS.values())]
+        text.append("| " + " | ".join(headings) + " |")
+        text.append("|---" + "|---:" * (len(headings) - 1) + "|")
         for method in rows.method.unique():
             of_method = rows[rows.method == method].set_index("metric")
             first = of_method.iloc[0]
             cells = [method, str(first.seeds), str(first.epochs)]
             cells += [str(first.radiographs), f"{first.validation_mae:.1f}"]
-            cells += [
-                comparison.format_with_interval(name, of_method.loc[name])
-                for name in comparison.HEADINGS
-            ]
+            cells += metric_cells(of_method)
             text.append("| " + " | ".join(cells) + " |")
         text += ["", *[f"- {line}" for line in said]]
     return "\n".join(text) + "\n"

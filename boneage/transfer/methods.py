@@ -15,7 +15,6 @@ from boneage.evaluation import comparison
 from boneage.evaluation.comparison import TestPredictions
 from boneage.io import hdf5
 from boneage.regression import backbones
-from boneage.regression.settings import NEW
 from boneage.transfer.runs import PACED, FinishedTraining, stage_name
 
 if TYPE_CHECKING:
@@ -116,11 +115,11 @@ def _read_one(one: FinishedTraining) -> TrainingResult:
         ignore_index=True,
     )
     plan = ", ".join(
-        f"{stage} {len(history)} at {config['learning_rate']:g}"
+        f"{stage} {len(history)} at {config['settings']['learning_rate']:g}"
         for stage, history, config in zip(stages, histories, configs, strict=True)
     )
     content = configs[0].get("weights_hash")
-    settings = NEW | configs[0]["settings"]
+    settings = dict(configs[0]["settings"])
     how = hdf5.preprocessing_in_words(configs[0]["preprocessing"])
     settings |= {"preprocessing": how}
     if content:
@@ -132,7 +131,7 @@ def _read_one(one: FinishedTraining) -> TrainingResult:
         settings,
         configs[0].get("hands_hash"),
         one.best.read_config()["best_validation_mae"],
-        comparison.read(one.best),
+        comparison.read_test_predictions(one.best),
         joined,
     )
 

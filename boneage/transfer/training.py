@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from boneage.errors import InputError
-from boneage.evaluation import bootstrap
-from boneage.evaluation import metrics as evaluation_metrics
+from boneage.evaluation.bootstrap import bootstrap_interval
+from boneage.evaluation.metrics import METRICS
 from boneage.io.files import read_json, up_to_date, write_json
 from boneage.io.locks import exclusive
 from boneage.layout import Layout
@@ -71,7 +71,7 @@ def _keep_plan(path: Path, settings: PacedSettings, parts: DataSplits) -> None:
             )
     begun = [Run(folder) for folder in path.parent.glob("stage_*")]
     configs = [run.read_config() for run in begun if run.config.exists()]
-    if any(parts.has_other_pictures(config) for config in configs):
+    if any(parts.has_other_content(config) for config in configs):
         raise InputError(
             f"{path.parent}: begun on other pictures of these hands; name another run "
             "with --run, or remove this one"
@@ -148,7 +148,7 @@ def _train(
         )
     facts = {
         "stage": stage,
-        "unfrozen_from": config["fine_tune_from"],
+        "unfrozen_from": config["settings"]["fine_tune_from"],
         "trainable_layer_count": len(config["trainable_layers"]),
         "trainable_parameters": config["trainable_parameters"],
         "trainable_layers": config["trainable_layers"],
@@ -163,8 +163,8 @@ def _metrics(run: Run, part: str) -> dict:
     true = table.bone_age_months.to_numpy(float)
     predicted = table.predicted_months.to_numpy(float)
     found: dict = {"radiographs": len(table)}
-    for name, metric in evaluation_metrics.METRICS.items():
+    for name, metric in METRICS.items():
         rng = np.random.default_rng(0)
-        values = bootstrap.with_interval(metric, true, predicted, rng)
+        values = bootstrap_interval(metric.function, true, predicted, rng)
         found[name] = [None if np.isnan(value) else value for value in values]
     return found

@@ -97,8 +97,8 @@ def test_layers_are_shuffled_from_the_head_to_the_image(monkeypatch):
 
     record = backbones.Backbone("", 32, {"block1": "block1", "block2": "block2"})
     monkeypatch.setitem(backbones.BACKBONES, "tiny", record)
-    monkeypatch.setattr(backbones, "build", tiny_build)
-    model = network.build("tiny", 32, "none")
+    monkeypatch.setattr(backbones, "build_backbone", tiny_build)
+    model = network.build_network("tiny", 32, "none")
     before = {x.name: x.get_weights() for x in model.get_layer("tiny").layers}
     rng = np.random.default_rng(0)
     shuffling = faithfulness.cascading_randomisation(model, "tiny", rng)

@@ -28,7 +28,7 @@ VOLATILE = (
     "git_commit",
     "versions",
     "weights_hash",
-    "origin",
+    "parent",
 )
 """What no two runs share; the last two hash .keras files, which hold their time."""
 NO_NETWORK = ("boneage-training-dataset", "truth", "segmented_hand_al", "annotated")

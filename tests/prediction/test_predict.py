@@ -817,14 +817,14 @@ def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
     run = Run(again.regression / "tiny_0")
     config = run.read_config()
     assert config["settings"]["mirrored_share"] == 0.5
-    config["weights"] = str(tmp_path / "weights.keras")
-    config["settings"] |= {"weights": config["weights"], "mirrored_share": 0.0}
+    weights = str(tmp_path / "weights.keras")
+    config["settings"] |= {"weights": weights, "mirrored_share": 0.0}
     write_json(run.config, config)
     ship = script("ship")
     ship.main(to_ship(again, ("tiny_0",), layout.models, views=3))
     shipped = Run(layout.regression / "tiny_0")
     assert str(tmp_path) not in shipped.config.read_text()
-    assert shipped.read_config()["weights"] == "weights.keras"
+    assert shipped.read_config()["settings"]["weights"] == "weights.keras"
     table = shipped.read_predictions().set_index("id")
     # its three views are the hand as it is and turned, each of them once
     packed = hdf5.open_packed(again.hands_h5, "pack_hands")

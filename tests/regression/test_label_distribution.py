@@ -78,7 +78,7 @@ def test_loss_is_least_where_the_distribution_is_about_the_age():
     assert found.argmin() == 2
     assert (np.diff(found) < 0).tolist() == [True, True, False, False]
     # the entropy of a normal distribution, and no error of the mean
-    entropy = 0.5 * np.log(2 * np.pi * np.e * losses.BIN_DEVIATION**2)
+    entropy = 0.5 * np.log(2 * np.pi * np.e * label_distribution.DEVIATION_MONTHS**2)
     assert found[2] == pytest.approx(entropy, abs=1e-3)
 
 
@@ -88,3 +88,29 @@ def test_loss_counts_a_tenth_of_the_months_between_age_and_mean():
         losses.label_cross_entropy(np.array([[100.0]], np.float32), logits)
     )
     assert loss_of(ages, logits) - alone == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("age", [1.0, 4.0, 7.5, 60.0, 131.0, 228.0, 237.0])
+def test_mean_of_the_target_is_the_age_at_both_ends_too(age):
+    # where the cross-entropy is stationary the prediction is the target
+    logits = keras.Variable(np.zeros((1, MONTHS), np.float32))
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = losses.label_cross_entropy(np.array([[age]], np.float32), logits.value)
+    gradient = tape.gradient(loss, logits.value)
+    target = 1 / MONTHS - keras.ops.convert_to_numpy(gradient)[0]
+    assert target.min() >= -1e-6
+    assert target @ np.arange(MONTHS) == pytest.approx(age, abs=0.02)
+
+
+def test_ages_beyond_the_target_s_range_have_the_nearest_target():
+    logits = logits_about(100)
+    losses_of = [
+        keras.ops.convert_to_numpy(
+            losses.label_cross_entropy(np.array([[age]], np.float32), logits)
+        )
+        for age in (0.0, 0.5, 238.5, 239.5)
+    ]
+    assert losses_of[0] == losses_of[1]
+    assert losses_of[2] == losses_of[3]

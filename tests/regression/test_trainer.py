@@ -212,7 +212,7 @@ def test_best_network_of_epochs_that_were_lost_goes(tmp_path):
     run = run_folder.Run(tmp_path)
     for name in ("model", "best_2", "best_4", "last_2", "last_1"):
         (tmp_path / f"{name}.keras").write_text(name)
-    run.settle(2)
+    run.promote_checkpoint(2)
     left = {path.stem: path.read_text() for path in tmp_path.iterdir()}
     assert left == {"model": "best_2", "last_2": "last_2"}
 
@@ -416,7 +416,7 @@ cpus = tf.config.list_physical_devices("CPU")
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpus[0], two)
 backbones.BACKBONES["tiny"] = backbones.Backbone("", 32, {})
-backbones.build = tiny_build
+backbones.build_backbone = tiny_build
 of_cpus = functools.partial(devices.chosen_devices, kind="CPU")
 """
 
