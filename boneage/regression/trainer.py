@@ -182,11 +182,10 @@ class Training:
         Ends early after `patience` epochs without a lower validation MAE, and leaves
         the run folder complete.
         """
-        settings, saved_at = self.settings, time.monotonic()
-        splits = self.splits
+        settings, splits, saved_at = self.settings, self.splits, time.monotonic()
         print(
-            f"{len(splits.train)} hands to train on, {len(splits.validation)} to choose "
-            f"the best epoch, {len(splits.test)} to test; on {self.scope.names}"
+            f"{len(splits.train)} hands to train on, {len(splits.validation)} to "
+            f"choose the best epoch, {len(splits.test)} to test; on {self.scope.names}"
         )
         self._write_config()
         best_weights = None

@@ -210,10 +210,13 @@ def test_rate_is_that_of_the_step_on_every_backend(backend):
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
-        ({"processes": 2}, "several processes need --cluster"),
-        ({"cluster": "a:1"}, "and a cluster several"),
-        ({"cluster": "a", "processes": 2}, "--cluster a: expected HOST:PORT"),
-        ({"cluster": "a:1", "processes": 2, "index": 2}, "--index 2: expected 0 to 1"),
+        ({"processes": 2}, "got --cluster none, --processes 2"),
+        ({"cluster": "a:1"}, "got --cluster a:1, --processes 1"),
+        ({"cluster": "a", "processes": 2}, r"--cluster must be HOST:PORT \(got a\)"),
+        (
+            {"cluster": "a:1", "processes": 2, "index": 2},
+            r"--index must be 0 to 1 \(got 2\)",
+        ),
     ],
 )
 def test_cluster_that_makes_no_sense(more, complaint):

@@ -75,7 +75,7 @@ def test_thawing_again_lets_all_learn(tiny_backbone):
 
 @pytest.mark.parametrize("block", ["block9", "", "tiny"])
 def test_unknown_block(tiny_backbone, block):
-    with pytest.raises(ValueError, match="starts at all, head, block1, block2, not"):
+    with pytest.raises(ValueError, match="choose one of all, head, block1, block2"):
         compiled(block)
 
 
