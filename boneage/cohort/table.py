@@ -279,6 +279,7 @@ def read_with_test(layout: Layout) -> tuple[Cohort, np.ndarray]:
 
 
 def write_split(path: Path, ids: np.ndarray, parts: np.ndarray) -> None:
+    """Write split.csv atomically: `id,split`."""
     with atomic_write(path) as temporary:
         lines = [f"{i},{part}\n" for i, part in zip(ids, parts, strict=True)]
         temporary.write_text("id,split\n" + "".join(lines))

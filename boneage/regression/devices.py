@@ -1,4 +1,4 @@
-"""The one door to devices: one, many, on one machine or several, on any backend."""
+"""The only place that knows devices: one or many, any machine, any Keras backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OneDevice(contextlib.nullcontext):
     replicas, processes, index = 1, 1, 0
 
     def __init__(self, names: str) -> None:
-        """`names` says what is computed on."""
+        """`names` of the devices, for the screen."""
         super().__init__()
         self.names = names
 
@@ -25,7 +25,7 @@ class OneDevice(contextlib.nullcontext):
         return model
 
     def broadcast(self, value: float) -> float:
-        """The same number for all processes."""
+        """`value` of the first process, for all processes."""
         return value
 
 
@@ -91,24 +91,24 @@ class JaxDevices(OneDevice):
 
 
 def chosen_devices(devices: str, kind: str = "GPU") -> OneDevice:
-    """A context to build, compile and fit in, with the number of its `replicas`.
+    """Context in which to build, compile and fit; `replicas` is its number of devices.
 
     Args:
         devices: a number, or "all"; of each process.
         kind: GPU; CPU for tests on logical devices.
 
     Raises:
-        InputError: this machine has no such number of them.
+        InputError: this machine does not have so many.
     """
     if devices != "all" and not devices.isdecimal():
-        raise InputError(f"--devices {devices}: expected a number or all")
+        raise InputError(f"--devices must be a number or all (got {devices})")
     if keras.backend.backend() == "jax":
         return _of_jax(devices)
     if keras.backend.backend() == "torch":
         if devices not in ("1", "all"):
             raise InputError(
-                f"--devices {devices}: on PyTorch one device; KERAS_BACKEND=tensorflow "
-                "and KERAS_BACKEND=jax train on several"
+                f"--devices must be 1 on PyTorch (got {devices}); for several devices "
+                "set KERAS_BACKEND=tensorflow or jax"
             )
         return OneDevice("one device by PyTorch")
     import tensorflow as tf
@@ -120,9 +120,15 @@ def chosen_devices(devices: str, kind: str = "GPU") -> OneDevice:
 
 
 def make_deterministic() -> None:
-    """Have every later operation give the same bits each time; InputError elsewhere."""
+    """Make all later operations reproducible to the bit.
+
+    Raises:
+        InputError: the backend is not TensorFlow.
+    """
     if keras.backend.backend() != "tensorflow":
-        raise InputError("--deterministic: works on TensorFlow alone; leave it out")
+        raise InputError(
+            "--deterministic cannot be used without TensorFlow; leave it out"
+        )
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
@@ -133,18 +139,23 @@ def _of_jax(devices: str) -> OneDevice:
 
     kind = jax.local_devices()[0].platform.upper()
     wanted, _ = _number(devices, len(jax.local_devices()), kind)
-    of_process = [jax.local_devices(i)[:wanted] for i in range(jax.process_count())]
-    chosen = [device for some in of_process for device in some]
+    by_process = [jax.local_devices(i)[:wanted] for i in range(jax.process_count())]
+    chosen = [device for devices in by_process for device in devices]
     if len(chosen) == 1:
         return OneDevice(f"{kind}:0 by JAX")
     if len(chosen) < wanted * jax.process_count():
-        raise InputError(f"--devices {devices}: not every machine has {wanted} {kind}s")
+        raise InputError(
+            f"--devices {devices} cannot be used: not every machine has {wanted} {kind}s"
+        )
     return JaxDevices(chosen, kind)
 
 
 def _number(devices: str, here: int, kind: str) -> tuple[int, int]:
-    """How many devices are wanted, and how many are here."""
+    """Number of devices wanted, and number of devices of this machine."""
     wanted = max(here, 1) if devices == "all" else int(devices)
     if wanted == 0 or wanted > max(here, 1):
-        raise InputError(f"--devices {devices}: this machine has {here} {kind}s")
+        raise InputError(
+            f"--devices must be at most the {here} {kind}s of this machine, and at "
+            f"least 1 (got {devices})"
+        )
     return wanted, here

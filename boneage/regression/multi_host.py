@@ -1,4 +1,4 @@
-"""One training by several machines: a process each, over Keras's JAX backend."""
+"""One training on several machines, a process on each, with Keras's JAX backend."""
 
 import contextlib
 import os
@@ -12,53 +12,52 @@ from boneage.errors import InputError
 from boneage.regression.settings import TrainingSettings
 
 HEARTBEAT_S = 30
-"""A process not heard of for so long is dead, and the others end."""
+"""Silence after which a process counts as dead and the others end."""
 
 LOST = 3
-"""Exit status where another process is gone."""
+"""Exit status if another process is gone."""
 
 
 LOST_BY = re.compile(
     r"\bgloo\b|\bnccl|connection (reset|closed|refused)|socket closed|heartbeat", re.I
 )
-"""What JAX says when a connection to another process breaks, in errors of any type."""
+"""Words of JAX's errors, of any type, when the connection to a process breaks."""
 
 
 def process_group(settings: TrainingSettings) -> contextlib.AbstractContextManager:
-    """Train with the other processes of --cluster, or alone without one.
+    """Context of a training with the other processes of --cluster, if there are any.
 
-    To be called before anything imports Keras, which it has use JAX.
+    Must be entered before Keras is imported, because it selects the JAX backend.
 
     Raises:
-        InputError: another backend is asked for, or JAX is not installed.
+        InputError: another backend is selected, or JAX is not installed.
     """
     if not settings.cluster:
         return contextlib.nullcontext()
     asked = os.environ.setdefault("KERAS_BACKEND", "jax")
     if asked != "jax":
         raise InputError(
-            f"--cluster {settings.cluster}: works on JAX alone, and KERAS_BACKEND is "
-            f"{asked}; take it away"
+            f"KERAS_BACKEND must be jax with --cluster (got {asked}); unset it"
         )
     try:
         import jax  # noqa: F401
     except ImportError:
         raise InputError(
-            "--cluster needs JAX, which is not installed: pip install "
+            "--cluster cannot be used without JAX; install it with pip install "
             '"jax[cuda12]" (or "jax[cpu]")'
         ) from None
     return Cluster(settings)
 
 
 class Cluster:
-    """Belonging to the others: from meeting them to the end of all.
+    """Membership of the group, from the first connection to the end of all processes.
 
-    Where this process ends by an error, it does not wait for the others, which end
-    by the missing heartbeat; where the error is that another one is gone, it says so.
+    A process that ends with an error does not wait for the others, which end when its
+    heartbeat is missing. If the error is that another process is gone, it says so.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:
-        """Not yet connected; `settings` say to whom."""
+        """Keep the address; nothing is connected yet."""
         self.settings = settings
 
     def __enter__(self) -> None:
@@ -88,8 +87,8 @@ class Cluster:
             return
         if isinstance(error, (RuntimeError, ValueError)) and LOST_BY.search(str(error)):
             print(
-                f"error: --cluster {self.settings.cluster}: another process is gone; "
-                "start all of them again, they go on from the last checkpoint",
+                f"error: another process of --cluster {self.settings.cluster} is gone; "
+                "start all of them again to resume from the last checkpoint",
                 file=sys.stderr,
             )
             status = LOST

@@ -1,4 +1,4 @@
-"""From settings to a finished run folder; mistakes are found before Keras starts."""
+"""From settings to a finished run folder; bad input is found before Keras starts."""
 
 import contextlib
 from collections.abc import Callable, Collection
@@ -20,7 +20,7 @@ MAY_CHANGE = (
     *("patience", "devices", "workers", "checkpoint_minutes"),
     *("cluster", "processes", "index"),
 )
-"""Settings with which an interrupted run may go on differently."""
+"""Settings that may change when an interrupted run is resumed."""
 
 Recorder = Callable[[Run, HandDataset], Callable]
 
@@ -28,20 +28,24 @@ Recorder = Callable[[Run, HandDataset], Callable]
 def train_run(
     layout: Layout, settings: TrainingSettings, recorder: Recorder | None = None
 ) -> Run:
-    """Train a run to its end, or find it finished.
+    """Train a run to its end, unless it is finished.
 
-    recorder: makes, of the run and its validation hands, what is called after each
-        epoch with the network and the epoch's number.
+    Args:
+        layout: of the cohort and its runs.
+        settings: of the run.
+        recorder: makes a callback from the run and its validation hands; it is called
+            with the network and the epoch's number after each epoch.
 
     Raises:
-        InputError: what the settings name is missing or does not fit, or the run
-            folder holds a training with other settings.
+        InputError: a file that the settings name is missing or does not fit, or the
+            run folder holds a training with other settings.
     """
     settings.check()
     if settings.weights == "none" and settings.fine_tune_from != "all":
         raise InputError(
-            f"--weights none --fine-tune-from {settings.fine_tune_from}: the layers "
-            "before would stay random; begin with imagenet or a FILE"
+            "--fine-tune-from must be all with --weights none, since frozen layers "
+            f"would stay random (got {settings.fine_tune_from}); start with imagenet "
+            "or a FILE"
         )
     splits = DataSplits.read(layout, settings)
     run = Run(layout.regression / settings.run_name)
@@ -49,8 +53,8 @@ def train_run(
         train(run, settings, splits, recorder=recorder)
     if settings.index == 0 and recorder and not run.cam_history.exists():
         raise InputError(
-            f"{run.cam_history}: not there, the run was trained without a panel; "
-            "train another with --run"
+            f"{run.cam_history} cannot be found: the run was trained without a panel; "
+            "train another one with --run NAME"
         )
     return run
 
@@ -58,41 +62,49 @@ def train_run(
 def settings_of_run(
     layout: Layout, settings: TrainingSettings, name: str, flags: Collection[str] = ()
 ) -> TrainingSettings:
-    """The settings of a run that exists, to train it again under another name.
-
-    On how many machines, and as which of them, is not taken over.
+    """Settings of an existing run, to train it again under another name.
 
     Args:
         layout: of the runs.
-        settings: as asked for; only `run` and what may change may be given.
+        settings: as given by the user; only `run` and settings that may change when a
+            run is resumed can be given.
         name: of the run, or its config.json.
-        flags: settings that are asked for although they are the default.
+        flags: settings that the user gave, even with their default values.
 
     Raises:
-        InputError: no such run, its settings are none, or others are given as well.
+        InputError: there is no such run, its settings are not those of this version,
+            or a setting was given that comes from the run.
     """
-    folder = layout.regression / name
-    path = Path(name) if name.endswith(".json") else Run(folder).config
-    then = read_json(path, TRAINED_BY, ["settings"])["settings"]
-    usual = asdict(TrainingSettings())
+    path = (
+        Path(name) if name.endswith(".json") else Run(layout.regression / name).config
+    )
+    stored = read_json(path, TRAINED_BY, ["settings"])["settings"]
+    defaults = asdict(TrainingSettings())
     unknown = [
         key
-        for key, value in then.items()
+        for key, value in stored.items()
         # a whole number may stand for a fraction
-        if type(value) is not type(usual.get(key))
-        and not (type(value) is int and type(usual.get(key)) is float)
+        if type(value) is not type(defaults.get(key))
+        and not (type(value) is int and type(defaults.get(key)) is float)
     ]
     if unknown:
-        raise InputError(f"{path}: {unknown[0]} is no setting of this version")
+        raise InputError(
+            f"{path} must hold settings of this version (got {unknown[0]}); train with "
+            "flags instead of --like"
+        )
     free = ("run", *(key for key in MAY_CHANGE if key != "patience"))
     now = asdict(settings)
-    given = [key for key in usual if now[key] != usual[key] or key in flags]
-    taken = [key for key in given if key not in free]
-    if taken:
-        flag = taken[0].replace("_", "-")
-        raise InputError(f"--like {name}: --{flag} comes from there; leave one out")
+    given = [key for key in defaults if now[key] != defaults[key] or key in flags]
+    fixed = [key for key in given if key not in free]
+    if fixed:
+        flag = fixed[0].replace("_", "-")
+        raise InputError(
+            f"--{flag} cannot be given with --like {name}, which takes it from that "
+            "run; leave one of them out"
+        )
+    # on how many machines, and as which of them, belongs to this call
     kept = {key: now[key] for key in (*given, "cluster", "processes", "index")}
-    again = TrainingSettings(**then)
+    again = TrainingSettings(**stored)
     return replace(again, **{"run": f"{again.run_name}_again"} | kept)
 
 
@@ -121,7 +133,7 @@ def train(
     with exclusive(run.folder) if settings.index == 0 else contextlib.nullcontext():
         check_unchanged(run, settings, splits, parent)
         if run.predictions.exists():
-            print(f"{run.name} is trained already")
+            print(f"{run.name} is already trained")
             return
         from boneage.regression.trainer import Training
 
@@ -133,7 +145,7 @@ def train(
 def check_unchanged(
     run: Run, settings: TrainingSettings, splits: DataSplits, parent: ParentRun
 ) -> None:
-    """Raise InputError where the run folder holds another training."""
+    """Raise InputError if the run folder holds another training."""
     if not run.config.exists():
         return
     config = run.read_config()
@@ -144,17 +156,17 @@ def check_unchanged(
         "weights_hash": file_hash(settings.weights),
         "parent": parent.facts(),
     }
-    # a finished run is left as it is
+    # a finished run stays as it is
     if splits.has_other_content(config) and not run.predictions.exists():
         raise InputError(
-            f"{run.folder}: trained on other pictures of these hands; name another run "
-            "with --run, or remove this one"
+            f"{run.folder} cannot be resumed: its hands have changed since; choose "
+            "another --run, or remove the folder"
         )
     before = config["settings"] | {name: config.get(name) for name in facts}
     now = asdict(settings) | facts
     for name, value in now.items():
         if name not in MAY_CHANGE and before.get(name) != value:
             raise InputError(
-                f"{run.folder}: trained with {name} {before.get(name)}, now {value}; "
-                "name another run with --run, or remove this one"
+                f"{run.folder} holds a run with {name} {before.get(name)} (got "
+                f"{value}); choose another --run, or remove the folder"
             )

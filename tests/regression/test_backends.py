@@ -156,7 +156,11 @@ def test_killed_process_ends_the_other(hands, victim):
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (ValueError("UNKNOWN: Gloo AllGather failed: reset by peer"), 3, "is gone;"),
+        (
+            ValueError("UNKNOWN: Gloo AllGather failed: reset by peer"),
+            3,
+            "is gone; start all",
+        ),
         (RuntimeError("INTERNAL: NCCL operation failed"), 3, "is gone; start all"),
         (InputError("7.png: no such file"), 2, "error: 7.png: no such file"),
         (KeyboardInterrupt(), 130, "interrupted"),
@@ -226,7 +230,7 @@ def test_cluster_that_makes_no_sense(more, complaint):
 
 def test_cluster_on_another_backend(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    with pytest.raises(InputError, match="works on JAX alone, and KERAS_BACKEND is"):
+    with pytest.raises(InputError, match="KERAS_BACKEND must be jax with --cluster"):
         multi_host.process_group(TrainingSettings(cluster="a:1", processes=2))
 
 

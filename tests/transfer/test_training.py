@@ -212,7 +212,7 @@ def test_finished_stages_are_not_trained_again(copy, capsys):
     assert {p for p in after if before.get(p) != after[p]} <= {
         p for p in after if p.suffix == ".lock"
     }
-    assert "stage_4_all is trained already" in capsys.readouterr().out
+    assert "stage_4_all is already trained" in capsys.readouterr().out
 
 
 def test_run_resumed_after_a_finished_stage_gives_the_same_stages(copy):
@@ -256,7 +256,7 @@ def test_stage_killed_half_way_goes_on_frozen_as_it_was(ready, monkeypatch):
 def test_later_stage_of_another_earlier_one_is_refused(copy):
     # the second stage is trained anew, so the third continues a network that is gone
     shutil.rmtree(stages(copy)["block2"].folder)
-    with pytest.raises(InputError, match=r"stage_3_block1: trained with origin"):
+    with pytest.raises(InputError, match=r"stage_3_block1 holds a run with parent"):
         training.train_paced(copy, PacedSettings(**OPTIONS, seed=0))
 
 
@@ -291,7 +291,7 @@ def test_other_weights_under_the_same_name_are_refused(ready, tmp_path):
     training.train_paced(ready, again)
     other = training.train_paced(ready, replace(settings, run="three", seed=1)).best
     shutil.copy(other.model, kept)
-    with pytest.raises(InputError, match="stage_1_head: trained with weights_hash"):
+    with pytest.raises(InputError, match="stage_1_head holds a run with weights_hash"):
         training.train_paced(ready, again)
 
 
@@ -358,7 +358,9 @@ def test_retrained_rival_is_evaluated_anew(copy):
 
 
 def test_other_settings_are_refused(copy):
-    with pytest.raises(InputError, match=r"stage_1_head: trained with seed 0, now 1"):
+    with pytest.raises(
+        InputError, match=r"stage_1_head holds a run with seed 0 \(got 1\)"
+    ):
         training.train_paced(copy, PacedSettings(**OPTIONS, seed=1))
     longer = PacedSettings(**OPTIONS | {"epochs_per_stage": (2, 2, 2, 3)})
     with pytest.raises(InputError, match=r"planned with epochs {.*2}, now {.*3}"):
