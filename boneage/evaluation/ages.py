@@ -34,9 +34,7 @@ def years_and_months(months: float) -> str:
     return f"{sign}{abs(whole) // 12} y {abs(whole) % 12} m"
 
 
-def _is_in_age_group(
-    group: int, months: np.ndarray, is_male: np.ndarray
-) -> np.ndarray:
+def _is_in_age_group(group: int, months: np.ndarray, is_male: np.ndarray) -> np.ndarray:
     return age_group(months) == group
 
 
