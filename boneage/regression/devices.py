@@ -145,7 +145,8 @@ def _of_jax(devices: str) -> OneDevice:
         return OneDevice(f"{kind}:0 by JAX")
     if len(chosen) < wanted * jax.process_count():
         raise InputError(
-            f"--devices {devices} cannot be used: not every machine has {wanted} {kind}s"
+            f"--devices must be available on every machine (got {devices}, not every "
+            f"one has {wanted} {kind}s)"
         )
     return JaxDevices(chosen, kind)
 
