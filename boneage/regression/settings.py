@@ -19,47 +19,47 @@ class RegressionSettings:
     """The network, the hands it learns from, and how it learns."""
 
     model: BackboneName = "inception_v3"
-    """backbone"""
+    """Backbone."""
     run: str = ""
-    """name of the run's folder (default: backbone and sex)"""
+    """Name of the run's folder (default: backbone and sex)."""
     weights: str = "imagenet"
-    """initial weights: imagenet, none (random) or a FILE, e.g. model.keras of a run"""
+    """Initial weights: imagenet, none (random) or a FILE, e.g. model.keras of a run."""
     sex: Literal["all", "male", "female"] = "all"
-    """hands to train on"""
+    """Hands to train on."""
     sex_input: bool = True
-    """sex as an input of the network (only with --sex all)"""
+    """Sex as an input of the network (only with --sex all)."""
     image_size: int = 0
-    """side of the hands in px (default: the backbone's published size)"""
+    """Side of the hands in px (default: the backbone's published size)."""
     map_stride: MapStride = 32
-    """px between cells of the activation map; 16 ends the network one block earlier"""
+    """Px between cells of the activation map; 16 ends the network one block earlier."""
     loss: Literal["distribution", "mae", "mse", "huber"] = "distribution"
-    """distribution over months, or an error of the age itself (huber bends at 12)"""
+    """Distribution over months, or an error of the age itself (huber bends at 12)."""
     batch_size: int = 16
-    """hands per step and device"""
+    """Hands per step and device."""
     batch_norm: Literal["trained", "frozen"] = "trained"
-    """frozen: batch norm keeps its initial weights and statistics in all blocks"""
+    """Frozen: batch norm keeps its initial weights and statistics in all blocks."""
     batch_norm_momentum: float = 0.9
-    """momentum of batch norm's moving statistics"""
+    """Momentum of batch norm's moving statistics."""
     augmentation: float = 1.0
-    """strength; 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none"""
+    """Strength; 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none."""
     mirrored_share: float = 0.5
-    """probability of a horizontal flip; use 0 if all radiographs show left hands"""
+    """Probability of a horizontal flip; use 0 if all radiographs show left hands."""
     devices: str = "1"
-    """number of GPUs on each machine, or all"""
+    """Number of GPUs on each machine, or all."""
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
-    """16-bit arithmetic, for hardware that is faster at it; weights keep 32 bits"""
+    """16-bit arithmetic, for hardware that is faster at it; weights keep 32 bits."""
     workers: int = 2
-    """threads that prepare batches"""
+    """Threads that prepare batches."""
     checkpoint_minutes: float = 10.0
-    """minutes of training that a kill can cost at most"""
+    """Minutes of training that a kill can cost at most."""
     validation_fraction: float = 0.1
-    """share of the cohort for validation, if split.csv does not exist yet"""
+    """Share of the cohort for validation, if split.csv does not exist yet."""
     test_fraction: float = 0.1
-    """share of the cohort for testing, if split.csv and test.csv do not exist yet"""
+    """Share of the cohort for testing, if split.csv and test.csv do not exist yet."""
     seed: int = 0
-    """random seed of the split (if not drawn yet), weights, order and augmentation"""
+    """Random seed of the split (if not drawn yet), weights, order and augmentation."""
     deterministic: bool = False
-    """losses that repeat to the last digit on one machine; slower, mostly on GPUs"""
+    """Losses that repeat to the last digit on one machine; slower, mostly on GPUs."""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
@@ -111,23 +111,23 @@ class TrainingSettings(RegressionSettings):
     """
 
     epochs: int = 50
-    """greatest number of epochs"""
+    """Greatest number of epochs."""
     patience: int = 15
-    """epochs without a better validation MAE before the training stops"""
+    """Epochs without a better validation MAE before the training stops."""
     learning_rate: float = 1e-3
-    """highest learning rate, reached after the warm-up"""
+    """Highest learning rate, reached after the warm-up."""
     warmup_epochs: float = 1.0
-    """epochs over which the learning rate rises from zero"""
+    """Epochs over which the learning rate rises from zero."""
     decay: Literal["cosine", "none"] = "cosine"
-    """learning rate after the warm-up: down a cosine, or constant"""
+    """Learning rate after the warm-up: down a cosine, or constant."""
     fine_tune_from: str = "all"
-    """first block that learns, such as mixed8 or block13; all, or head alone"""
+    """First block that learns, such as mixed8 or block13; all, or head alone."""
     cluster: str = ""
-    """HOST:PORT of process 0, to train on several machines (docs/SCALING.md)"""
+    """HOST:PORT of process 0, to train on several machines (docs/SCALING.md)."""
     processes: int = 1
-    """number of processes of --cluster, one per machine"""
+    """Number of processes of --cluster, one per machine."""
     index: int = 0
-    """number of this process, from 0; only process 0 writes files"""
+    """Number of this process, from 0; only process 0 writes files."""
 
     def check(self) -> None:
         """Raise InputError where a number or a block makes no sense."""
@@ -171,17 +171,17 @@ class PacedSettings(RegressionSettings):
     """
 
     model: BackboneName = "xception"
-    """backbone"""
+    """Backbone."""
     schedule: dict[str, float] = field(default_factory=dict)
-    """stages and learning rates: head 1e-3 exit 1e-4 ... (default: as published)"""
+    """Stages and learning rates: head 1e-3 exit 1e-4 ... (default: as published)."""
     epochs_per_stage: tuple[int, ...] = (50,)
-    """epochs of each stage: one number for all, or one per stage"""
+    """Epochs of each stage: one number for all, or one per stage."""
     loss: Literal["distribution", "mae", "mse", "huber"] = "mae"
-    """error of the age itself (huber bends at 12), or a distribution over months"""
+    """Error of the age itself (huber bends at 12), or a distribution over months."""
     decay: Literal["none", "cosine"] = "none"
-    """learning rate within a stage or conventional run: constant, or down a cosine"""
+    """Learning rate within a stage or conventional run: constant, or down a cosine."""
     batch_norm: Literal["trained", "frozen"] = "frozen"
-    """frozen: batch norm keeps its initial weights and statistics in all blocks"""
+    """Frozen: batch norm keeps its initial weights and statistics in all blocks."""
 
     def check(self) -> None:
         """Raise InputError where the schedule does not go down the backbone."""
