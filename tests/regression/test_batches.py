@@ -134,7 +134,7 @@ def test_hand_that_was_set_aside_is_in_no_part(layout):
     cohort = pack_hands(layout)
     packed = hdf5.open_packed(layout.hands_h5, "step3")
     images = np.array(packed.images)
-    with hdf5.create(layout.hands_h5, 39, 32, "enhanced hand") as writer:
+    with hdf5.create(layout.hands_h5, 39, 32, packed.preprocessing) as writer:
         for i, image in zip(packed.ids[1:], images[1:], strict=True):
             writer.add(i, image)
     parts = DataSplits.read(layout, TrainingSettings())
