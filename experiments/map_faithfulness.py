@@ -29,11 +29,7 @@ from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, Grid
 from boneage.explanation.saliency import MapKind, SaliencyMaps
 from boneage.io.files import atomic_write
 from boneage.layout import Layout
-from boneage.prediction.test_time_augmentation import (
-    VIEWS,
-    View,
-    trained_with_flips,
-)
+from boneage.prediction.test_time_augmentation import VIEWS, View, trained_with_flips
 from boneage.regression import dataset, run_folder
 from boneage.regression.dataset import HandDataset
 from experiments import bone_regions
@@ -433,7 +429,7 @@ def _cell(own: pd.DataFrame, measured: Measure, options: Options) -> str:
     if numbers.empty:
         return ""
     over = numbers[measured.over] if measured.over else np.ones(len(numbers))
-    value, lower, upper = bootstrap.with_interval(
+    value, lower, upper = bootstrap.bootstrap_interval(
         _ratio_of_means,
         np.asarray(over, float),
         numbers[measured.column].to_numpy(),

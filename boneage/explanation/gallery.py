@@ -79,7 +79,7 @@ def choose_hands(run: Run, part: str, limit: int) -> np.ndarray:
             f"{run.predictions} has no hand of the {part} part; choose another --part"
         )
     errors = (rows.predicted_months - rows.bone_age_months).to_numpy()
-    return rows.id.to_numpy()[metrics.spanning(errors, limit)]
+    return rows.id.to_numpy()[metrics.spread_over_errors(errors, limit)]
 
 
 def write_run(
@@ -206,7 +206,9 @@ def write(
         if OVERLAY.fullmatch(path.name) and path.name not in file_names:
             path.unlink()
     limit_months = overlays.colour_limit(gallery.maps.values)
-    on_sheet = set(metrics.spanning(gallery.errors_months, MOST_TILES).tolist())
+    on_sheet = set(
+        metrics.spread_over_errors(gallery.errors_months, MOST_TILES).tolist()
+    )
     by_age = np.argsort(gallery.hands.cohort.bone_age_months)
     draw = functools.partial(_draw, folder, gallery.maps.grid, limit_months)
     drawings = _Drawings(gallery, by_age, file_names)
@@ -218,7 +220,7 @@ def write(
     header = f"{title}: {shown} hands by true age; true \N{RIGHTWARDS ARROW} predicted"
     sheet = contact_sheet.mosaic(tiles, header, limit_months)
     radiographs.write(folder / "contact_sheet.png", sheet[..., ::-1])
-    order = metrics.spanning(gallery.errors_months, count)[::-1]
+    order = metrics.spread_over_errors(gallery.errors_months, count)[::-1]
     cards = [_facts(gallery, number) | {"file": file_names[number]} for number in order]
     gallery_page.write(
         folder / "index.html", title, gallery.kind, cards, limit_months, evolution

@@ -45,7 +45,7 @@ def to_single_precision(model: keras.Model, config: dict) -> keras.Model:
     """
     from boneage.regression import network
 
-    single = network.build(
+    single = network.build_network(
         config["backbone"],
         config["image_size"],
         "none",

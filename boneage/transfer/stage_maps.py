@@ -55,7 +55,7 @@ def write_run(
         saliency.MAPS["exact"], explainer, hands, batch_size, title
     )
     errors = maps.predicted_months - hands.cohort.bone_age_months
-    chosen = metrics.spanning(errors, limit)
+    chosen = metrics.spread_over_errors(errors, limit)
     shown = gallery.Gallery(hands.select(chosen), maps.select(chosen))
     gallery.write(folder, title, shown, by_error=True, workers=workers)
     return maps.predicted_months
@@ -107,7 +107,7 @@ def write_sheet(
         batch_size: hands per forward pass.
     """
     errors = predicted - hands.cohort.bone_age_months
-    hands = hands.select(metrics.spanning(errors, HANDS_ON_SHEET))
+    hands = hands.select(metrics.spread_over_errors(errors, HANDS_ON_SHEET))
     by_stage = {
         stage_name(stage): saliency.map_hands(
             saliency.MAPS["exact"],
@@ -170,7 +170,7 @@ def notes(
             f"{trained_on} of these hands are of the training part, so the error is "
             "too low"
         )
-    lines += comparison.flags(predicted, config["age_range_months"])
+    lines += comparison.prediction_flaws(predicted, config["age_range_months"])
     if hands.packed.preprocessing != config["preprocessing"]:
         lines.append(
             "the network was trained on hands made with "

@@ -24,7 +24,7 @@ def make_network(backbone, size, sex_input, with_distribution=False):
     from boneage.regression import network
 
     keras.utils.set_random_seed(0)
-    model = network.build(
+    model = network.build_network(
         *(backbone, size, "none", sex_input, 127.0, 41.0),
         with_distribution=with_distribution,
     )
@@ -112,7 +112,7 @@ def test_sexes_have_maps_of_their_own(hands):
 def test_cells_lie_where_the_convolutions_centre(backbone, size, grid):
     from boneage.regression import backbones
 
-    model = backbones.build(backbone, size, "none")
+    model = backbones.build_backbone(backbone, size, "none")
     assert activation_maps.find_grid(model, size) == grid
 
 

@@ -74,7 +74,7 @@ def looks_at_one_place(monkeypatch):
     monkeypatch.setitem(backbones.BACKBONES, "tiny", record)
     monkeypatch.setattr(backbones, "build", build)
     keras.utils.set_random_seed(0)
-    model = network.build("tiny", SIZE, "none", True, 100.0, 40.0)
+    model = network.build_network("tiny", SIZE, "none", True, 100.0, 40.0)
     return Explainer(model)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from boneage.errors import InputError
-from boneage.evaluation import comparison
+from boneage.evaluation.metrics import METRICS
 from boneage.explanation import gallery_page, panel, saliency
 from boneage.io import hdf5, transforms
 from boneage.io.locks import exclusive
@@ -233,7 +233,7 @@ def test_statistics_need_the_config(layout):
     ],
 )
 def test_numbers_have_the_decimals_they_deserve(metric, value, text):
-    assert comparison.format_metric(metric, value) == text
+    assert METRICS[metric].format(value) == text
 
 
 # --- step6 -------------------------------------------------------------------------
@@ -259,9 +259,9 @@ def train(layout, name, monkeypatch) -> Run:
         features = keras.layers.Conv2D(4, 32, 32, activation="relu")(image)
         return keras.Model(image, features, name=name)
 
-    monkeypatch.setattr(backbones, "build", small)
+    monkeypatch.setattr(backbones, "build_backbone", small)
     keras.utils.set_random_seed(0)
-    model = network.build("xception", 96, "none", True, 120.0, 40.0)
+    model = network.build_network("xception", 96, "none", True, 120.0, 40.0)
     run = finish(layout, name, ERRORS)
     model.save(run.model)
     hands = hdf5.open_packed(layout.hands_h5, "the test")
