@@ -72,7 +72,7 @@ def looks_at_one_place(monkeypatch):
 
     record = backbones.Backbone("", 32, {"block1": "stem"})
     monkeypatch.setitem(backbones.BACKBONES, "tiny", record)
-    monkeypatch.setattr(backbones, "build", build)
+    monkeypatch.setattr(backbones, "build_backbone", build)
     keras.utils.set_random_seed(0)
     model = network.build_network("tiny", SIZE, "none", True, 100.0, 40.0)
     return Explainer(model)
