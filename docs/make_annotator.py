@@ -56,9 +56,11 @@ def main(options: Options) -> None:
         layout = Layout(Path(folder), Path(folder))
         for number, age_months in enumerate(AGES_MONTHS):
             lay_out(layout, 1470 + 21 * number, age_months, number < ALREADY_SAVED)
-        desk = AnnotationRound(layout, (GO_ON, FINISH, LEAVE))
-        desk.lay(AnnotationQueue(layout, query_folder.waiting_queries(layout)))
-        with server.serving(desk, WebSettings(open_page=False)) as address:
+        annotation_round = AnnotationRound(layout, (GO_ON, FINISH, LEAVE))
+        queries = query_folder.waiting_queries(layout)
+        annotation_round.publish(AnnotationQueue(layout, queries))
+        settings = WebSettings(open_page=False)
+        with server.serving(annotation_round, settings) as address:
             take(options, address)
     cli.summary(wrote=options.out)
 

@@ -27,11 +27,12 @@ async def hello(scope, receive, send):
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-def fetch(address: str, **headers: str) -> tuple[int, bytes]:
+def fetch(address: str, data: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    """Status and content of an answer; with `data`, of a POST."""
     # as a browser: nothing in the environment stands between it and this machine
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        request = urllib.request.Request(address, headers=headers)
+        request = urllib.request.Request(address, data, headers)
         with direct.open(request, timeout=30) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
@@ -164,7 +165,7 @@ def test_proxy_in_the_environment_does_not_stop_a_page(page, denying_proxy, tmp_
         done = subprocess.run(
             [sys.executable, "-c", page],
             cwd=REPOSITORY,
-            env=os_environment(tmp_path) | proxies,
+            env=environment(tmp_path) | proxies,
             capture_output=True,
             text=True,
             timeout=120,
@@ -175,8 +176,8 @@ def test_proxy_in_the_environment_does_not_stop_a_page(page, denying_proxy, tmp_
     assert denying_proxy.asked == []
 
 
-def os_environment(home) -> dict[str, str]:
-    """This environment without exceptions from proxies."""
+def environment(home) -> dict[str, str]:
+    """This environment without any proxy, and without exceptions from one."""
     kept = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     return kept | {"HOME": str(home)}
 

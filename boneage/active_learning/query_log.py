@@ -70,7 +70,7 @@ class QueryLog:
         self,
         query: Query,
         action: str,
-        seconds: float,
+        seconds: float | None,
         proposal_shown: bool,
         dice: float | None = None,
     ) -> None:

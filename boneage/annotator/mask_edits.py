@@ -1,10 +1,8 @@
-"""One-click corrections of a mask, and how the radiograph is shown under it.
+"""Corrections of a mask, and how the radiograph is shown under it.
 
 Masks: (row, column) uint8, 0 or 255, of the radiograph's own size, in and out. An empty
 mask comes back empty.
 """
-
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -15,17 +13,28 @@ GRABCUT_PX = 640
 """Longer side at which GrabCut looks at a hand: under a second for any radiograph."""
 BAND_OUTSIDE, BAND_INSIDE = 0.02, 0.01
 """How far the edge may move, shares of the hand's longer side; a finger is thin."""
-CUT_ROUNDS = 3
+CUT_ROUNDS = 1
+"""More change a mask by 0.001 of Dice at most, and take twice as long."""
+CLICK_REACH, CLICK_FACTOR = 0.1, 2.5
+"""How far a click reaches: at most this share of the longer side, and so many times its
+distance from where the mask ends. On pieces cut from or added to 12 radiographs' masks,
+a click in their middle corrects 0.9 of their area (median)."""
+CLICK_PX = 200
+"""Longer side of the window around a click."""
+MARKER_PX = 3
+TARGET, OTHER = 1, 2
+"""Markers of the watershed: to be as the click asks, and to stay as it is."""
 SMOOTHING = 0.006
 """Width of the smoothing, as a share of the hand's longer side."""
 MAP_COLOUR = (0, 200, 255)
 """RGB of the disagreement map: far from the grey of bone and the orange of the mask."""
-
+MAP_OPACITY = 0.8
+"""Where the members disagree completely."""
 
 MASK_COLOUR = (255, 120, 0)
 """RGB of the mask where it lies over a radiograph."""
 MASK_OPACITY = 0.4
-MASK_ALPHA = round(255 * MASK_OPACITY)
+"""On thumbnails; on the page the person chooses."""
 
 
 def stretched(radiograph: np.ndarray) -> np.ndarray:
@@ -38,33 +47,15 @@ def stretched(radiograph: np.ndarray) -> np.ndarray:
     return scaled.clip(0, 255).astype(np.uint8)
 
 
-def overlay_disagreement(grey: np.ndarray, disagreement: np.ndarray) -> np.ndarray:
-    """Lay the disagreement over a radiograph: (row, column, 3) uint8, RGB.
+def disagreement_layer(disagreement: np.ndarray) -> np.ndarray:
+    """The disagreement as a layer over a radiograph: (row, column, 4) uint8, RGBA.
 
-    grey, disagreement: (row, column) uint8; 0 leaves the radiograph as it is.
+    disagreement: (row, column) uint8; where it is 0 the layer is transparent.
     """
-    share = 0.8 * disagreement[..., None].astype(np.float32) / 255
-    colour = np.array(MAP_COLOUR, np.float32)
-    return (grey[..., None] * (1 - share) + colour * share).astype(np.uint8)
-
-
-def layer_of(mask: Mask) -> np.ndarray:
-    """A mask as a layer to draw on: (row, column, 4) uint8, RGBA."""
-    layer = np.zeros((*mask.shape, 4), np.uint8)
-    layer[mask > 0] = (*MASK_COLOUR, MASK_ALPHA)
+    layer = np.empty((*disagreement.shape, 4), np.uint8)
+    layer[..., :3] = MAP_COLOUR
+    layer[..., 3] = cv2.convertScaleAbs(disagreement, alpha=MAP_OPACITY)
     return layer
-
-
-def mask_of_layers(layers: Sequence[np.ndarray], shape: tuple[int, int]) -> Mask | None:
-    """The mask drawn on the one layer of a canvas; None where it is not of `shape`.
-
-    layers: (row, column, 4) uint8, RGBA. An edge that the brush left half transparent
-    is inside from half of the mask's own opacity on.
-    """
-    # more than one: the canvas still holds what an earlier radiograph left on it
-    if len(layers) != 1 or layers[0].shape != (*shape, 4):
-        return None
-    return np.where(layers[0][..., 3] > MASK_ALPHA // 2, 255, 0).astype(np.uint8)
 
 
 def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:
@@ -84,22 +75,22 @@ def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:
     rows = slice(max(0, top - margin_px), top + height + margin_px)
     columns = slice(max(0, left - margin_px), left + width + margin_px)
     inside = mask[rows, columns]
-    core = cv2.erode(inside, _disk(inwards_px))
-    reach = cv2.dilate(inside, _disk(outwards_px))
+    core = _distance(inside == 0) > inwards_px
+    reach = _distance(inside) <= outwards_px
     shrink = min(1.0, GRABCUT_PX / max(inside.shape))
 
     def small(image: np.ndarray, how: int = cv2.INTER_NEAREST) -> np.ndarray:
+        image = image.astype(np.uint8, copy=False)
         return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=how)
 
-    # the root, as in the coarse mask: skin is fainter than bone
-    grey = small(np.sqrt(stretched(radiograph[rows, columns]) * 255.0), cv2.INTER_AREA)
+    grey = small(_root(stretched(radiograph[rows, columns])), cv2.INTER_AREA)
     labels = np.where(small(inside) > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     labels[small(core) > 0] = cv2.GC_FGD
     labels[small(reach) == 0] = cv2.GC_BGD
     if not (labels == cv2.GC_FGD).any() or not (labels == cv2.GC_BGD).any():
         return mask
     labels = labels.astype(np.uint8)
-    colour = cv2.cvtColor(grey.astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     # its mixtures start by chance; the same click is to give the same mask
     cv2.setRNGSeed(0)
     cv2.grabCut(
@@ -107,16 +98,69 @@ def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:
         CUT_ROUNDS,
         cv2.GC_INIT_WITH_MASK,
     )
-    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
-    large = cv2.resize(found, inside.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    is_hand = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
+    large = cv2.resize(is_hand, inside.shape[::-1], interpolation=cv2.INTER_LINEAR)
     refined = np.zeros_like(mask)
-    cut = ((large > 0.5) & (reach > 0)) | (core > 0)
+    cut = ((large > 0.5) & reach) | core
     refined[rows, columns] = cut * np.uint8(255)
     return refined
 
 
-def _disk(radius_px: int) -> np.ndarray:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1,) * 2)
+def move_to_edge(radiograph: np.ndarray, mask: Mask, point: tuple[int, int]) -> Mask:
+    """Grow or shrink the mask around a point, up to the nearest edges.
+
+    radiograph: (row, column) uint8 or uint16. point: row and column. Outside the mask,
+    its surroundings are added; inside, they are removed. How far depends on how far the
+    point is from where the mask ends: click in the middle of what is wrong.
+    Source: watershed, Meyer, Signal Processing 38 (1994), 113-125.
+    """
+    adds = mask[point] == 0
+    target = (mask > 0) == adds
+    largest_px = CLICK_REACH * max(mask.shape)
+    distance_px = _distance(target)[point] if target.any() else largest_px
+    reach_px = round(min(largest_px, CLICK_FACTOR * distance_px)) + MARKER_PX
+    rows = slice(max(0, point[0] - reach_px), point[0] + reach_px + 1)
+    columns = slice(max(0, point[1] - reach_px), point[1] + reach_px + 1)
+    shrink = min(1.0, CLICK_PX / (2 * reach_px + 1))
+    grey = _root(stretched(radiograph[rows, columns]))
+    shape = grey.shape
+    grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    grey = cv2.GaussianBlur(grey, (0, 0), 1)
+    near = target[rows, columns].astype(np.uint8)
+    near = cv2.resize(near, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    click = [
+        min(int((place - part.start) * shrink), side - 1)
+        for place, part, side in zip(point, (rows, columns), grey.shape, strict=True)
+    ]
+    is_click = np.ones(grey.shape, np.uint8)
+    is_click[tuple(click)] = 0
+    from_click = _distance(1 - is_click)
+    # two waters: the one spreads from the click and from what is right already, the
+    # other from beyond the reach; they meet at the steepest edge between them
+    markers = np.zeros(grey.shape, np.int32)
+    markers[_distance(near == 0) > MARKER_PX] = TARGET
+    markers[(near == 0) & (from_click > reach_px * shrink - 1)] = OTHER
+    markers[from_click <= MARKER_PX] = TARGET
+    cv2.watershed(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), markers)
+    flooded = (markers != OTHER).astype(np.float32)
+    flooded = cv2.resize(flooded, shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+    changed = np.zeros(mask.shape, np.uint8)
+    changed[rows, columns] = flooded & ~target[rows, columns]
+    # only the piece that holds the click
+    _, pieces = cv2.connectedComponents(changed[rows, columns])
+    piece = pieces[point[0] - rows.start, point[1] - columns.start]
+    changed[rows, columns] &= pieces == piece
+    return np.where(changed > 0, np.uint8(255 if adds else 0), mask)
+
+
+def _distance(excluded: np.ndarray) -> np.ndarray:
+    """Of each pixel to the nearest where `excluded` is not 0, in pixels: float32."""
+    return cv2.distanceTransform((excluded == 0).astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def _root(grey: np.ndarray) -> np.ndarray:
+    """Grey levels by their root, as for the coarse mask: skin is fainter than bone."""
+    return cv2.LUT(grey, np.sqrt(np.arange(256) * 255.0).astype(np.uint8))
 
 
 def fill_holes(mask: Mask) -> Mask:

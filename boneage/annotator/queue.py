@@ -1,8 +1,9 @@
 """The radiographs that wait for a mask, and what a person does about each of them.
 
-Nothing here knows of a page. Every action is on disk when its method returns; what
-several pages, or several processes, do to one radiograph is told apart by what lies on
-disk, and which page has which radiograph in hand by the claims of this process.
+Nothing here knows of a page. Every action is on disk when its method returns. Two
+pages, or two processes, that work on one radiograph are told apart by its version, read
+off the disk: the last to save wins, after a confirmation. Claims only spread the pages
+of one process over different radiographs.
 """
 
 import threading
@@ -35,10 +36,12 @@ WORDS: dict[Status, str] = {
     "unreadable": "not readable",
 }
 CLAIM_S = 600
-"""Seconds for which a radiograph is kept for a page that does nothing about it."""
+"""Seconds for which a radiograph is reserved for a page that does nothing about it."""
+KEPT_OPEN = 4
+"""Radiographs kept decoded: the current one, the next, and those of other pages."""
 
 
-class Refused(Exception):
+class RefusedMask(Exception):
     """A mask cannot be saved as it is; the message says why."""
 
 
@@ -48,11 +51,11 @@ class Conflict(Exception):
 
 @dataclass(frozen=True)
 class OpenImage:
-    """One radiograph in hand: all a page shows of it.
+    """One radiograph being annotated.
 
-    radiograph: (row, column) uint8 or uint16. start: the mask to begin with: saved
-    before, or proposed, or the coarse one. stamp: what lay on disk when it was opened.
-    opened_s: when, by the queue's clock. notes: files that were there but of no use.
+    radiograph: (row, column) uint8 or uint16. start: the mask to begin with: the saved
+    one, else the proposal, else the coarse mask. version: the state of its mask and
+    flag on disk when it was opened. notes: files that exist but cannot be used.
     """
 
     query: Query
@@ -60,8 +63,7 @@ class OpenImage:
     start: Mask
     proposal: Mask | None
     disagreement: np.ndarray | None
-    stamp: tuple
-    opened_s: float
+    version: str
     notes: tuple[str, ...] = ()
 
     @property
@@ -87,7 +89,12 @@ class AnnotationQueue:
         self.advice = stopping.advice(layout)
         self.skipped: set[int] = set()
         self.unreadable: dict[int, str] = {}
+        self.accepted: set[int] = set()
+        """Saved here as proposed."""
+        self.seconds: dict[int, float] = {}
+        """How long those saved here took."""
         self._claims: dict[int, tuple[str, float]] = {}
+        self._opened: dict[int, OpenImage] = {}
         self._lock = threading.Lock()
 
     @property
@@ -96,7 +103,7 @@ class AnnotationQueue:
         return list(self.queries)
 
     def statuses(self) -> dict[int, Status]:
-        """What has become of each radiograph by now."""
+        """The present status of each radiograph."""
         flagged = excluded.flagged(self.layout)
         return {i: self._status(i, flagged) for i in self.queries}
 
@@ -109,116 +116,156 @@ class AnnotationQueue:
             return "unreadable"
         return "skipped" if radiograph_id in self.skipped else "waiting"
 
-    def next_for(self, page: str) -> int | None:
-        """The most uncertain that waits, rather one that no other page has in hand."""
+    def upcoming(self, page: str) -> list[int]:
+        """Ids that wait, in the order for a page: those of other pages last."""
         waiting = [i for i, status in self.statuses().items() if status == "waiting"]
         with self._lock:
-            free = [i for i in waiting if not self._claimed_by_another(i, page)]
-        return next(iter(free or waiting), None)
+            # sorting keeps the order among equals
+            return sorted(waiting, key=lambda i: self._is_claimed(i, page))
 
-    def _claimed_by_another(self, radiograph_id: int, page: str) -> bool:
+    def next_for(self, page: str) -> int | None:
+        """The most uncertain that waits, preferably one that no other page has open."""
+        return next(iter(self.upcoming(page)), None)
+
+    def _is_claimed(self, radiograph_id: int, page: str) -> bool:
         owner, since = self._claims.get(radiograph_id, (page, 0.0))
         return owner != page and self.clock() - since < CLAIM_S
 
-    def in_another_hand(self, radiograph_id: int, page: str) -> bool:
-        """Whether another page has opened this radiograph and not left it."""
+    def claimed_elsewhere(self, radiograph_id: int, page: str) -> bool:
+        """Whether another page has this radiograph open."""
         with self._lock:
-            return self._claimed_by_another(radiograph_id, page)
+            return self._is_claimed(radiograph_id, page)
+
+    def claim(self, radiograph_id: int, page: str) -> None:
+        """Reserve a radiograph for a page, in place of the one that it had."""
+        self.release(page)
+        with self._lock:
+            if not self._is_claimed(radiograph_id, page):
+                self._claims[radiograph_id] = (page, self.clock())
 
     def release(self, page: str) -> None:
-        """Let go of whatever a page has in hand."""
+        """Drop the claim of a page."""
         with self._lock:
             kept = {i: c for i, c in self._claims.items() if c[0] != page}
             self._claims = kept
 
-    def open(self, radiograph_id: int, page: str) -> OpenImage:
-        """Take a radiograph in hand.
+    def open(self, radiograph_id: int) -> OpenImage:
+        """Read a radiograph, its masks and its map; the last few are kept.
 
         Raises:
-            InputError: it cannot be read; it is then no longer offered.
+            InputError: the radiograph cannot be read; it is then no longer offered.
         """
-        layout, notes = self.layout, []
+        # before the mask is read: what is saved in between shows as a change
+        version = self.version(radiograph_id)
+        kept = self._opened.get(radiograph_id)
+        if kept is not None and kept.version == version:
+            return kept
         try:
-            radiograph = radiographs.read(layout.query(radiograph_id))
+            radiograph = radiographs.read(self.layout.query(radiograph_id))
         except InputError as error:
             self.unreadable[radiograph_id] = str(error)
             raise
+        opened = self._read(self.queries[radiograph_id], radiograph, version)
+        with self._lock:
+            self._opened.pop(radiograph_id, None)
+            self._opened[radiograph_id] = opened
+            while len(self._opened) > KEPT_OPEN:
+                del self._opened[next(iter(self._opened))]
+        return opened
 
-        def beside(path: Path) -> np.ndarray | None:
+    def _read(self, query: Query, radiograph: np.ndarray, version: str) -> OpenImage:
+        i, layout, notes = query.radiograph_id, self.layout, []
+
+        def usable(path: Path) -> np.ndarray | None:
             try:
-                return _read_alike(path, radiograph.shape)
+                return _read_of_shape(path, radiograph.shape)
             except InputError as error:
                 notes.append(str(error))
                 return None
 
-        # before the mask is read: what is saved in between shows as a change
-        stamp = self.stamp(radiograph_id)
-        saved = beside(layout.answer(radiograph_id))
-        proposal = beside(layout.proposal(radiograph_id))
-        disagreement = beside(layout.disagreement(radiograph_id))
-        start = next((m for m in (saved, proposal) if m is not None), None)
+        saved, proposal = usable(layout.answer(i)), usable(layout.proposal(i))
+        start = next((mask for mask in (saved, proposal) if mask is not None), None)
         if start is None:
-            start = self.coarse_mask(radiograph_id, radiograph)
-        self.release(page)
-        with self._lock:
-            if not self._claimed_by_another(radiograph_id, page):
-                self._claims[radiograph_id] = (page, self.clock())
+            start = self.coarse_mask(i, radiograph)
         return OpenImage(
-            self.queries[radiograph_id],
+            query,
             radiograph,
-            _two_valued(start),
-            None if proposal is None else _two_valued(proposal),
-            disagreement,
-            stamp,
-            self.clock(),
+            _binary(start),
+            None if proposal is None else _binary(proposal),
+            usable(layout.disagreement(i)),
+            version,
             tuple(notes),
         )
 
     def coarse_mask(self, radiograph_id: int, radiograph: np.ndarray) -> Mask:
-        """The coarse mask of step 1, or made here where that has not seen it."""
+        """Step 1's coarse mask; computed here if there is no usable one."""
         path = self.layout.coarse_mask(radiograph_id)
         try:
-            found = _read_alike(path, radiograph.shape)
-        except InputError:  # of another size or damaged: made anew, it takes no time
-            found = None
-        return coarse.coarse_mask(radiograph) if found is None else _two_valued(found)
+            mask = _read_of_shape(path, radiograph.shape)
+        except InputError:  # of another size or damaged: quickly made anew
+            mask = None
+        return coarse.coarse_mask(radiograph) if mask is None else _binary(mask)
 
-    def stamp(self, radiograph_id: int) -> tuple:
-        """What lies on disk of its mask and flag; another one where that changes."""
-        path = self.layout.answer(radiograph_id)
+    def version(self, radiograph_id: int) -> str:
+        """Identifies what is on disk of its mask and flag: it changes with them."""
         is_flagged = radiograph_id in excluded.flagged(self.layout)
-        if not path.exists():
-            return (is_flagged,)
-        facts = path.stat()
-        return (is_flagged, facts.st_mtime_ns, facts.st_size, facts.st_ino)
+        return self._version(radiograph_id, is_flagged)
+
+    def _version(self, radiograph_id: int, is_flagged: bool) -> str:
+        flag = "flagged" if is_flagged else "usable"
+        try:
+            facts = self.layout.answer(radiograph_id).stat()
+        except FileNotFoundError:
+            return f"{flag}-none"
+        return f"{flag}-{facts.st_mtime_ns}-{facts.st_size}-{facts.st_ino}"
+
+    def overview(self) -> list[tuple[int, Status, str]]:
+        """Id, status and version of all, in the queue's order."""
+        flagged = excluded.flagged(self.layout)
+        return [
+            (i, self._status(i, flagged), self._version(i, i in flagged))
+            for i in self.queries
+        ]
 
     def _check_unchanged(self, opened: OpenImage) -> None:
-        now = self.stamp(opened.radiograph_id)
-        if now == opened.stamp:
+        now = self.version(opened.radiograph_id)
+        if now == opened.version:
             return
-        what = "flagged as not usable" if now[0] else "saved"
-        if not now[0] and len(now) == 1:
-            what = "taken back"
+        change = "saved"
+        if now.startswith("flagged"):
+            change = "flagged as not usable"
+        elif now.endswith("none"):
+            change = "reset"
         raise Conflict(
-            f"Radiograph {opened.radiograph_id} was {what} elsewhere since you opened "
-            "it. The same key again puts yours in its place; Back and Skip leave it."
+            f"Radiograph {opened.radiograph_id} was {change} elsewhere since you "
+            "opened it. Press the same key again to replace that with yours; Back and "
+            "Skip keep it."
         )
 
-    def save(self, opened: OpenImage, mask: Mask, overwrite: bool = False) -> str:
+    def save(
+        self,
+        opened: OpenImage,
+        mask: Mask,
+        seconds: float | None = None,
+        overwrite: bool = False,
+    ) -> str:
         """Write the mask, log it, and return the action: `annotated` or `accepted`.
 
-        mask: (row, column) uint8, 0 or 255, of the radiograph's size.
+        mask: (row, column) uint8, 0 or 255, of the radiograph's size. seconds: how long
+        the person took.
 
         Raises:
-            Refused: empty, full, or of another size.
-            Conflict: somebody else was faster; `overwrite` saves nevertheless.
+            RefusedMask: empty, full, or of another size.
+            Conflict: changed since it was opened; `overwrite` saves nevertheless.
         """
         if mask.shape != opened.radiograph.shape:
-            raise Refused("The page is out of date: reload it.")
+            raise RefusedMask("The page is out of date; reload it.")
         if not mask.any():
-            raise Refused("The mask is empty: draw the hand, or flag the radiograph.")
+            raise RefusedMask(
+                "The mask is empty; draw the hand, or flag the radiograph."
+            )
         if mask.all():
-            raise Refused("The mask covers everything: erase what is not hand.")
+            raise RefusedMask("The mask covers everything; erase the background.")
         radiograph_id = opened.radiograph_id
         with file_lock(self.layout.new):
             if not overwrite:
@@ -226,53 +273,61 @@ class AnnotationQueue:
             radiographs.write(self.layout.answer(radiograph_id), mask)
             excluded.unflag(self.layout, radiograph_id)
         self.skipped.discard(radiograph_id)
+        self.accepted.discard(radiograph_id)
         proposal, dice, action = opened.proposal, None, "annotated"
         if proposal is not None:
             dice = float(segmentation_dice.dice(proposal, mask))
-            action = "accepted" if np.array_equal(proposal, mask) else "annotated"
-        self._act(opened, action, dice)
+            if np.array_equal(proposal, mask):
+                action = "accepted"
+                self.accepted.add(radiograph_id)
+        if seconds is not None:
+            self.seconds[radiograph_id] = seconds
+        self._log_action(opened, action, seconds, dice)
         return action
 
-    def skip(self, opened: OpenImage) -> None:
-        """Leave it for later; it stays as it is on disk."""
+    def skip(self, opened: OpenImage, seconds: float | None = None) -> None:
+        """Leave it for later; nothing changes on disk but the log."""
         self.skipped.add(opened.radiograph_id)
-        self._act(opened, "skipped")
+        self._log_action(opened, "skipped", seconds)
 
-    def flag(self, opened: OpenImage, overwrite: bool = False) -> None:
+    def flag(
+        self, opened: OpenImage, seconds: float | None = None, overwrite: bool = False
+    ) -> None:
         """Flag it as not usable: out of the pool, and out of the training.
 
         A mask saved before stays on disk; saving one later makes it usable again.
 
         Raises:
-            Conflict: somebody saved it meanwhile; `overwrite` flags nevertheless.
+            Conflict: changed since it was opened; `overwrite` flags nevertheless.
         """
         with file_lock(self.layout.new):
             if not overwrite:
                 self._check_unchanged(opened)
             excluded.flag(self.layout, opened.radiograph_id)
         self.skipped.discard(opened.radiograph_id)
-        self._act(opened, "flagged")
+        self._log_action(opened, "flagged", seconds)
 
     def offer_skipped_again(self) -> None:
         """Let the skipped ones wait once more."""
         self.skipped.clear()
 
-    def _act(self, opened: OpenImage, action: str, dice: float | None = None) -> None:
+    def _log_action(
+        self,
+        opened: OpenImage,
+        action: str,
+        seconds: float | None,
+        dice: float | None = None,
+    ) -> None:
         self.log.log_action(
             opened.query,
             action,
-            self.clock() - opened.opened_s,
+            seconds,
             proposal_shown=opened.proposal is not None,
             dice=dice,
         )
 
-    def changed(self, radiograph_id: int) -> int:
-        """When its mask was saved, in nanoseconds; 0 without one."""
-        path = self.layout.answer(radiograph_id)
-        return path.stat().st_mtime_ns if path.exists() else 0
-
     def describe(self) -> str:
-        """How many have come to what, in one line."""
+        """How many have which status, in one line."""
         statuses = self.statuses()
         parts = []
         for status, words in WORDS.items():
@@ -284,22 +339,26 @@ class AnnotationQueue:
         return "; ".join(parts)
 
     def log_saved(self) -> None:
-        """Log masks without a line; a page killed between the two leaves one."""
+        """Log masks without a line; a program killed between the two leaves one."""
         statuses = self.statuses()
         saved = [i for i, status in statuses.items() if status == "saved"]
         self.log.log_answers(saved)
 
     def count(self, status: Status) -> int:
-        """How many have come to this."""
+        """How many have this status."""
         return sum(now == status for now in self.statuses().values())
 
 
-def _two_valued(image: np.ndarray) -> Mask:
-    return np.where(image > 0, 255, 0).astype(np.uint8)
+def _binary(image: np.ndarray) -> Mask:
+    return np.where(image > 0, np.uint8(255), np.uint8(0))
 
 
-def _read_alike(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """An image of the radiograph's size; None where there is none."""
+def _read_of_shape(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """An image of the radiograph's size; None if there is none.
+
+    Raises:
+        InputError: it cannot be read, or has another size.
+    """
     if not path.exists():
         return None
     image = radiographs.read(path)

@@ -1,156 +1,110 @@
-"""What the program that asks and the pages that answer share."""
+"""What the program that asks and the pages that answer share: one round of queries."""
 
 import threading
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from boneage.annotator import mask_edits
+from boneage.annotator.actions import LABELS
 from boneage.annotator.queue import AnnotationQueue, Status
 from boneage.errors import InputError
 from boneage.io import radiographs, transforms
 from boneage.layout import Layout
 
 THUMBNAIL_PX = 144
-THUMBNAILS = 60
-"""How many are shown, the latest: a round has ten."""
 
-
-class Decision(NamedTuple):
-    """What a person may say about the queue as a whole; `key` may be empty."""
-
-    key: str
-    name: str
-    label: str
-
-
-GO_ON = Decision("g", "go_on", "Go on training")
-FINISH = Decision("", "finish", "Train on, ask no more")
-LEAVE = Decision("", "leave", "Stop for today")
-CLOSE = Decision("g", "close", "Finish and close")
+GO_ON, FINISH, LEAVE, CLOSE = "go_on", "finish", "leave", "close"
+"""A person's decisions about a round; the page labels them as `actions` says."""
 
 
 class AnnotationRound:
     """Holds the queue that is being worked on, and the person's decision about it."""
 
-    def __init__(self, layout: Layout, decisions: tuple[Decision, ...]) -> None:
-        """Offer `decisions`; nothing lies on the desk yet."""
+    def __init__(self, layout: Layout, decisions: tuple[str, ...]) -> None:
+        """Offer `decisions`; there is no queue yet."""
         self.layout = layout
         self.decisions = decisions
         self.queue: AnnotationQueue | None = None
-        self.meanwhile = "The first radiographs are being looked out."
+        self.number = 0
+        """Of queues published so far: a page's requests name the one they are about."""
+        self.idle_message = "The first radiographs are being selected."
         self._decision = ""
         self._decided = threading.Event()
         self._lock = threading.Lock()
-        self._pages: dict[str, str] = {}
-        self._thumbnails: dict[tuple, np.ndarray] = {}
 
-    def lay(self, queue: AnnotationQueue) -> None:
-        """Put a queue on the desk."""
+    def publish(self, queue: AnnotationQueue) -> None:
+        """Offer a queue to the pages."""
         with self._lock:
             self._decided.clear()
             self.queue = queue
+            self.number += 1
+
+    def current(self) -> tuple[int, AnnotationQueue | None]:
+        """Number and queue that belong together; None while nothing is asked."""
+        with self._lock:
+            return self.number, self.queue
 
     def wait(self) -> str:
-        """Wait until a page decides; the decision's name. The desk is empty then."""
+        """Wait until a person decides; returns the decision. The queue is gone then."""
         self._decided.wait()
         return self._decision
 
-    def decide(self, name: str, queue: AnnotationQueue | None) -> None:
-        """Take the first decision about the queue on the desk.
+    def decide(self, decision: str, queue: AnnotationQueue | None) -> None:
+        """Take the first decision about the published queue.
 
-        queue: what the page shows that decides; a queue laid since is left as it is.
+        queue: the one that the deciding page shows; if another was published since,
+        nothing happens.
         """
         with self._lock:
             if self.queue is None or queue is not self.queue:
                 return
-            self.queue, self._decision = None, name
-        self.meanwhile = {
-            "go_on": "The committee is training. What it asks next appears here.",
-            "finish": "The committee trains on and asks no more.",
-        }.get(name, "Everything is saved.")
-        if name != "go_on":
-            self.meanwhile += " This page can be closed."
+            self.queue, self._decision = None, decision
+        self.idle_message = {
+            GO_ON: "The committee is training. Its next questions will appear here.",
+            FINISH: "The committee trains on without further questions.",
+        }.get(decision, "Everything is saved.")
+        if decision != GO_ON:
+            self.idle_message += " You can close this page."
         self._decided.set()
 
-    def has_news(self, queue: AnnotationQueue | None, page: str) -> bool:
-        """Whether a page that has nothing in hand would get something now."""
-        if self.queue is not queue:
-            return True
-        return queue is not None and queue.next_for(page) is not None
-
     def explain(self, queue: AnnotationQueue | None) -> str:
-        """What a page says that has nothing in hand."""
+        """What a page shows when no radiograph is open."""
         if queue is None:
-            return f"## {self.meanwhile}"
-        labels = " or ".join(f"**{decision.label}**" for decision in self.decisions)
+            return self.idle_message
+        labels = " or ".join(f"“{LABELS[decision]}”" for decision in self.decisions)
         unreadable = "".join(f"\n\n{why}" for why in queue.unreadable.values())
         return (
-            f"## Nothing is waiting any more\n\n{queue.describe()}\n\nGo back to any "
-            f"of them by its thumbnail, or choose {labels}.{unreadable}"
+            f"Nothing is waiting any more\n\n{queue.describe()}\n\nClick a thumbnail "
+            f"to return to its radiograph, or choose {labels}.{unreadable}"
         )
 
-    def arrived(self, page: str, session: str) -> None:
-        """Note that a page was loaded, maybe again."""
-        with self._lock:
-            self._pages[page] = session
-
-    def left(self, session: str) -> None:
-        """Let go of what the page of a session has in hand, unless it was reloaded."""
-        with self._lock:
-            gone = [page for page, last in self._pages.items() if last == session]
-            for page in gone:
-                del self._pages[page]
-        for page in gone:
-            if self.queue is not None:
-                self.queue.release(page)
-
-    def finished(self, queue: AnnotationQueue | None) -> list[tuple[int, Status, int]]:
-        """Id, status and time of what was dealt with, the latest first."""
-        if queue is None:
-            return []
-        done = [
-            (i, status, queue.changed(i))
-            for i, status in queue.statuses().items()
-            if status not in ("waiting", "unreadable")
-        ]
-        return sorted(done, key=lambda one: one[2], reverse=True)[:THUMBNAILS]
-
-    def thumbnail(
-        self, radiograph_id: int, status: Status, changed_ns: int
-    ) -> np.ndarray:
-        """A small picture of a radiograph under its mask: (row, column, 3) uint8."""
-        key = (radiograph_id, status, changed_ns)
-        if key not in self._thumbnails:
-            self._thumbnails[key] = _thumbnail(self.layout, radiograph_id, status)
-        return self._thumbnails[key]
+    def disconnect(self, page: str) -> None:
+        """Release the radiograph of a page that was closed."""
+        if (queue := self.queue) is not None:
+            queue.release(page)
 
 
-def caption(radiograph_id: int, status: Status) -> str:
-    """What stands under a thumbnail."""
-    also = {"flagged": ", not usable", "skipped": ", skipped"}
-    return f"{radiograph_id}{also.get(status, '')}"
-
-
-def _thumbnail(layout: Layout, radiograph_id: int, status: Status) -> np.ndarray:
+def thumbnail(layout: Layout, radiograph_id: int, status: Status) -> bytes:
+    """A small picture of a radiograph under its saved mask, as JPEG."""
     grey = mask_edits.stretched(_read_small(layout.query(radiograph_id)))
-    shown = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    shown = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     if status == "saved":
         mask = _read_small(layout.answer(radiograph_id), grey.shape) > 127
         opacity = mask_edits.MASK_OPACITY
-        colour = np.array(mask_edits.MASK_COLOUR) * opacity
+        colour = np.array(mask_edits.MASK_COLOUR[::-1]) * opacity
         shown[mask] = (shown[mask] * (1 - opacity) + colour).astype(np.uint8)
-        return shown
-    return shown // 3
+    elif status != "waiting":
+        shown //= 3
+    return cv2.imencode(".jpg", shown)[1].tobytes()
 
 
 def _read_small(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Shrink an image to a thumbnail's size, or to `shape`; black where unreadable."""
     try:
         image = transforms.to_uint8(radiographs.read(path))
-    except InputError:  # the page names it where it is opened
+    except InputError:  # the page names it when it is opened
         return np.zeros(shape or (THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     if shape is not None:
         return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)

@@ -1,7 +1,7 @@
 """Serves the annotator's page, as an oracle for step 2 or on its own.
 
-The page is a Gradio application; only this machine sees it unless a password is set,
-and it gives out the pictures that it shows and no other file.
+Only this machine sees the page unless a password is set. It serves the pictures of its
+round and no other file.
 """
 
 import contextlib
@@ -13,54 +13,37 @@ from boneage.active_learning.oracle import Decision, Query
 from boneage.annotator.queue import AnnotationQueue
 from boneage.annotator.round import CLOSE, FINISH, GO_ON, LEAVE, AnnotationRound
 from boneage.errors import InputError
-from boneage.io.files import clear_temporary_folders
 from boneage.layout import Layout
-from boneage.web import WebSettings, launched, own_files
+from boneage.web import WebSettings, serve
 
-FAREWELL_S = 1.5
+FAREWELL_S = 3.0
 """How long the page is still served after the last decision, to say so."""
 
-SCRATCH = "annotator"
-"""Gradio's own files, in the system's folder of temporary files."""
-
-LARGEST_UPLOAD_BYTES = 64 << 20
-"""A drawing that the canvas sends is smaller by far."""
-
 DECISIONS = {
-    GO_ON.name: Decision.CONTINUE,
-    FINISH.name: Decision.STOP_ASKING,
-    LEAVE.name: Decision.STOP_TRAINING,
+    GO_ON: Decision.CONTINUE,
+    FINISH: Decision.STOP_ASKING,
+    LEAVE: Decision.STOP_TRAINING,
 }
 
 
 @contextlib.contextmanager
-def serving(desk: AnnotationRound, settings: WebSettings) -> Iterator[str]:
-    """Serve a desk's page while the block runs; yields its address.
+def serving(annotation_round: AnnotationRound, settings: WebSettings) -> Iterator[str]:
+    """Serve a round's page while the block runs; yields its address.
 
     Raises:
-        InputError: a host that others see, without a password.
-        OSError: the port is taken.
+        InputError: a host that others see without a password, or a port that is taken.
     """
     settings.check_page()
-    with own_files(SCRATCH):
-        # with it comes Gradio, which looks at the environment
-        from boneage.annotator import page as annotator_page
+    from boneage.annotator import api
 
-        page = annotator_page.build(desk)
-        with launched(
-            page,
-            settings,
-            "annotate at {address} (Ctrl-C stops; what is saved stays)",
-            max_file_size=LARGEST_UPLOAD_BYTES,
-            css_paths=annotator_page.HERE / "annotator.css",
-            head=annotator_page.head(desk),
-        ) as address:
-            yield address
-            time.sleep(FAREWELL_S)
+    greeting = "annotate at {address} (Ctrl-C stops; everything saved is kept)"
+    with serve(api.build(annotation_round), settings, greeting) as address:
+        yield address
+        time.sleep(FAREWELL_S)
 
 
 class BrowserOracle:
-    """A person who draws on a page, and says there when the training is to go on."""
+    """A person who draws on a page, and decides there when the training continues."""
 
     def __init__(self, layout: Layout, settings: WebSettings, measure: str) -> None:
         """Serve nothing yet; `measure` chose the queries."""
@@ -68,7 +51,7 @@ class BrowserOracle:
         self.settings = settings
         self.measure = measure
         self.answerable_ids = None
-        self.desk = AnnotationRound(layout, (GO_ON, FINISH, LEAVE))
+        self.round = AnnotationRound(layout, (GO_ON, FINISH, LEAVE))
         self._served = contextlib.ExitStack()
         self.address = ""
 
@@ -77,7 +60,7 @@ class BrowserOracle:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End serving."""
+        """Stop serving."""
         self._served.close()
 
     def annotate(self, queries: list[Query]) -> Decision:
@@ -88,13 +71,13 @@ class BrowserOracle:
         queue = AnnotationQueue(
             self.layout, query_folder.queries_of_round(self.layout, asked)
         )
-        self.desk.lay(queue)
+        self.round.publish(queue)
         if not self.address:
-            serving_page = serving(self.desk, self.settings)
+            serving_page = serving(self.round, self.settings)
             self.address = self._served.enter_context(serving_page)
         else:
             print(f"{len(queries)} radiographs wait at {self.address}")
-        decision = self.desk.wait()
+        decision = self.round.wait()
         print(queue.describe())
         return DECISIONS[decision]
 
@@ -103,22 +86,20 @@ def annotate_waiting(layout: Layout, settings: WebSettings) -> list[str]:
     """Serve whatever waits in gt/new until the person is done; summary lines.
 
     Raises:
-        InputError: no radiograph lies there.
+        InputError: there is no radiograph.
     """
     if not any(path.stem.isdecimal() for path in layout.new.glob("*.png")):
         raise InputError(
-            f"{layout.new}: no radiograph <id>.png to annotate; "
-            "step2_interactive_segmentation.py lays there what it asks about"
+            f"{layout.new} must hold a radiograph <id>.png to annotate (got none); "
+            "step2_interactive_segmentation.py puts there what it asks about"
         )
-    # of one that was killed; here nothing may be served
-    clear_temporary_folders(SCRATCH)
     queries = query_folder.waiting_queries(layout)
     if not queries:
         return ["nothing is waiting for a mask"]
-    desk = AnnotationRound(layout, (CLOSE,))
+    annotation_round = AnnotationRound(layout, (CLOSE,))
     queue = AnnotationQueue(layout, queries)
     queue.log_saved()
-    desk.lay(queue)
-    with serving(desk, settings):
-        desk.wait()
+    annotation_round.publish(queue)
+    with serving(annotation_round, settings):
+        annotation_round.wait()
     return [queue.describe()]

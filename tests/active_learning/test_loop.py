@@ -324,19 +324,19 @@ def test_simulated_oracle_is_asked_about_what_it_knows(cohort_copy, tmp_path, ca
 def test_browser_oracle_is_asked_round_after_round(cohort_copy, monkeypatch, capsys):
     """The page is tested in a browser; here somebody answers behind it."""
 
-    def answer(desk, stop):
+    def answer(annotation_round, stop):
         while not stop.wait(0.05):
-            queue = desk.queue
+            _, queue = annotation_round.current()
             if queue is not None:
                 while (i := queue.next_for("page")) is not None:
                     truth = radiographs.read(cohort_copy.truth / f"{i}_bin.png")
-                    queue.save(queue.open(i, "page"), truth)
-                desk.decide("go_on", desk.queue)
+                    queue.save(queue.open(i), truth)
+                annotation_round.decide("go_on", queue)
 
     @contextlib.contextmanager
-    def serving(desk, settings):
+    def serving(annotation_round, settings):
         stop = threading.Event()
-        somebody = threading.Thread(target=answer, args=[desk, stop])
+        somebody = threading.Thread(target=answer, args=[annotation_round, stop])
         somebody.start()
         yield "the page"
         stop.set()
@@ -358,7 +358,9 @@ def test_browser_oracle_is_asked_round_after_round(cohort_copy, monkeypatch, cap
 def test_annotating_alone_asks_for_a_password_before_others_see_it(layout):
     with pytest.raises(InputError, match="--auth"):
         call(layout, STEP, annotate_only=True, host="0.0.0.0")
-    with pytest.raises(InputError, match=r"no radiograph <id>\.png to annotate"):
+    with pytest.raises(
+        InputError, match=r"must hold a radiograph <id>\.png to annotate"
+    ):
         call(layout, STEP, annotate_only=True)
 
 

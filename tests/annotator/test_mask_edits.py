@@ -6,9 +6,9 @@ import pytest
 
 from boneage.annotator import mask_edits
 from boneage.annotator.mask_edits import (
+    disagreement_layer,
     fill_holes,
     keep_largest,
-    overlay_disagreement,
     refine_edge,
     smooth,
     stretched,
@@ -140,21 +140,7 @@ def test_one_grey_level_is_no_division_by_zero():
     assert not stretched(np.full((4, 4), 9, np.uint8)).any()
 
 
-def test_map_colours_disagreement_and_leaves_agreement_grey():
-    grey = np.full((1, 2), 100, np.uint8)
-    shown = overlay_disagreement(grey, np.array([[0, 255]], np.uint8))
-    assert shown[0, 0].tolist() == [100, 100, 100]
-    assert shown[0, 1, 0] < 50 < 200 < shown[0, 1, 2]
-
-
-def test_layer_and_back_is_the_same_mask():
-    drawn = mask("##.", "..#")
-    layer = mask_edits.layer_of(drawn)
-    np.testing.assert_array_equal(mask_edits.mask_of_layers([layer], (2, 3)), drawn)
-
-
-def test_layers_left_by_another_radiograph_are_no_mask():
-    layer = mask_edits.layer_of(mask("##", ".#"))
-    assert mask_edits.mask_of_layers([layer, layer], (2, 2)) is None
-    assert mask_edits.mask_of_layers([layer], (3, 3)) is None
-    assert mask_edits.mask_of_layers([], (2, 2)) is None
+def test_map_colours_disagreement_and_leaves_agreement_transparent():
+    layer = disagreement_layer(np.array([[0, 255]], np.uint8))
+    assert layer[0, 0, 3] == 0
+    assert layer[0, 1].tolist() == [*mask_edits.MAP_COLOUR, 204]

@@ -1,7 +1,6 @@
 """What a person does about each radiograph, and what lies on disk afterwards."""
 
 import csv
-import dataclasses
 
 import numpy as np
 import pytest
@@ -9,9 +8,8 @@ import pytest
 from boneage.active_learning import query_folder
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
-from boneage.annotator.queue import AnnotationQueue, Conflict, Refused
+from boneage.annotator.queue import KEPT_OPEN, AnnotationQueue, Conflict, RefusedMask
 from boneage.annotator.round import GO_ON, AnnotationRound
-from boneage.annotator.session import STEPS, EditSession
 from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import radiographs
@@ -65,11 +63,10 @@ def test_most_uncertain_first(queue):
     assert queue.next_for("page") == 7
 
 
-def test_saving_writes_the_mask_and_a_line(queue, layout, clock):
-    opened = queue.open(7, "page")
+def test_saving_writes_the_mask_and_a_line(queue, layout):
+    opened = queue.open(7)
     np.testing.assert_array_equal(opened.start, PROPOSAL)
-    clock.now = 12.5
-    assert queue.save(opened, DRAWN) == "annotated"
+    assert queue.save(opened, DRAWN, 12.5) == "annotated"
     np.testing.assert_array_equal(radiographs.read(layout.answer(7)), DRAWN)
     line = last(queue)
     assert line.pop("time")
@@ -87,7 +84,7 @@ def test_saving_writes_the_mask_and_a_line(queue, layout, clock):
 
 
 def test_proposal_saved_as_it_was_is_told_apart(queue):
-    assert queue.save(queue.open(7, "page"), PROPOSAL) == "accepted"
+    assert queue.save(queue.open(7), PROPOSAL) == "accepted"
     assert last(queue)["action"] == "accepted"
     assert last(queue)["dice"] == 1
 
@@ -97,19 +94,19 @@ def test_proposal_saved_as_it_was_is_told_apart(queue):
     [(np.zeros(SHAPE, np.uint8), "empty"), (np.full(SHAPE, 255, np.uint8), "every")],
 )
 def test_masks_that_cannot_be_taken_in_are_refused(queue, layout, mask, why):
-    with pytest.raises(Refused, match=why):
-        queue.save(queue.open(7, "page"), mask)
+    with pytest.raises(RefusedMask, match=why):
+        queue.save(queue.open(7), mask)
     assert not layout.answer(7).exists()
     assert last(queue)["action"] == "asked"
 
 
 def test_mask_of_another_radiograph_is_refused(queue):
-    with pytest.raises(Refused, match="out of date"):
-        queue.save(queue.open(7, "page"), DRAWN[:10])
+    with pytest.raises(RefusedMask, match="out of date"):
+        queue.save(queue.open(7), DRAWN[:10])
 
 
 def test_skipped_ones_are_logged_and_wait_for_another_look(queue):
-    queue.skip(queue.open(7, "page"))
+    queue.skip(queue.open(7))
     assert last(queue)["action"] == "skipped"
     assert queue.next_for("page") == 9
     queue.offer_skipped_again()
@@ -117,14 +114,14 @@ def test_skipped_ones_are_logged_and_wait_for_another_look(queue):
 
 
 def test_skipping_is_no_answer_to_the_log(queue):
-    queue.skip(queue.open(7, "page"))
+    queue.skip(queue.open(7))
     queue.log.log_answers([7])
     assert last(queue)["action"] == "annotated"
 
 
 @pytest.mark.parametrize("action", ["save", "flag"])
 def test_what_the_page_logged_is_not_logged_again(queue, action):
-    opened = queue.open(7, "page")
+    opened = queue.open(7)
     queue.save(opened, DRAWN) if action == "save" else queue.flag(opened)
     lines = len(queue.log.entries())
     queue.log.log_answers([7])
@@ -132,7 +129,7 @@ def test_what_the_page_logged_is_not_logged_again(queue, action):
 
 
 def test_flagged_is_listed_in_a_file_and_waits_no_more(queue, layout):
-    queue.flag(queue.open(7, "page"))
+    queue.flag(queue.open(7))
     with layout.unusable.open(newline="") as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["7"]
     assert last(queue)["action"] == "flagged"
@@ -145,8 +142,8 @@ def test_flagged_is_listed_in_a_file_and_waits_no_more(queue, layout):
 
 
 def test_saving_a_flagged_one_makes_it_usable_again(queue, layout):
-    queue.flag(queue.open(7, "page"))
-    queue.save(queue.open(7, "page"), DRAWN)
+    queue.flag(queue.open(7))
+    queue.save(queue.open(7), DRAWN)
     assert excluded.flagged(layout) == {}
     assert queue.statuses()[7] == "saved"
 
@@ -163,15 +160,15 @@ def test_flags_that_are_none_are_named(layout):
 
 
 def test_a_restart_begins_with_what_is_left_and_shows_what_is_done(queue, layout):
-    queue.save(queue.open(7, "page"), DRAWN)
+    queue.save(queue.open(7), DRAWN)
     again = AnnotationQueue(layout, query_folder.waiting_queries(layout))
     assert again.ids == [7, 9, 8]
     assert again.next_for("page") == 9
-    np.testing.assert_array_equal(again.open(7, "page").start, DRAWN)
+    np.testing.assert_array_equal(again.open(7).start, DRAWN)
 
 
 def test_two_pages_get_two_radiographs(queue):
-    queue.open(queue.next_for("first"), "first")
+    queue.claim(queue.next_for("first"), "first")
     assert queue.next_for("first") == 7
     assert queue.next_for("second") == 9
     queue.release("first")
@@ -179,21 +176,23 @@ def test_two_pages_get_two_radiographs(queue):
 
 
 def test_a_page_that_went_away_does_not_keep_its_radiograph(queue, clock):
-    queue.open(7, "gone")
+    queue.claim(7, "gone")
+    assert queue.claimed_elsewhere(7, "page")
+    assert not queue.claimed_elsewhere(7, "gone")
     clock.now = 601
     assert queue.next_for("page") == 7
 
 
 def test_the_last_one_is_offered_though_another_page_has_it(queue):
     for i in (8, 9):
-        queue.save(queue.open(i, "first"), DRAWN)
-    queue.open(7, "first")
+        queue.save(queue.open(i), DRAWN)
+    queue.claim(7, "first")
     assert queue.next_for("second") == 7
 
 
 @pytest.mark.parametrize("action", ["save", "flag"])
 def test_two_pages_do_not_overwrite_each_other_unasked(queue, layout, action):
-    mine, theirs = queue.open(7, "mine"), queue.open(7, "theirs")
+    mine, theirs = queue.open(7), queue.open(7)
     queue.save(theirs, DRAWN)
     act = {"save": lambda **sure: queue.save(mine, PROPOSAL, **sure)}
     act["flag"] = lambda **sure: queue.flag(mine, **sure)
@@ -207,9 +206,9 @@ def test_two_pages_do_not_overwrite_each_other_unasked(queue, layout, action):
 
 def test_another_process_is_seen_as_well(queue, layout):
     """No claim tells of it; what lies on disk does."""
-    opened = queue.open(7, "page")
+    opened = queue.open(7)
     other = AnnotationQueue(layout, query_folder.waiting_queries(layout))
-    other.flag(other.open(7, "page"))
+    other.flag(other.open(7))
     with pytest.raises(Conflict, match="flagged as not usable elsewhere"):
         queue.save(opened, DRAWN)
 
@@ -217,7 +216,7 @@ def test_another_process_is_seen_as_well(queue, layout):
 def test_without_a_proposal_the_coarse_mask_is_the_start(queue, layout):
     layout.proposal(7).unlink()
     radiographs.write(layout.coarse_mask(7), DRAWN)
-    opened = queue.open(7, "page")
+    opened = queue.open(7)
     assert opened.proposal is None
     np.testing.assert_array_equal(opened.start, DRAWN)
     queue.save(opened, DRAWN)
@@ -228,7 +227,7 @@ def test_without_a_proposal_the_coarse_mask_is_the_start(queue, layout):
 
 def test_proposal_of_another_size_is_named_and_not_used(queue, layout):
     radiographs.write(layout.proposal(7), PROPOSAL[:5])
-    opened = queue.open(7, "page")
+    opened = queue.open(7)
     assert opened.proposal is None
     assert "7_proposal.png: expected (30, 20), found (5, 20)" in opened.notes[0]
 
@@ -243,153 +242,40 @@ def test_radiographs_nobody_asked_about_wait_last(queue, layout):
 def test_half_a_line_of_the_log_costs_no_other(queue, layout):
     with layout.queries.open("a") as log:
         log.write('{"time": "20')
-    queue.skip(queue.open(7, "page"))
+    queue.skip(queue.open(7))
     assert last(queue)["action"] == "skipped"
     assert len(layout.queries.read_text().splitlines()) == 5
 
 
-@pytest.fixture
-def sheet(queue):
-    sheet = EditSession()
-    sheet.begin(queue, "page")
-    return sheet
+def test_only_a_few_radiographs_are_kept_decoded(queue, layout):
+    queue.queries |= {i: Query(i, None, None) for i in range(20, 20 + KEPT_OPEN)}
+    first = queue.open(7)
+    assert queue.open(7) is first
+    for i in range(20, 20 + KEPT_OPEN):
+        radiographs.write(layout.query(i), block(i % 10))
+        queue.open(i)
+    assert queue.open(7) is not first
 
 
-def test_headline_says_where_one_stands(sheet):
-    assert sheet.headline() == (
-        "## 1 of 3, round 2\nradiograph 7, vote entropy 0.900  \n0 saved, 3 waiting"
-    )
-
-
-def test_an_unreadable_radiograph_is_named_and_passed_over(queue, layout):
-    layout.query(7).write_bytes(b"no picture")
-    sheet = EditSession()
-    sheet.begin(queue, "page")
-    assert sheet.opened.radiograph_id == 9
-    assert "7.png: expected a radiograph" in sheet.message
-    assert queue.describe() == "0 saved; 2 waiting; 1 not readable: 7"
-
-
-def test_tools_are_undone_and_done_again_and_so_are_strokes(sheet):
-    stroke = PROPOSAL.copy()
-    stroke[0, 0] = 255
-    sheet.use("largest", stroke)
-    np.testing.assert_array_equal(sheet.mask, PROPOSAL)
-    for expected in (stroke, PROPOSAL):
-        sheet.undo(sheet.mask)
-        np.testing.assert_array_equal(sheet.mask, expected)
-    sheet.undo(sheet.mask)
-    assert sheet.message == "Nothing to undo."
-    for expected in (stroke, PROPOSAL):
-        sheet.redo(sheet.mask)
-        np.testing.assert_array_equal(sheet.mask, expected)
-
-
-def test_what_is_drawn_after_undoing_ends_the_way_forward(sheet):
-    sheet.use("clear", PROPOSAL)
-    sheet.undo(sheet.mask)
-    sheet.redo(DRAWN)
-    assert sheet.message == "Nothing to redo."
-
-
-def test_only_so_many_steps_are_kept(sheet):
-    for number in range(STEPS + 5):
-        sheet.use("clear" if number % 2 == 0 else "proposal", sheet.mask)
-    assert len(sheet.undo_steps) == STEPS
-
-
-def test_the_canvas_is_drawn_anew_only_where_the_mask_changes(sheet):
-    before = sheet.serial
-    sheet.use("fill", PROPOSAL)
-    assert sheet.serial == before
-    assert sheet.message == "That changes nothing here."
-    sheet.use("clear", PROPOSAL)
-    assert sheet.serial > before
-
-
-def test_what_was_drawn_and_not_saved_is_there_on_the_way_back(sheet, queue, layout):
-    sheet.skip(DRAWN)
-    assert sheet.opened.radiograph_id == 9
-    sheet.back(PROPOSAL)
-    assert sheet.opened.radiograph_id == 7
-    np.testing.assert_array_equal(sheet.mask, DRAWN)
-    assert not layout.answer(7).exists()
-
-
-def test_what_was_drawn_never_hides_a_mask_saved_since(sheet, queue, layout):
-    sheet.skip(DRAWN)
-    theirs = block(3)
-    queue.save(queue.open(7, "another page"), theirs)
-    sheet.back(PROPOSAL)
-    np.testing.assert_array_equal(sheet.mask, theirs)
-    assert "7 was saved or flagged since you drew on it" in sheet.message
-    sheet.redo(sheet.mask)
-    np.testing.assert_array_equal(sheet.mask, DRAWN)
-    np.testing.assert_array_equal(radiographs.read(layout.answer(7)), theirs)
-
-
-def test_what_was_flagged_by_this_page_keeps_what_was_drawn(sheet):
-    sheet.flag(DRAWN)
-    sheet.back(PROPOSAL)
-    np.testing.assert_array_equal(sheet.mask, DRAWN)
-    # saved, the drawing is no longer a draft
-    sheet.save(block(3))
-    sheet.back(PROPOSAL)
-    np.testing.assert_array_equal(sheet.mask, block(3))
+def test_what_is_opened_again_is_as_it_lies_on_disk(queue):
+    queue.save(queue.open(7), DRAWN)
+    opened = queue.open(7)
+    np.testing.assert_array_equal(opened.start, DRAWN)
+    queue.save(opened, block(3))
+    np.testing.assert_array_equal(queue.open(7).start, block(3))
 
 
 def test_a_decision_is_about_the_queue_that_the_page_shows(queue, layout):
-    desk = AnnotationRound(layout, (GO_ON,))
-    desk.lay(queue)
+    annotation_round = AnnotationRound(layout, (GO_ON,))
+    annotation_round.publish(queue)
     later = AnnotationQueue(layout, [Query(8, 0.1, 3)])
-    desk.lay(later)
+    annotation_round.publish(later)
     for stale in (queue, None):
-        desk.decide("go_on", stale)
-        assert desk.queue is later
-    desk.decide("go_on", later)
-    assert desk.queue is None
-    assert desk.wait() == "go_on"
-
-
-def test_back_to_a_saved_one_and_saved_again(sheet, layout):
-    sheet.save(PROPOSAL)
-    sheet.back(PROPOSAL)
-    sheet.save(DRAWN)
-    np.testing.assert_array_equal(radiographs.read(layout.answer(7)), DRAWN)
-    assert sheet.opened.radiograph_id == 9
-
-
-def test_a_conflict_is_told_and_the_same_key_insists(sheet, queue, layout):
-    queue.save(queue.open(7, "theirs"), DRAWN)
-    sheet.save(PROPOSAL)
-    assert "saved elsewhere" in sheet.message
-    np.testing.assert_array_equal(radiographs.read(layout.answer(7)), DRAWN)
-    sheet.save(PROPOSAL)
-    np.testing.assert_array_equal(radiographs.read(layout.answer(7)), PROPOSAL)
-
-
-def test_map_is_shown_where_there_is_one(sheet, layout):
-    sheet.switch_map(PROPOSAL)
-    assert sheet.message == "There is no disagreement map for this radiograph."
-    grey = sheet.background()
-    disagreement = PROPOSAL.copy()
-    sheet.opened = dataclasses.replace(sheet.opened, disagreement=disagreement)
-    sheet.switch_map(PROPOSAL)
-    changed = (sheet.background() != grey).any(axis=2)
-    np.testing.assert_array_equal(changed, disagreement > 0)
-
-
-def test_leaving_what_waits_is_said_twice(sheet):
-    assert not sheet.may_decide("go_on")
-    assert sheet.message == "3 still waiting. Once more, and they are left."
-    assert sheet.may_decide("go_on")
-
-
-def test_everything_done_is_decided_at_once(sheet):
-    for _ in range(3):
-        sheet.save(DRAWN)
-    assert sheet.opened is None
-    assert sheet.may_decide("go_on")
+        annotation_round.decide(GO_ON, stale)
+        assert annotation_round.current() == (2, later)
+    annotation_round.decide(GO_ON, later)
+    assert annotation_round.current() == (2, None)
+    assert annotation_round.wait() == GO_ON
 
 
 def test_mask_without_a_line_in_the_log_gets_one(queue):

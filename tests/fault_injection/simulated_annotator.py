@@ -15,8 +15,6 @@ from boneage.layout import Layout
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
 WAITING = 6
-SETTLED_S = 1.5
-"""A canvas that has been there so long has its textures."""
 
 
 def lay_out(folder: Path) -> None:
@@ -60,34 +58,33 @@ def annotate(process: subprocess.Popen, said: Path) -> list[int]:
 
 def _address(process: subprocess.Popen, said: Path) -> str | None:
     while process.poll() is None:
-        found = re.search(r"http://127\.0\.0\.1:\d+", said.read_text())
-        if found:
-            return found[0]
+        address = re.search(r"http://127\.0\.0\.1:\d+", said.read_text())
+        if address:
+            return address[0]
         time.sleep(0.1)
     return None
 
 
-# what the page says, and which canvas stands there
-LOOK = """() => ({
-    message: document.querySelector("#message")?.textContent ?? "",
-    empty: document.querySelector("#empty") !== null,
-    canvas: document.querySelector("#canvas canvas") === null ? ""
-        : document.querySelector("#canvas").className,
-})"""
+# what the page says, and which radiograph it shows
+LOOK = """() => {
+    const view = document.querySelector("#view");
+    return {
+        message: document.querySelector("#message").textContent,
+        shown: view.ariaBusy === "false" ? view.dataset.shown : null,
+        finished: document.querySelector("#empty").textContent.includes("Nothing is"),
+    };
+}"""
 
 
 def _work(process: subprocess.Popen, page, acknowledged: list[int]) -> None:
-    pressed_for, before, since = None, None, 0.0
+    pressed_for = None
     while process.poll() is None:
-        seen = page.evaluate(LOOK)
-        found = re.search(r"Radiograph (\d+) saved", seen["message"])
-        if found and int(found[1]) not in acknowledged:
-            acknowledged.append(int(found[1]))
-        canvas = "nothing" if seen["empty"] else seen["canvas"]
-        if canvas != before:
-            before, since = canvas, time.monotonic()
-        settled = canvas and time.monotonic() - since > SETTLED_S
-        if settled and canvas != pressed_for:
-            page.keyboard.press("g" if canvas == "nothing" else "s")
-            pressed_for = canvas
+        state = page.evaluate(LOOK)
+        saved = re.search(r"Radiograph (\d+) saved", state["message"])
+        if saved and int(saved[1]) not in acknowledged:
+            acknowledged.append(int(saved[1]))
+        shown = "nothing" if state["finished"] else state["shown"]
+        if shown and shown != pressed_for:
+            page.keyboard.press("g" if shown == "nothing" else "s")
+            pressed_for = shown
         time.sleep(0.05)

@@ -38,7 +38,6 @@ from boneage.regression import inference
 from boneage.regression.run_folder import Run
 from boneage.segmentation.hand_images import Enhancement
 from boneage.web import WebSettings
-from tests.annotator.test_page import fetch
 from tests.conftest import (
     REPOSITORY,
     call,
@@ -48,6 +47,7 @@ from tests.conftest import (
     with_tiny_backbone,
 )
 from tests.io.test_radiographs import write_dicom
+from tests.test_web import fetch
 
 HOW = Enhancement(fill_square=True)
 COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "qualifier"]

@@ -138,7 +138,7 @@ def test_pairs_are_taken_in_once_by_whoever_comes_first(cohort_copy):
 
 
 ANNOTATE = """
-import sys, os
+import sys
 from pathlib import Path
 import numpy as np
 from boneage.layout import Layout
@@ -149,7 +149,7 @@ queue = AnnotationQueue(layout, [Query(i, None, None) for i in range(1, 13)])
 print("ready", flush=True)
 sys.stdin.readline()
 for i in range(1, 13):
-    opened = queue.open(i, str(os.getpid()))
+    opened = queue.open(i)
     mask = np.zeros(opened.radiograph.shape, np.uint8)
     mask[10:20, 10 : 20 + int(sys.argv[2])] = 255
     try:
