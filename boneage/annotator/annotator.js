@@ -8,7 +8,8 @@
   const HISTORY_STEPS = 100;
   const ZOOM_STEP = 1.25;
   const LARGEST_ZOOM = 16;
-  const OUTLINE_PX = 1.6; // on the screen
+  const OUTLINE_PX = 1.6; // on the screen, as the next
+  const CLICK_PX = 8; // the pointer may move so far in a click
   const SIMILAR_LEVELS = 22; // grey levels that count as equally bright
   const MAX_AHEAD = 4; // radiographs kept ready
 
@@ -427,20 +428,23 @@
     start: (point) => {
       if (!gesture) gesture = { points: [point], value, stays: true };
       else gesture.points.push(point);
-      gesture.pressedAt = point;
+      Object.assign(gesture, { pressedAt: point, isDragged: false });
       if (isAtStart(point)) closeArea();
     },
-    move: (point) => gesture?.points.push(point),
+    move: (point) => {
+      gesture.points.push(point);
+      gesture.isDragged ||= isFar(gesture.pressedAt, point);
+    },
     // dragged: the area is closed at the release; clicked: it waits for its next corner
-    end: (point) => {
-      if (gesture && distance(gesture.pressedAt, point) * place.scale > 8) closeArea();
-      else if (gesture) gesture.isWaiting = true;
+    end: () => {
+      if (gesture.isDragged) closeArea();
+      else gesture.isWaiting = true;
     },
   });
 
-  const distance = (a, b) => Math.hypot(a.x - b.x, a.y - b.y);
+  const isFar = (a, b) => Math.hypot(a.x - b.x, a.y - b.y) * place.scale > CLICK_PX;
   const isAtStart = (point) =>
-    gesture.points.length > 3 && distance(gesture.points[0], point) * place.scale < 8;
+    gesture.points.length > 3 && !isFar(gesture.points[0], point);
 
   const closeArea = () => {
     const { points, value } = gesture;
@@ -470,7 +474,7 @@
       move: (point) => { gesture.points[1] = point; },
       end: (point) => {
         const start = gesture.points[0];
-        if (distance(start, point) * place.scale > 8) cut(start, point);
+        if (isFar(start, point)) cut(start, point);
         finishGesture();
       },
     },
