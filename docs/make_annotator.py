@@ -94,17 +94,12 @@ def take(options: Options, address: str) -> None:
         size = {"width": options.width_px, "height": options.height_px}
         page = browser.new_page(viewport=size)
         page.goto(address)
-        page.wait_for_selector("#canvas canvas")
-        # the pictures come after the canvas
-        page.wait_for_timeout(4000)
+        # shown, and the next ones and their thumbnails fetched
+        page.wait_for_selector("#view[data-shown]:not([data-shown=''])")
+        page.wait_for_load_state("networkidle")
         if options.with_map:
-            page.evaluate("window.before = document.querySelector('#canvas canvas')")
             page.keyboard.press("d")
-            page.wait_for_function(
-                "![null, window.before].includes("
-                "document.querySelector('#canvas canvas'))"
-            )
-            page.wait_for_timeout(8000)
+            page.wait_for_selector("#map[aria-pressed=true]")
         page.screenshot(path=options.out)
         browser.close()
 
