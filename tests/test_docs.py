@@ -3,12 +3,14 @@
 import ast
 import functools
 import importlib.util
+import itertools
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from boneage.annotator.actions import SECTIONS
 from tests.conftest import REPOSITORY
 
 PAGES = sorted(
@@ -76,6 +78,13 @@ def test_flags_of_commands_exist(page):
             if call:
                 for flag in re.findall(r"(?<!\w)--([a-z][\w-]*)", call[0]):
                     assert flag.removeprefix("no-").replace("-", "_") in known, command
+
+
+def test_guide_lists_every_key_of_the_annotator():
+    guide = (REPOSITORY / "docs" / "guide" / "annotating.md").read_text()
+    for action in itertools.chain.from_iterable(SECTIONS.values()):
+        key = action.keys[0].upper() if action.keys else ""
+        assert f"| {key} | {action.label} | {action.help} |" in guide
 
 
 def test_contributing_lists_every_module():
