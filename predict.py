@@ -13,77 +13,14 @@ without a hand are counted, with exit code 2 if there are no others. For researc
 for diagnosis.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar, Literal
-
-import tyro
-
 from boneage import cli
-from boneage.errors import InputError
-from boneage.prediction import batch, formats
-from boneage.prediction.batch import OutputSettings
-from boneage.prediction.inputs import collect_inputs
-from boneage.prediction.model_selection import find_models
-from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
-from boneage.web import WebSettings
-
-
-@dataclass(frozen=True)
-class Options(cli.ScriptOptions):
-    """What to read, the models, and what to write."""
-
-    resumes: ClassVar[bool] = False
-    output: OutputSettings
-    paths: cli.Paths
-    page: WebSettings
-    radiographs: tyro.conf.Positional[tuple[Path, ...]] = field(default=())
-    """Radiographs, folders of them, CSV files with columns file,sex."""
-    sex: Literal["male", "female", "unknown"] | None = None
-    """Sex for radiographs whose sex neither a CSV nor a DICOM header states."""
-    runs: tuple[str, ...] = ()
-    """Runs to average, by name or folder; default: up to three of the best."""
-    views: int = VIEW_COUNT
-    """Number of views of each hand to average; 1 for the hand as it is."""
-    coverage: float = COVERAGE
-    """Nominal coverage of the prediction intervals."""
-    include_refused: bool = False
-    """Predict an age even for images that are likely not a hand."""
-    serve: bool = False
-    """Serve a web page and an API instead of reading files."""
+from boneage.prediction import command
+from boneage.prediction.command import Options
 
 
 def main(options: Options) -> None:
     """Predict for the named files, or serve the page."""
-    if options.serve:
-        cli.reject_flags(["sex"], "of no use with --serve")
-        cli.reject_flags(OutputSettings, "of no use with --serve")
-    else:
-        cli.reject_flags(WebSettings, "only with --serve")
-    options.page.check_page()
-    options.output.check_output()
-    if options.serve == bool(options.radiographs):
-        raise InputError("name radiographs, folders or CSV files, or give --serve")
-    inputs, skipped = collect_inputs(options.radiographs, options.sex)
-    listed = [*(i.path for i in inputs), *(item.item for item in skipped)]
-    options.output.check_no_overwrite(options.radiographs, listed)
-    models = find_models(options.layout, options.runs)
-    settings = (options.views, options.coverage, options.include_refused)
-    predictor = Predictor(models, options.runs, *settings)
-    if models.models != options.paths.models:
-        cli.summary(
-            f"{options.paths.models}: no trained models; using the pretrained ones"
-        )
-    lines = [*predictor.notes, *formats.accuracy_lines(predictor)]
-    cli.summary(f"models in {models.models}", *lines)
-    if options.serve or inputs:
-        predictor.load()
-    if options.serve:
-        from boneage.prediction import web_app
-
-        web_app.serve(predictor, options.page)
-        return
-    batch.predict_to_files(predictor, inputs, skipped, options.output)
+    command.main(options)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,18 @@ LARGEST_ID = (1 << 63) - 1
 LONGEST_ID = len(str(LARGEST_ID))
 """Digits; int() refuses thousands of them."""
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parent
+
+REPOSITORY = PACKAGE.parent
+"""The checkout, where the package is used from one."""
+
+IS_CHECKOUT = (REPOSITORY / "al_segmentation").is_dir()
+
+HOME = REPOSITORY if IS_CHECKOUT else Path()
+"""Where data and models lie by default: the checkout, else the working folder."""
+
+PRETRAINED = HOME / "models" / "pretrained" if IS_CHECKOUT else PACKAGE / "pretrained"
+"""Models that come with the package."""
 IMAGENET = REPOSITORY / "models" / "pretrained" / "imagenet"
 """ImageNet weights of backbones that Keras does not have."""
 
@@ -46,8 +57,8 @@ def is_id(text: str) -> bool:
 class Layout:
     """The files of one cohort (`data`) and what was trained on it (`models`)."""
 
-    data: Path = REPOSITORY / "data"
-    models: Path = REPOSITORY / "models"
+    data: Path = HOME / "data"
+    models: Path = HOME / "models"
 
     @property
     def radiographs(self) -> Path:

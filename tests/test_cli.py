@@ -23,7 +23,7 @@ from tests.conftest import REPOSITORY, script
 SCRIPTS = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for folder in ("al_segmentation", "paced_transfer", ".")
-    for path in (REPOSITORY / folder).glob("*.py")
+    for path in (REPOSITORY / folder).glob("[!b]*.py")
 )
 
 FLAGS = json.loads(Path(__file__).with_name("flags.json").read_text())

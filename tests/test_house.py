@@ -59,8 +59,8 @@ def named(pattern: str) -> list[str]:
 
 
 SCRIPTS = [
-    *named("al_segmentation/*.py"),
-    *named("paced_transfer/*.py"),
+    *named("al_segmentation/[!b]*.py"),
+    *named("paced_transfer/[!b]*.py"),
     *named("*.py"),
 ]
 LIBRARY = named("boneage/**/*.py")

@@ -102,13 +102,14 @@ def test_a_process_left_running_holds_nobody_up():
 
 
 TRAINS = """
-import sys
 from tests import tiny_networks
 from tests.conftest import script
 from boneage import cli
-tiny_networks.install()
 step4 = script("al_segmentation/step4_regression_multi_gpu")
-cli.run(step4.main, step4.Options)
+def main(options):
+    tiny_networks.install()
+    step4.main(options)
+cli.run(main, step4.Options)
 """
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from boneage.cli import list_some
 from boneage.errors import InputError
-from boneage.layout import REPOSITORY, Layout
+from boneage.layout import PRETRAINED, Layout
 from boneage.prediction import test_time_augmentation
 from boneage.prediction.conformal import Calibration
 from boneage.prediction.inputs import Sex
@@ -99,13 +99,14 @@ def find_models(layout: Layout, names: Sequence[str] = ()) -> Layout:
     Raises:
         InputError: no such folder, or neither has a committee and a finished run.
     """
-    if not layout.models.is_dir():
+    # a user who names no folder may have none: the pretrained models are enough
+    if layout.models != Layout.models and not layout.models.is_dir():
         raise InputError(
             f"--models must be a folder (got {layout.models}, which does not exist); "
             "name the folder with committee/ and regression/"
         )
     is_elsewhere = bool(names) and all(Path(name).is_dir() for name in names)
-    pretrained = Layout(layout.data, Layout(models=REPOSITORY / "models").pretrained)
+    pretrained = Layout(layout.data, PRETRAINED)
     for candidate in (layout, pretrained):
         has_committee = candidate.committee_state.is_file()
         has_run = any(candidate.regression.glob("*/predictions.csv"))

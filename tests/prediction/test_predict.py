@@ -502,7 +502,8 @@ def test_shipping_that_is_interrupted_leaves_no_predictions_of_another_network(
 
 
 def test_without_models_those_shipped_are_asked(layout, tmp_path, monkeypatch, trained):
-    monkeypatch.setattr(model_selection, "REPOSITORY", tmp_path)
+    pretrained = tmp_path / "models" / "pretrained"
+    monkeypatch.setattr(model_selection, "PRETRAINED", pretrained)
     layout.models.mkdir()
     with pytest.raises(InputError, match="must contain a committee and a finished run"):
         model_selection.find_models(layout)
