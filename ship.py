@@ -29,17 +29,17 @@ class Options(cli.ScriptOptions):
     resumes: ClassVar[bool] = False
     paths: cli.Paths
     runs: tuple[str, ...] = ()
-    """Runs to export, by name or folder."""
+    """runs to export, by name or folder"""
     training_data: str = ""
-    """Training data, for the model card."""
+    """training data, for the model card"""
     terms: str = ""
-    """Terms of use of the weights, for the model card."""
+    """terms of use of the weights, for the model card"""
     failures: str = ""
-    """Known failures, for the model card."""
+    """known failures, for the model card"""
     out: Path | None = None
-    """Folder to write; default: pretrained in the folder of models."""
+    """folder to write; default: pretrained in the folder of models"""
     views: int = predictor.VIEW_COUNT
-    """Number of views per hand that the intervals of predict.py are made for."""
+    """number of views per hand that the intervals of predict.py are made for"""
 
 
 def main(options: Options) -> None:

@@ -28,23 +28,23 @@ class Options(cli.ImageScriptOptions):
     paths: cli.Paths
     processing: cli.Processing
     source: Literal["phantom", "folder"] = "phantom"
-    """Source of the radiographs: a simulation or a folder."""
+    """source of the radiographs: a simulation or a folder"""
     count: int = 300
-    """Number of simulated radiographs."""
+    """number of simulated radiographs"""
     annotated: int = 0
-    """Number of simulated radiographs that get an annotation, the exact mask."""
+    """number of simulated radiographs that get an annotation, the exact mask"""
     size_px: int = 512
-    """Longer side of the simulated radiographs, px."""
+    """longer side of the simulated radiographs, px"""
     seed: int = 0
-    """Random seed of the simulation."""
+    """random seed of the simulation"""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Folder of radiographs to import."""
+    """folder of radiographs to import"""
     csv: Path | None = None
-    """CSV of ids, bone ages and sexes; default: the folder's only CSV file."""
+    """CSV of ids, bone ages and sexes; default: the folder's only CSV file"""
     official_test: bool = False
-    """Import as the official test set of the cohort (test.csv)."""
+    """import as the official test set of the cohort (test.csv)"""
     overwrite: bool = False
-    """Replace existing images."""
+    """replace existing images"""
 
 
 FLAGS = {

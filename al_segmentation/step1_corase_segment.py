@@ -27,11 +27,11 @@ class Options(cli.ImageScriptOptions):
     paths: cli.Paths
     processing: cli.Processing
     published: bool = False
-    """Published method: brighten, Otsu x 0.9, dilate, largest component."""
+    """published method: brighten, Otsu x 0.9, dilate, largest component"""
     truth: Path | None = None
-    """Folder of known masks <id>_bin.png, to report the Dice with."""
+    """folder of known masks <id>_bin.png, to report the Dice with"""
     overwrite: bool = False
-    """Replace existing masks."""
+    """replace existing masks"""
 
 
 METHODS = {"otsu": coarse.coarse_mask, "published": coarse.published_coarse_mask}

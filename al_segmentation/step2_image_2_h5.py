@@ -26,13 +26,13 @@ class Options(cli.ImageScriptOptions):
     paths: cli.Paths
     processing: cli.Processing
     pool: Literal["annotated", "unannotated", "new"] = "new"
-    """Radiographs to pack."""
+    """radiographs to pack"""
     size: int = 256
-    """Side of the packed images, px; with --pool new, that of annotated.h5."""
+    """side of the packed images, px; with --pool new, that of annotated.h5"""
     clip_limit: float = 0.03
-    """Contrast limit of CLAHE; 0 for none; with --pool new, that of annotated.h5."""
+    """contrast limit of CLAHE; 0 for none; with --pool new, that of annotated.h5"""
     confirm: tuple[int, ...] = ()
-    """Ids of drawn masks to keep although they look like no hand."""
+    """ids of drawn masks to keep although they look like no hand"""
 
 
 def main(options: Options) -> None:

@@ -34,11 +34,11 @@ class Options(cli.ScriptOptions):
     committee: CommitteeSettings
     page: WebSettings
     oracle: Literal["folder", "browser", "simulated"] = "folder"
-    """Source of annotations: a person, at a prompt or in a browser; known masks."""
+    """source of annotations: a person, at a prompt or in a browser; known masks"""
     annotate_only: bool = False
-    """Annotate what waits in data/gt/new in the browser, without training."""
+    """annotate what waits in data/gt/new in the browser, without training"""
     truth: Path | None = None
-    """Folder of masks <id>_bin.png that answer for --oracle simulated."""
+    """folder of masks <id>_bin.png that answer for --oracle simulated"""
 
 
 def main(options: Options) -> None:

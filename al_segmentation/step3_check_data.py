@@ -25,7 +25,7 @@ class Options(cli.ImageScriptOptions):
     paths: cli.Paths
     processing: cli.Processing
     report: Path | None = None
-    """CSV file for the problems: id, stage, problem."""
+    """CSV file for the problems: id, stage, problem"""
 
 
 def main(options: Options) -> int:

@@ -26,11 +26,11 @@ class Options(cli.ImageScriptOptions):
     paths: cli.Paths
     processing: cli.Processing
     truth: Path | None = None
-    """Folder of known masks, to report the Dice of those that nobody annotated."""
+    """folder of known masks, to report the Dice of those that nobody annotated"""
     batch_size: int = 16
-    """Radiographs per forward pass."""
+    """radiographs per forward pass"""
     overwrite: bool = False
-    """Replace existing masks."""
+    """replace existing masks"""
 
 
 def main(options: Options) -> None:

@@ -31,7 +31,7 @@ class Options(cli.ImageScriptOptions):
     enhancement: hand_images.Enhancement
     processing: cli.Processing
     overwrite: bool = False
-    """Replace existing hands."""
+    """replace existing hands"""
 
 
 def main(options: Options) -> None:

@@ -24,7 +24,7 @@ class Options(cli.ScriptOptions):
     paths: cli.Paths
     training: TrainingSettings
     like: str = ""
-    """Run to train again with its settings: a name, or a config.json."""
+    """run to train again with its settings: a name, or a config.json"""
 
 
 def main(options: Options) -> None:

@@ -22,9 +22,9 @@ class Options(cli.ScriptOptions):
     paths: cli.Paths
     training: TrainingSettings
     panel: int = 9
-    """Number of hands whose maps are kept."""
+    """number of hands whose maps are kept"""
     like: str = ""
-    """Run to train again with its settings: a name, or a config.json."""
+    """run to train again with its settings: a name, or a config.json"""
 
 
 def main(options: Options) -> None:

@@ -30,17 +30,17 @@ class Options(cli.ImageScriptOptions):
     paths: cli.Paths
     processing: cli.Processing
     run: str | None = None
-    """Name of a run; default: every finished run."""
+    """name of a run; default: every finished run"""
     map: Literal["exact", "occlusion"] = "exact"
-    """Kind of map (see above)."""
+    """kind of map (see above)"""
     ids: tuple[int, ...] = ()
-    """Ids of hands to show in place of --part and --limit."""
+    """ids of hands to show in place of --part and --limit"""
     part: Literal["test", "validation"] = "test"
-    """Part of the cohort that hands are chosen from."""
+    """part of the cohort that hands are chosen from"""
     limit: int = 60
-    """Number of hands to show, spread from the best to the worst predicted."""
+    """number of hands to show, spread from the best to the worst predicted"""
     batch_size: int = 16
-    """Images per forward pass."""
+    """images per forward pass"""
 
 
 def main(options: Options) -> None:

@@ -20,9 +20,9 @@ class Paths:
     """Folders of the cohort and of what is trained on it."""
 
     data: Path = Layout.data
-    """Folder of the cohort."""
+    """folder of the cohort"""
     models: Path = Layout.models
-    """Folder of trained networks, tables and figures."""
+    """folder of trained networks, tables and figures"""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Processing:
     """Processes, or a Dask cluster, that work on the images."""
 
     jobs: int = -1
-    """Number of processes; -1 for one per core."""
+    """number of processes; -1 for one per core"""
     scheduler: str = ""
-    """Dask scheduler to use, tcp://HOST:PORT (docs/SCALING.md)."""
+    """Dask scheduler to use, tcp://HOST:PORT (docs/SCALING.md)"""
 
 
 class ScriptOptions:

@@ -36,13 +36,13 @@ class WebSettings:
     """Where the page is served, and to whom."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; any but this machine's own needs --auth."""
+    """address to listen on; any but this machine's own needs --auth"""
     port: int | None = None
-    """Port of the page; by default the first free one from 7860 on."""
+    """port of the page; by default the first free one from 7860 on"""
     auth: str = ""
-    """NAME:PASSWORD that the page asks for."""
+    """NAME:PASSWORD that the page asks for"""
     open_page: bool = True
-    """Open the page in this machine's browser, if there is a screen."""
+    """open the page in this machine's browser, if there is a screen"""
 
     def check_page(self) -> None:
         """Raise InputError if the page would be open to others, or cannot be served."""

@@ -23,7 +23,7 @@ class Options(cli.ScriptOptions):
     paths: cli.Paths
     training: PacedSettings
     start_layer: str = "all-of-them"
-    """Stage where training starts, such as exit; or all-of-them, in turn."""
+    """stage where training starts, such as exit; or all-of-them, in turn"""
 
 
 def main(options: Options) -> None:

@@ -28,17 +28,17 @@ class Options(cli.ImageScriptOptions):
     paths: cli.Paths
     processing: cli.Processing
     run: str | None = None
-    """Name of a paced or conventional run; default: every finished run."""
+    """name of a paced or conventional run; default: every finished run"""
     stage: str = "best"
-    """Stage of a paced run: best (by validation), or a name, such as exit."""
+    """stage of a paced run: best (by validation), or a name, such as exit"""
     part: Literal["test", "validation", "train", "all"] = "test"
-    """Part of the cohort to predict; all needs no split."""
+    """part of the cohort to predict; all needs no split"""
     ids: tuple[int, ...] = ()
-    """Ids of hands to predict in place of --part."""
+    """ids of hands to predict in place of --part"""
     limit: int = 60
-    """Number of overlays, spread from the best to the worst predicted hand."""
+    """number of overlays, spread from the best to the worst predicted hand"""
     batch_size: int = 16
-    """Hands per forward pass."""
+    """hands per forward pass"""
 
 
 def main(options: Options) -> None:

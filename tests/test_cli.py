@@ -26,6 +26,9 @@ SCRIPTS = sorted(
     for path in (REPOSITORY / folder).glob("[!b]*.py")
 )
 
+NAMES = {"U-Nets", "Dask"}
+"""Words that begin with a capital anywhere."""
+
 FLAGS = json.loads(Path(__file__).with_name("flags.json").read_text())
 """Flags and defaults that users rely on, by script."""
 
@@ -243,8 +246,10 @@ def test_help_of_an_option_is_one_line_that_stands_alone(path):
     for kind, option in options_in(script(path.removesuffix(".py")).Options):
         text = help_of(kind, option.name)
         assert "\n" not in text, text
-        assert text.endswith("."), text
-        assert not text.startswith("Of "), text
+        assert not text.endswith(".") or text.endswith("..."), text
+        first = text.split()[0].strip(":,")
+        assert first.islower() or first.upper() == first or first in NAMES, text
+        assert not text.startswith("of "), text
 
 
 @pytest.mark.parametrize(

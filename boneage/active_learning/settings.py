@@ -24,33 +24,33 @@ class CommitteeSettings:
     """
 
     members: int = 2
-    """U-Nets in the committee."""
+    """U-Nets in the committee"""
     filters: int = 32
-    """Filters at full resolution; 16 is four times faster."""
+    """filters at full resolution; 16 is four times faster"""
     epochs: int = 100
-    """Epochs in all; after each but the last the oracle is asked."""
+    """epochs in all; after each but the last the oracle is asked"""
     images_per_epoch: int = 400
-    """Augmented images each member sees an epoch; 0 for every pair once."""
+    """augmented images each member sees an epoch; 0 for every pair once"""
     batch_size: int = 8
-    """Images a training step."""
+    """images a training step"""
     optimizer: Literal["adam", "rmsprop"] = "adam"
-    """How the weights are updated."""
+    """how the weights are updated"""
     learning_rate: float = 1e-3
-    """Learning rate of the first step of each epoch."""
+    """learning rate of the first step of each epoch"""
     anneal: bool = True
-    """Let the rate fall within each epoch, to rise again for the next."""
+    """let the rate fall within each epoch, to rise again for the next"""
     measure: Measure = "vote_entropy"
-    """How the members' disagreement is measured."""
+    """how the members' disagreement is measured"""
     queries: int = 10
-    """Radiographs to ask about after each epoch."""
+    """radiographs to ask about after each epoch"""
     score_at_most: int = 0
-    """Score a random part of the pool each epoch; 0 for all of it."""
+    """score a random part of the pool each epoch; 0 for all of it"""
     first: int = 20
-    """Radiographs to ask about before anything is trained, where none is annotated."""
+    """radiographs to ask about before anything is trained, where none is annotated"""
     test_fraction: float = 0.2
-    """Share of the first annotated pairs kept for testing, drawn once."""
+    """share of the first annotated pairs kept for testing, drawn once"""
     seed: int = 0
-    """Random seed of weights, order, augmentation, and the test part."""
+    """random seed of weights, order, augmentation, and the test part"""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""

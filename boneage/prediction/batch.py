@@ -22,13 +22,13 @@ class OutputSettings:
     """Files to write."""
 
     csv: Path | None = None
-    """CSV file to write, one row per radiograph: age, interval, sex, warnings."""
+    """CSV file to write, one row per radiograph: age, interval, sex, warnings"""
     json: Path | None = None
-    """JSON file to write: as the CSV, with each run's prediction and model facts."""
+    """JSON file to write: as the CSV, with each run's prediction and model facts"""
     report: Path | None = None
-    """Folder for a page on each radiograph, <name>_bone_age.png."""
+    """folder for a page on each radiograph, <name>_bone_age.png"""
     report_format: Literal["png", "pdf"] = "png"
-    """File format of the pages."""
+    """file format of the pages"""
 
     def check_output(self) -> None:
         """Raise InputError where something else has an output's name."""

@@ -38,19 +38,19 @@ class Options(cli.ScriptOptions):
     paths: cli.Paths
     page: WebSettings
     radiographs: tyro.conf.Positional[tuple[Path, ...]] = field(default=())
-    """Radiographs, folders of them, CSV files with columns file,sex."""
+    """radiographs, folders of them, CSV files with columns file,sex"""
     sex: Literal["male", "female", "unknown"] | None = None
-    """Sex for radiographs whose sex neither a CSV nor a DICOM header states."""
+    """sex for radiographs whose sex neither a CSV nor a DICOM header states"""
     runs: tuple[str, ...] = ()
-    """Runs to average, by name or folder; default: up to three of the best."""
+    """runs to average, by name or folder; default: up to three of the best"""
     views: int = VIEW_COUNT
-    """Number of views of each hand to average; 1 for the hand as it is."""
+    """number of views of each hand to average; 1 for the hand as it is"""
     coverage: float = COVERAGE
-    """Nominal coverage of the prediction intervals."""
+    """nominal coverage of the prediction intervals"""
     include_refused: bool = False
-    """Predict an age even for images that are likely not a hand."""
+    """predict an age even for images that are likely not a hand"""
     serve: bool = False
-    """Serve a web page and an API instead of reading files."""
+    """serve a web page and an API instead of reading files"""
 
 
 def main(options: Options) -> None:

@@ -19,47 +19,47 @@ class RegressionSettings:
     """The network, the hands it learns from, and how it learns."""
 
     model: BackboneName = "inception_v3"
-    """Backbone."""
+    """backbone"""
     run: str = ""
-    """Name of the run's folder (default: backbone and sex)."""
+    """name of the run's folder (default: backbone and sex)"""
     weights: str = "imagenet"
-    """Initial weights: imagenet, none (random) or a FILE, e.g. model.keras of a run."""
+    """initial weights: imagenet, none (random) or a FILE, e.g. model.keras of a run"""
     sex: Literal["all", "male", "female"] = "all"
-    """Hands to train on."""
+    """hands to train on"""
     sex_input: bool = True
-    """Sex as an input of the network (only with --sex all)."""
+    """sex as an input of the network (only with --sex all)"""
     image_size: int = 0
-    """Side of the hands in px (default: the backbone's published size)."""
+    """side of the hands in px (default: the backbone's published size)"""
     map_stride: MapStride = 32
-    """Px between cells of the activation map; 16 ends the network one block earlier."""
+    """px between cells of the activation map; 16 ends the network one block earlier"""
     loss: Literal["distribution", "mae", "mse", "huber"] = "distribution"
-    """Distribution over months, or an error of the age itself (huber bends at 12)."""
+    """distribution over months, or an error of the age itself (huber bends at 12)"""
     batch_size: int = 16
-    """Hands per step and device."""
+    """hands per step and device"""
     batch_norm: Literal["trained", "frozen"] = "trained"
-    """Frozen: batch norm keeps its initial weights and statistics in all blocks."""
+    """frozen: batch norm keeps its initial weights and statistics in all blocks"""
     batch_norm_momentum: float = 0.9
-    """Momentum of batch norm's moving statistics."""
+    """momentum of batch norm's moving statistics"""
     augmentation: float = 1.0
-    """Strength; 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none."""
+    """strength; 1 turns by 15 degrees, scales and shifts by 10 per cent; 0 for none"""
     mirrored_share: float = 0.5
-    """Probability of a horizontal flip; use 0 if all radiographs show left hands."""
+    """probability of a horizontal flip; use 0 if all radiographs show left hands"""
     devices: str = "1"
-    """Number of GPUs on each machine, or all."""
+    """number of GPUs on each machine, or all"""
     mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
-    """16-bit arithmetic, for hardware that is faster at it; weights keep 32 bits."""
+    """16-bit arithmetic, for hardware that is faster at it; weights keep 32 bits"""
     workers: int = 2
-    """Threads that prepare batches."""
+    """threads that prepare batches"""
     checkpoint_minutes: float = 10.0
-    """Minutes of training that a kill can cost at most."""
+    """minutes of training that a kill can cost at most"""
     validation_fraction: float = 0.1
-    """Share of the cohort for validation, if split.csv does not exist yet."""
+    """share of the cohort for validation, if split.csv does not exist yet"""
     test_fraction: float = 0.1
-    """Share of the cohort for testing, if split.csv and test.csv do not exist yet."""
+    """share of the cohort for testing, if split.csv and test.csv do not exist yet"""
     seed: int = 0
-    """Random seed of the split (if not drawn yet), weights, order and augmentation."""
+    """random seed of the split (if not drawn yet), weights, order and augmentation"""
     deterministic: bool = False
-    """Losses that repeat to the last digit on one machine; slower, mostly on GPUs."""
+    """losses that repeat to the last digit on one machine; slower, mostly on GPUs"""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
@@ -111,23 +111,23 @@ class TrainingSettings(RegressionSettings):
     """
 
     epochs: int = 50
-    """Greatest number of epochs."""
+    """greatest number of epochs"""
     patience: int = 15
-    """Epochs without a better validation MAE before the training stops."""
+    """epochs without a better validation MAE before the training stops"""
     learning_rate: float = 1e-3
-    """Highest learning rate, reached after the warm-up."""
+    """highest learning rate, reached after the warm-up"""
     warmup_epochs: float = 1.0
-    """Epochs over which the learning rate rises from zero."""
+    """epochs over which the learning rate rises from zero"""
     decay: Literal["cosine", "none"] = "cosine"
-    """Learning rate after the warm-up: down a cosine, or constant."""
+    """learning rate after the warm-up: down a cosine, or constant"""
     fine_tune_from: str = "all"
-    """First block that learns, such as mixed8 or block13; all, or head alone."""
+    """first block that learns, such as mixed8 or block13; all, or head alone"""
     cluster: str = ""
-    """HOST:PORT of process 0, to train on several machines (docs/SCALING.md)."""
+    """HOST:PORT of process 0, to train on several machines (docs/SCALING.md)"""
     processes: int = 1
-    """Number of processes of --cluster, one per machine."""
+    """number of processes of --cluster, one per machine"""
     index: int = 0
-    """Number of this process, from 0; only process 0 writes files."""
+    """number of this process, from 0; only process 0 writes files"""
 
     def check(self) -> None:
         """Raise InputError where a number or a block makes no sense."""
@@ -171,17 +171,17 @@ class PacedSettings(RegressionSettings):
     """
 
     model: BackboneName = "xception"
-    """Backbone."""
+    """backbone"""
     schedule: dict[str, float] = field(default_factory=dict)
-    """Stages and learning rates: head 1e-3 exit 1e-4 ... (default: as published)."""
+    """stages and learning rates: head 1e-3 exit 1e-4 ... (default: as published)"""
     epochs_per_stage: tuple[int, ...] = (50,)
-    """Epochs of each stage: one number for all, or one per stage."""
+    """epochs of each stage: one number for all, or one per stage"""
     loss: Literal["distribution", "mae", "mse", "huber"] = "mae"
-    """Error of the age itself (huber bends at 12), or a distribution over months."""
+    """error of the age itself (huber bends at 12), or a distribution over months"""
     decay: Literal["none", "cosine"] = "none"
-    """Learning rate within a stage or conventional run: constant, or down a cosine."""
+    """learning rate within a stage or conventional run: constant, or down a cosine"""
     batch_norm: Literal["trained", "frozen"] = "frozen"
-    """Frozen: batch norm keeps its initial weights and statistics in all blocks."""
+    """frozen: batch norm keeps its initial weights and statistics in all blocks"""
 
     def check(self) -> None:
         """Raise InputError where the schedule does not go down the backbone."""
@@ -233,9 +233,9 @@ class BootstrapSettings:
     """How 95 % intervals are drawn."""
 
     resamples: int = 2000
-    """Bootstrap resamples behind each 95 % interval."""
+    """bootstrap resamples behind each 95 % interval"""
     seed: int = 0
-    """Seed of the bootstrap."""
+    """seed of the bootstrap"""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""

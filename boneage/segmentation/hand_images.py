@@ -32,15 +32,15 @@ class Enhancement:
     """
 
     margin: float = 0.03
-    """Black margin around the hand, as a fraction of its longer side."""
+    """black margin around the hand, as a fraction of its longer side"""
     clip_limit: float = 0.03
-    """Contrast limit of the equalisation (CLAHE); 0 for none."""
+    """contrast limit of the equalisation (CLAHE); 0 for none"""
     stretch_contrast: Annotated[bool, tyro.conf.arg(name="stretch")] = True
-    """Stretching of the hand's grey levels to the full range before equalisation."""
+    """stretching of the hand's grey levels to the full range before equalisation"""
     fill_square: Annotated[bool, tyro.conf.arg(name="fill")] = False
-    """Hand drawn out to fill the square, for radiographs that were squeezed."""
+    """hand drawn out to fill the square, for radiographs that were squeezed"""
     crop: Annotated[bool, tyro.conf.arg(name="cut")] = True
-    """Hand cut out of the radiograph; --no-cut keeps whole radiographs."""
+    """hand cut out of the radiograph; --no-cut keeps whole radiographs"""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
