@@ -23,7 +23,7 @@ HOME = REPOSITORY if IS_CHECKOUT else Path()
 
 PRETRAINED = HOME / "models" / "pretrained" if IS_CHECKOUT else PACKAGE / "pretrained"
 """Models that come with the package."""
-IMAGENET = REPOSITORY / "models" / "pretrained" / "imagenet"
+IMAGENET = PRETRAINED / "imagenet"
 """ImageNet weights of backbones that Keras does not have."""
 
 # names within the folders below, for functions that are given such a folder
