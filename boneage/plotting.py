@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from boneage.io.files import atomic_write
-
-if TYPE_CHECKING:
-    pass
-
 
 # Okabe and Ito's colours, told apart by all common kinds of colour vision
 SEXES = {

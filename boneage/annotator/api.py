@@ -37,12 +37,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from boneage.annotator import mask_edits, page, run_lengths
-from boneage.annotator.queue import (
-    AnnotationQueue,
-    Conflict,
-    OpenImage,
-    RefusedMask,
-)
+from boneage.annotator.queue import AnnotationQueue, Conflict, OpenImage, RefusedMask
 from boneage.annotator.round import AnnotationRound, thumbnail
 from boneage.errors import InputError
 from boneage.io import png_encoder

@@ -13,7 +13,7 @@ import numpy as np
 from boneage.errors import InputError
 from boneage.io import keras_models
 from boneage.io.files import atomic_write, read_json, write_json
-from boneage.regression.provenance import file_hash, provenance
+from boneage.io.provenance import file_hash, provenance
 
 if TYPE_CHECKING:
     import keras

@@ -12,15 +12,9 @@ import numpy as np
 import pandas as pd
 
 from boneage.errors import InputError
-from boneage.io import keras_models
+from boneage.io import keras_models, provenance
 from boneage.io.files import atomic_write
-from boneage.regression import (
-    backbones,
-    inference,
-    label_distribution,
-    provenance,
-    run_folder,
-)
+from boneage.regression import backbones, inference, label_distribution, run_folder
 from boneage.regression.batches import TrainingBatches
 from boneage.regression.dataset import DataSplits, HandDataset
 from boneage.regression.devices import chosen_devices, make_deterministic

@@ -8,11 +8,11 @@ from pathlib import Path
 from boneage.errors import InputError
 from boneage.io.files import read_json
 from boneage.io.locks import exclusive
+from boneage.io.provenance import file_hash
 from boneage.layout import Layout
 from boneage.regression import run_folder
 from boneage.regression.dataset import DataSplits, HandDataset
 from boneage.regression.multi_host import process_group
-from boneage.regression.provenance import file_hash
 from boneage.regression.run_folder import NO_PARENT, TRAINED_BY, ParentRun, Run
 from boneage.regression.settings import TrainingSettings
 

@@ -7,12 +7,8 @@ import hashlib
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from boneage.layout import REPOSITORY
-
-if TYPE_CHECKING:
-    pass
 
 
 def file_hash(path: Path | str) -> str | None:
