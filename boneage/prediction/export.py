@@ -1,7 +1,7 @@
-"""A folder of trained models to give away: half the size, with what is known of them.
+"""Export trained models to a folder to give away: half the size, with a model card.
 
-Weights are stored in 16 bits: Keras reads them into the network's own 32, so that the
-file is loaded and computes like any other.
+Weights are stored in 16 bits. Keras loads them into the network's own 32 bits, so that
+the file loads and computes like any other.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WEIGHTS = "model.weights.h5"
-"""What the archive of a `.keras` file calls its weights."""
+"""Name of the weights in the archive that a `.keras` file is."""
 BATCH_SIZE = 32
 
 
 def to_single_precision(model: keras.Model, config: dict) -> keras.Model:
     """The same network, computing in 32 bits whatever it was trained in.
 
-    bfloat16 takes many times as long on processors that were not made for it.
+    bfloat16 takes many times as long on processors without support for it.
     """
     from boneage.regression import network
 
@@ -61,8 +61,8 @@ def to_single_precision(model: keras.Model, config: dict) -> keras.Model:
 def save_float16(model: keras.Model, path: Path) -> None:
     """Write a network, without optimizer, with weights in 16 bits.
 
-    A weight beyond what 16 bits hold (65504, as variances of batch norm may be) keeps
-    its 32, and with it the others of its array.
+    An array with a value beyond the range of 16 bits (65504; variances of batch norm
+    may be larger) keeps its 32 bits.
     """
     import keras
 
@@ -78,7 +78,7 @@ def save_float16(model: keras.Model, path: Path) -> None:
 
 
 def _weights_in_float16(content: bytes) -> bytes:
-    """Weights in HDF5 with every array of 32 bits that fits in 16."""
+    """Convert the arrays of an HDF5 file of weights to 16 bits where they fit."""
     converted = io.BytesIO()
     with h5py.File(io.BytesIO(content)) as source, h5py.File(converted, "w") as target:
 
@@ -112,21 +112,26 @@ def export_models(
 ) -> list[ExportedRun]:
     """Write committee, runs and model card into a folder laid out as models.
 
-    layout: where the committee and segment_all.h5 lie. The others as in `export_run`
-    and `write_card`.
+    layout: with the committee and segment_all.h5. The other arguments are those of
+    `export_run` and `write_card`.
 
     Raises:
-        InputError: something is missing, or would be written over itself.
+        InputError: something is missing, or would overwrite itself.
     """
     target = Layout(layout.data, out)
     sources = {layout.committee.resolve(), *(run.folder.resolve() for run in chosen)}
     targets = {target.committee, *(target.regression / run.name for run in chosen)}
     if sources & {folder.resolve() for folder in targets}:
-        raise InputError(f"--out {out}: holds the models that are to be packed")
+        raise InputError(
+            f"--out {out} would overwrite the models to export; choose another folder"
+        )
     names = [run.name for run in chosen]
     if len(set(names)) < len(names):
-        raise InputError(f"--runs: two of one name, {', '.join(sorted(names))}")
-    # of one split, and whole: before anything is replaced
+        raise InputError(
+            f"--runs must have different names (got {', '.join(sorted(names))}); "
+            "rename a folder"
+        )
+    # checks that they share a split and are complete, before anything is replaced
     select_ensembles(layout, [str(run.folder.absolute()) for run in chosen], 1)
     export_committee(layout.committee, target.committee)
     exported = [
@@ -145,15 +150,15 @@ def export_models(
 
 
 def export_committee(source: Path, target: Path) -> None:
-    """Write a committee in 16 bits, and what a reader needs of its state.
+    """Write a committee in 16 bits, and the part of its state that prediction needs.
 
     Raises:
-        InputError: no committee there.
+        InputError: there is no committee in `source`.
     """
     from boneage.segmentation.committee import Committee
 
     committee = Committee.load(source)
-    # that of an earlier call would stand for members half replaced
+    # an earlier one would belong to other members while they are replaced
     (target / STATE_JSON).unlink(missing_ok=True)
     for number, member in enumerate(committee.members):
         save_float16(member, target / f"member_{number}.keras")
@@ -166,24 +171,24 @@ def export_committee(source: Path, target: Path) -> None:
 
 
 def export_run(
-    run: Run, target: Run, hands_of: Layout, training_data: str, view_count: int
+    run: Run, target: Run, layout: Layout, training_data: str, view_count: int
 ) -> ExportedRun:
-    """Write a run in 16 bits, with the predictions of the network as it is shipped.
+    """Write a run in 16 bits, with the predictions of the exported network.
 
     Args:
-        run: a finished one.
+        run: a finished run.
         target: its new folder.
-        hands_of: where segment_all.h5 holds the hands that it was measured on.
-        training_data: what it was trained on, in words.
-        view_count: the hands are predicted in so many views, too, for intervals.
+        layout: with the hands of its predictions in segment_all.h5.
+        training_data: in words, for the model card.
+        view_count: views to average in a second prediction, for intervals.
 
     Raises:
-        InputError: the hands are missing, or are others.
+        InputError: hands are missing, or were made in another way.
     """
     config, table = run.read_config(), run.read_predictions()
-    hands = _hands(hands_of, run, config, table)
+    hands = _hands(layout, run, config, table)
     model = run.load_model()
-    # those of an earlier call would stand for another network
+    # earlier ones would belong to another network
     target.predictions.unlink(missing_ok=True)
     save_float16(to_single_precision(model, config), target.model)
     size, exported = config["image_size"], target.load_model()
@@ -191,7 +196,7 @@ def export_run(
     after = inference.predict(exported, hands, size, BATCH_SIZE)
     changes = np.abs(after - before)
     if not np.isfinite(changes).all():
-        raise InputError(f"{run.model}: predicts no numbers; train it again")
+        raise InputError(f"{run.model} must predict numbers; train the run again")
     table = table.assign(predicted_months=after)
     if view_count > 1:
         mirrored = test_time_augmentation.trained_with_flips(config)
@@ -208,9 +213,9 @@ def export_run(
 
 
 def _without_folders(config: dict) -> dict:
-    """The facts, where weights came from a file with its name alone: its hash is there.
+    """The facts, with the name alone of a file that weights came from.
 
-    Folders tell of whose machine it was trained on.
+    Folders would tell of the machine that trained it; the file's hash is kept.
     """
     settings = config["settings"]
     weights = Path(settings["weights"]).name
@@ -229,7 +234,10 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandD
         )
     absent = np.setdiff1d(table.id, packed.ids)
     if len(absent):
-        raise InputError(f"{layout.hands_h5}: no hand of id {absent[0]} of {run.name}")
+        raise InputError(
+            f"{layout.hands_h5} must hold all hands of {run.name} (got none of id "
+            f"{absent[0]}); pack the hands it was trained on"
+        )
     of_table = Cohort(
         table.id.to_numpy(),
         table.bone_age_months.to_numpy(float),
@@ -241,7 +249,7 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandD
 def _predict_views(
     model: keras.Model, hands: HandDataset, size: int, view_count: int, mirrored: bool
 ) -> np.ndarray:
-    """The mean of what is said of each hand's views, (hand,) float32."""
+    """The mean prediction over the views of each hand, (hand,) float32."""
     months = []
     for index in tqdm(range(len(hands)), f"{view_count} views", disable=None):
         views = test_time_augmentation.make_views(
@@ -254,5 +262,5 @@ def _predict_views(
 
 
 def size_mb(folder: Path) -> float:
-    """Of all files below a folder, in millions of bytes."""
+    """Size of all files below a folder, in millions of bytes."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6

@@ -1,7 +1,7 @@
-"""The same as a page in the browser and an API over HTTP, by Gradio.
+"""Predictions as a web page and an HTTP API, served by Gradio.
 
-Only this machine sees it unless a password is set. It gives out the pages that it makes
-and no other file, and takes radiographs up to a size.
+Only this machine can reach it unless a password is set. It serves the report pages it
+makes and no other file, and limits the size of uploads.
 """
 
 import threading
@@ -23,7 +23,7 @@ API = "predict"
 LARGEST_UPLOAD = "100mb"
 """A radiograph of 6000 x 6000 px and 16 bits, uncompressed, is 72."""
 WAITING = 32
-"""Requests that may wait; the next ones are told so."""
+"""Requests that may wait; further ones are turned away."""
 
 
 def serve(predictor: Predictor, settings: WebSettings) -> None:
@@ -49,7 +49,7 @@ def serving(predictor: Predictor, settings: WebSettings) -> Iterator[str]:
         with web.launched(
             page_of,
             settings,
-            f"read radiographs at {{address}} (API: {API}; Ctrl-C stops)",
+            f"page at {{address}} (API: {API}; Ctrl-C stops)",
             max_file_size=LARGEST_UPLOAD,
             footer_links=["api"],
         ) as address:
@@ -57,7 +57,7 @@ def serving(predictor: Predictor, settings: WebSettings) -> Iterator[str]:
 
 
 def _build(predictor: Predictor) -> Any:
-    """The page: a radiograph and its sex in, the report and the numbers out."""
+    """The page: radiograph and sex as input, report and numbers as output."""
     import gradio as gr
 
     def predict(radiograph: str | None, sex: str) -> tuple[str, np.ndarray, dict]:
@@ -69,7 +69,7 @@ def _build(predictor: Predictor) -> Any:
             inputs = resolve_input(path, None if sex == FROM_FILE else sex)
             prediction = predictor.predict(inputs).with_file(path.name)
         except InputError as error:
-            # where an upload lies concerns nobody
+            # the folder of an upload concerns nobody
             words = str(error).replace(f"{path.parent}/", "")
             raise gr.Error(words, print_exception=False) from None
         words = "\n\n".join(
@@ -101,9 +101,9 @@ def _build(predictor: Predictor) -> Any:
                     value=FROM_FILE,
                     label="Sex",
                 )
-                button = gr.Button("Read", variant="primary")
+                button = gr.Button("Predict", variant="primary")
                 words = gr.Markdown()
-                record = gr.JSON(label="The same for programs", open=False)
+                record = gr.JSON(label="JSON", open=False)
             with gr.Column(scale=3, min_width=400):
                 report = gr.Image(
                     label="Report",

@@ -1,0 +1,139 @@
+"""From a radiograph to a bone age with tiny networks."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import boneage
+from boneage.errors import InputError
+from boneage.io import transforms
+from boneage.prediction import formats
+from boneage.prediction.inputs import InputRadiograph
+from boneage.prediction.predictor import STATEMENT, Predictor
+from boneage.regression.run_folder import Run
+from tests.conftest import REPOSITORY
+from tests.prediction.tiny_runs import copy_runs, refuse_all
+
+
+def test_unknown_sex_covers_both(tiny_predictor, hand):
+    one, other, both = (
+        tiny_predictor.predict(InputRadiograph(hand, sex))
+        for sex in ("female", "male", "unknown")
+    )
+    assert both.bone_age_months == pytest.approx(
+        (one.bone_age_months + other.bone_age_months) / 2, abs=1e-3
+    )
+    assert both.lower_months == min(one.lower_months, other.lower_months)
+    assert both.upper_months == max(one.upper_months, other.upper_months)
+    assert any("sex unknown" in warning for warning in both.warnings)
+    assert not any("sex unknown" in warning for warning in one.warnings)
+
+
+def test_interval_is_that_of_the_validation_hands(tiny_predictor, trained, hand):
+    prediction = tiny_predictor.predict(InputRadiograph(hand, "male"))
+    tables = [
+        Run(trained.regression / f"tiny_{seed}").read_predictions("validation")
+        for seed in (0, 1)
+    ]
+    average = (tables[0].predicted_months + tables[1].predicted_months) / 2
+    errors = np.abs(average - tables[0].bone_age_months)
+    is_boy, edges = tables[0].is_male, (60, 120, 180)
+    is_alike = is_boy & (
+        np.searchsorted(edges, average)
+        == np.searchsorted(edges, prediction.bone_age_months)
+    )
+
+    def half(chosen):
+        ordered = np.sort(errors[chosen])
+        return ordered[int(np.ceil(0.9 * (len(ordered) + 1))) - 1]
+
+    # fewer than 50: whichever is wider, theirs or that of all boys
+    assert 9 <= is_alike.sum() < 50
+    widest = max(half(is_alike), half(is_boy))
+    assert prediction.upper_months - prediction.bone_age_months == pytest.approx(widest)
+    assert "boys" in prediction.calibration_group
+
+
+def test_answer_is_the_mean_of_runs_and_views(trained, hand):
+    one_view = Predictor(trained, ["tiny_0"], 1).predict(InputRadiograph(hand, "male"))
+    network = Run(trained.regression / "tiny_0").load_model()
+    seen = one_view.explanations["tiny_0"].hand
+    small = transforms.resize(seen, 32)
+    fed = {"is_male": np.ones((1, 1), np.float32)}
+    images = [small, small[:, ::-1]]
+    said = [
+        network.predict_on_batch(fed | {"image": i[None, ..., None].astype("float32")})
+        for i in images
+    ]
+    assert one_view.bone_age_months == pytest.approx(float(said[0][0, 0]), abs=0.01)
+    two_views = Predictor(trained, ["tiny_0"], 2).predict(InputRadiograph(hand, "male"))
+    assert two_views.bone_age_months == pytest.approx(float(np.mean(said)), abs=0.01)
+
+
+def test_hand_is_cut_out_as_each_run_was_trained(tiny_predictor, hand):
+    prediction = tiny_predictor.predict(InputRadiograph(hand, "male"))
+    seen = prediction.explanations["tiny_0"].hand > 0
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    # the runs say "filled": both ways from margin to margin, whatever the hand's form
+    for extent in (rows, columns):
+        assert extent[0] < 22
+        assert extent[-1] > 490
+
+
+def test_too_few_validation_hands_give_no_interval(trained, layout, hand):
+    copy_runs(trained, layout)
+    run = Run(layout.regression / "tiny_0")
+    table = run.read_predictions()
+    few = table.groupby("is_male").head(8)
+    others = table.drop(few.index).assign(split="test")
+    run.write_predictions(pd.concat([few.assign(split="validation"), others]))
+    asked = Predictor(layout, ["tiny_0"], 1)
+    prediction = asked.predict(InputRadiograph(hand, "male"))
+    assert np.isnan([prediction.lower_months, prediction.upper_months]).all()
+    assert any(
+        "8 validation hands of boys are too few" in w for w in prediction.warnings
+    )
+    said = formats.accuracy_lines(asked)
+    assert all("too few validation hands for 90 % intervals" in line for line in said)
+
+
+def test_refused_radiographs_get_an_age_if_asked_for(trained, hand, monkeypatch):
+    insisting = Predictor(trained, ["tiny_0"], 1, include_refused=True)
+    expected = insisting.predict(InputRadiograph(hand, "male"))
+    refuse_all(monkeypatch)
+    prediction = insisting.predict(InputRadiograph(hand, "male"))
+    assert prediction.bone_age_months == expected.bone_age_months
+    assert prediction.refusal == ""
+    assert prediction.warnings[:2] == ("a doubt", "likely not a hand (a test)")
+
+
+def test_python_use(trained, hand):
+    assert "keras" not in boneage.__dict__
+    prediction = boneage.predict_bone_age(
+        hand, "female", models=trained.models, views=1
+    )
+    assert (
+        prediction.lower_months < prediction.bone_age_months < prediction.upper_months
+    )
+    assert STATEMENT in repr(prediction)
+    several = boneage.predict_bone_age(
+        [hand, hand], "female", models=trained.models, views=1
+    )
+    assert [each.bone_age_months for each in several] == [
+        prediction.bone_age_months
+    ] * 2
+    with pytest.raises(InputError, match="the sex is not known"):
+        boneage.predict_bone_age(hand, models=trained.models)
+
+
+def test_importing_it_is_instant():
+    code = (
+        "import sys; from boneage import predict_bone_age; "
+        "slow = {'keras', 'tensorflow', 'matplotlib', 'gradio'}; "
+        "sys.exit(bool(slow & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
+    assert done.returncode == 0

@@ -1,0 +1,70 @@
+"""Tiny committees, runs and calls that the tests of predictions share."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boneage import cli
+from boneage.io.files import write_json
+from boneage.layout import Layout
+from boneage.prediction import reliability
+from boneage.regression.run_folder import Run
+from boneage.segmentation.hand_images import Enhancement
+from tests.conftest import options_of, script
+
+HOW = Enhancement(fill_square=True)
+
+
+BOTH = ("tiny_0", "tiny_1")
+
+
+def write_committee(folder: Path, levels: tuple[int, int] = (25, 32)) -> None:
+    """A committee that knows bright from dark: enough for phantoms on black."""
+    import keras
+
+    for number, level in enumerate(levels):
+        image = keras.Input((64, 64, 1), name="image")
+        scaled = keras.layers.Rescaling(0.2, -0.2 * level, name="features")(image)
+        kernel = keras.layers.Conv2D(1, 1, use_bias=False, name="mask_logits")
+        member = keras.Model(image, kernel(scaled))
+        kernel.set_weights([np.ones((1, 1, 1, 1))])
+        folder.mkdir(parents=True, exist_ok=True)
+        member.save(folder / f"member_{number}.keras")
+    write_json(
+        folder / "state.json", {"epoch": 1, "members": len(levels), "clip_limit": 0.0}
+    )
+
+
+def predict(layout, *paths, **options):
+    module = script("predict")
+    return module.main(options_of(module, layout, radiographs=paths, **options))
+
+
+def to_ship(layout, names, out, **more):
+    """Options of ship.py for runs of these names or folders."""
+    facts = {"training_data": "noise", "terms": "none"} | more
+    return options_of(script("ship"), layout, runs=tuple(names), out=out, **facts)
+
+
+def exit_code(*arguments) -> int:
+    module = script("predict")
+    with pytest.raises(SystemExit) as caught:
+        cli.run(module.main, module.Options, [str(a) for a in arguments])
+    return caught.value.code
+
+
+def copy_runs(trained, layout, **changed) -> Layout:
+    """The trained runs with other facts in tiny_1's config."""
+    shutil.copytree(trained.models, layout.models)
+    run = Run(layout.regression / "tiny_1")
+    run.config.write_text(json.dumps(run.read_config() | changed))
+    return layout
+
+
+def refuse_all(monkeypatch):
+    """Every mask is refused, whatever it shows."""
+    verdict = reliability.Verdict(["a doubt"], "likely not a hand (a test)")
+    monkeypatch.setattr(reliability, "check_mask", lambda *_: verdict)
