@@ -235,8 +235,8 @@ def run_summary(run: Run) -> list[str]:
     error = (test.predicted_months - test.bone_age_months).abs().mean()
     constant = (config["age_mean_months"] - test.bone_age_months).abs().mean()
     return [
-        f"best epoch {config['best_epoch']} of {config['settings']['epochs']}, validation MAE "
-        f"{config['best_validation_mae']:.2f} months",
+        f"best epoch {config['best_epoch']} of {config['settings']['epochs']}, "
+        f"validation MAE {config['best_validation_mae']:.2f} months",
         f"test MAE {error:.2f} months on {len(test)} hands; always answering the "
         f"training mean: {constant:.2f}",
     ]
