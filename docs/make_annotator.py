@@ -3,7 +3,7 @@
 Reads   nothing; needs Debian's chromium
 Writes  docs/pictures/annotator.png
 
-    python docs/make_annotator.py
+    python -m docs.make_annotator
 """
 
 import tempfile

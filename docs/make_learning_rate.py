@@ -3,7 +3,7 @@
 Reads   nothing
 Writes  docs/pictures/learning_rate.png
 
-    python docs/make_learning_rate.py
+    python -m docs.make_learning_rate
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 Reads   nothing
 Writes  docs/pictures/pipeline.png
 
-    python docs/make_pipeline.py
+    python -m docs.make_pipeline
 """
 
 from dataclasses import dataclass

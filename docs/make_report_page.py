@@ -3,7 +3,7 @@
 Reads   models/pretrained
 Writes  docs/pictures/report_page.png
 
-    python docs/make_report_page.py
+    python -m docs.make_report_page
 """
 
 import subprocess

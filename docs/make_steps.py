@@ -3,7 +3,7 @@
 Reads   models/pretrained
 Writes  docs/pictures/steps.png
 
-    python docs/make_steps.py
+    python -m docs.make_steps
 """
 
 import tempfile
