@@ -107,11 +107,12 @@ def summary(trained: Sequence[Run]) -> list[str]:
     lines = []
     for run in trained:
         config, facts = run.read_config(), read_json(run.evaluation, "this step")
+        settings = config["settings"]
         validation, test = (facts[part]["mae"][0] for part in ("validation", "test"))
         lines.append(
             f"{run.name}: {facts['trainable_layer_count']} layers at "
-            f"{config['learning_rate']:g}, best epoch {config['best_epoch']} of "
-            f"{config['epochs']}, MAE {validation:.2f} months in validation, "
+            f"{settings['learning_rate']:g}, best epoch {config['best_epoch']} of "
+            f"{settings['epochs']}, MAE {validation:.2f} months in validation, "
             f"{test:.2f} in the test"
         )
     return lines
