@@ -53,18 +53,18 @@ def segment_all(options: Options, ids: list[int]) -> None:
     todo = [
         i for i in ids if options.overwrite or not inference.is_done(layout, table, i)
     ]
-    set_aside = inference.segment_all(
+    skipped = inference.segment_all(
         layout, todo, table, options.batch_size, options.workers
     )
     table.close()
-    lines = parallel.skipped_lines(set_aside)
+    lines = parallel.skipped_lines(skipped)
     if known is not None:
         unseen = {i: layout.mask(i) for i in ids if layout.annotation_path(i) is None}
         lines += dice.dice_report(unseen, known)
     cli.summary(
         *lines,
-        f"{len(table.rows)} of {len(ids)} segmented, {len(set_aside)} set aside",
-        *inference.other_committees(layout, table),
+        f"{len(table.rows)} of {len(ids)} segmented, {len(skipped)} set aside",
+        *inference.outdated_lines(layout, table),
         *excluded.flagged_lines(excluded.flagged(layout)),
         table.suspicious(),
         wrote=layout.segmentation,

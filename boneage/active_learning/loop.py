@@ -228,6 +228,7 @@ class ActiveLearning:
         self.state = replace(
             self.state,
             epoch=epoch,
+            committee_hash=self.committee.hash_weights(),
             trained_ids=sorted(ids[rows].tolist()),
             queries=chosen,
             history=[*self.state.history, record],
@@ -303,6 +304,7 @@ def _begin(
     state = State(
         began=timestamp(),
         epoch=0,
+        committee_hash=committee.hash_weights(),
         members=settings.members,
         clip_limit=committee.clip_limit,
         settings=settings,

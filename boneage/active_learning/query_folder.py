@@ -59,7 +59,7 @@ def write_queries(
         radiograph = radiographs.read(layout.radiograph(i))
         if probabilities is not None:
             by_member, shape = probabilities[:, index], radiograph.shape
-            proposal = hand_images.mask_from_probability(by_member.mean(axis=0), shape)
+            proposal = hand_images.committee_mask(by_member, shape)
             spread = hand_images.disagreement(by_member, shape)
             radiographs.write(layout.proposal(i), proposal)
             radiographs.write(layout.disagreement(i), spread)

@@ -34,12 +34,13 @@ class EpochRecord:
 class State:
     """The content of state.json.
 
-    began: when training began, as in the query log. queries: what was chosen after the
-    last epoch.
+    began: when training began, as in the query log. committee_hash: of the members'
+    weights. queries: what was chosen after the last epoch.
     """
 
     began: str
     epoch: int
+    committee_hash: str
     members: int
     clip_limit: float
     settings: CommitteeSettings

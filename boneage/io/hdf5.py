@@ -185,6 +185,8 @@ def preprocessing_in_words(facts: dict) -> str:
     def in_words(value: object) -> str:
         if isinstance(value, bool):
             return "yes" if value else "no"
+        if isinstance(value, list):
+            return " and ".join(map(str, value)) or "none"
         return f"{value:g}" if isinstance(value, float) else str(value)
 
     return ", ".join(

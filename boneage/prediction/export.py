@@ -163,7 +163,7 @@ def export_committee(source: Path, target: Path) -> None:
     for number, member in enumerate(committee.members):
         save_float16(member, target / f"member_{number}.keras")
     state = read_json(source / STATE_JSON, "step2_interactive_segmentation.py")
-    facts = ("epoch", "members", "clip_limit", "settings")
+    facts = ("epoch", "members", "clip_limit", "committee_hash", "settings")
     # last: without it there is no committee
     write_json(
         target / STATE_JSON, {name: state[name] for name in facts if name in state}

@@ -28,8 +28,8 @@ from boneage.prediction.model_selection import (
 from boneage.segmentation import dice, preprocessing
 from boneage.segmentation.hand_images import (
     Enhancement,
+    committee_mask,
     enhanced_hand,
-    mask_from_probability,
 )
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class Predictor:
         committee = self._load_committee()
         image = preprocessing.prepare(radiograph, committee.size, committee.clip_limit)
         probabilities = committee.probabilities(image[np.newaxis], batch_size=1)
-        mask = mask_from_probability(probabilities.mean(axis=0)[0], radiograph.shape)
+        mask = committee_mask(probabilities[:, 0], radiograph.shape)
         return mask, float(dice.pairwise_disagreement(probabilities)[0])
 
     def _predict_sex(

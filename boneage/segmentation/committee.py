@@ -1,5 +1,6 @@
 """The committee: U-Nets that differ in seed, in order and augmentation of batches."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from boneage.segmentation import unet
 
 TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
 
-STATE = ("epoch", "members", "clip_limit")
+STATE = ("epoch", "members", "clip_limit", "committee_hash")
 """What state.json says of the networks; the rest is the loop's."""
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
@@ -49,15 +50,21 @@ class Committee:
     """Members that see the same annotations and disagree where these do not decide."""
 
     def __init__(
-        self, members: list[keras.Model], clip_limit: float, epoch: int = 0
+        self,
+        members: list[keras.Model],
+        clip_limit: float,
+        epoch: int = 0,
+        committee_hash: str = "",
     ) -> None:
         """Take members of one input size, after an `epoch`.
 
-        clip_limit: see `annotations.prepare`.
+        clip_limit: see `preprocessing.prepare`. committee_hash: `hash_weights` at that
+        epoch; an exported committee keeps it, though its weights are rounded.
         """
         self.members = members
         self.clip_limit = clip_limit
         self.epoch = epoch
+        self.committee_hash = committee_hash
         self._feature_models: list[keras.Model] | None = None
 
     @property
@@ -93,7 +100,7 @@ class Committee:
         """Load the members of a finished epoch.
 
         Raises:
-            InputError: no committee there, or a damaged member.
+            InputError: there is no committee, or a member is damaged.
         """
         state = read_json(folder / STATE_JSON, TRAINED_BY, STATE)
         advice = f"remove {folder} and run {TRAINED_BY} again"
@@ -112,7 +119,17 @@ class Committee:
                     f"{path}: sees {network.input_shape[1:]}, member_0.keras "
                     f"{members[0].input_shape[1:]}; {advice}"
                 )
-        return cls(members, state["clip_limit"], state["epoch"])
+        return cls(
+            members, state["clip_limit"], state["epoch"], state["committee_hash"]
+        )
+
+    def hash_weights(self) -> str:
+        """Name the committee by the content of its weights: 12 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=6)
+        for member in self.members:
+            for weights in member.get_weights():
+                digest.update(np.ascontiguousarray(weights))
+        return digest.hexdigest()
 
     def train_epoch(
         self,

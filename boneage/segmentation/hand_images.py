@@ -19,6 +19,7 @@ from boneage.io.transforms import equalize_clahe, from_square, resize, to_uint8
 from boneage.layout import HAND_ENDING, Layout, ids_in
 from boneage.parallel import ALL_CORES, Skipped, Workers
 from boneage.segmentation.coarse import largest_hand
+from boneage.segmentation.mask_quality import QualityTable
 
 ENHANCED_BY = "al_segmentation/step3_gen_segmentation_with_enhance.py"
 SEGMENTED_BY = "al_segmentation/step3_gen_segmentation_result.py"
@@ -70,13 +71,15 @@ class Enhancement:
 DEFAULT = Enhancement()
 
 
-def mask_from_probability(probability: np.ndarray, shape: tuple[int, int]) -> Mask:
-    """Threshold, giant component, holes filled, at the radiograph's own size.
+def committee_mask(probabilities: np.ndarray, shape: tuple[int, int]) -> Mask:
+    """The committee's mask: where the members' mean probability is above one half.
 
-    probability: (size, size) float32 in [0, 1] of the padded square, the members' mean.
+    Of it the largest component, holes filled, at the radiograph's own size.
+
+    probabilities: (member, size, size) float32 in [0, 1] of the padded square.
     shape: rows and columns of the radiograph.
     """
-    inside = from_square(probability, shape) > 0.5
+    inside = from_square(probabilities.mean(axis=0), shape) > 0.5
     return largest_hand(inside.astype(np.uint8) * 255)
 
 
@@ -244,6 +247,9 @@ def pack_hands(
 ) -> list[Skipped]:
     """Pack the final hands that exist into segment_all.h5.
 
+    Its attribute `preprocessing` has the fields of `how`, and `committees`: the hashes
+    of those that cut the hands; none where persons drew all masks.
+
     Raises:
         InputError: there is none.
     """
@@ -253,14 +259,16 @@ def pack_hands(
             f"{layout.hands}: no hand could be cut out; a radiograph needs a mask of "
             f"its own size in {layout.segmentation}: run {SEGMENTED_BY} first"
         )
-    set_aside = []
-    with hdf5.create(layout.hands_h5, len(paths), HAND_PX, asdict(how)) as writer:
+    committees = QualityTable(layout.mask_quality, overwrite=False).committees(ids)
+    facts = asdict(how) | {"committees": committees if how.crop else []}
+    skipped = []
+    with hdf5.create(layout.hands_h5, len(paths), HAND_PX, facts) as writer:
         for path, outcome in parallel.imap(_read_hand, paths, workers, "packing"):
             if isinstance(outcome, Skipped):
-                set_aside.append(outcome)
+                skipped.append(outcome)
             else:
                 writer.add(int(path.name.removesuffix(HAND_ENDING)), outcome)
-    return set_aside
+    return skipped
 
 
 def _read_hand(path: Path) -> np.ndarray:

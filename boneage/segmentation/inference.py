@@ -21,8 +21,10 @@ from boneage.segmentation.mask_quality import (
     MaskQuality,
     QualityTable,
     assess,
-    source_of,
+    assess_committee_mask,
 )
+
+TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
 
 if TYPE_CHECKING:
     from boneage.segmentation.committee import Committee
@@ -43,10 +45,10 @@ def segment_all(
     drawn = [i for i in ids if layout.annotation_path(i) is not None]
     confirmed = read_confirmed(layout.confirmed_masks)
     work = functools.partial(_take_over, layout, confirmed)
-    set_aside = _finish(table, parallel.imap(work, drawn, workers, "annotated"))
+    skipped = _finish(table, parallel.imap(work, drawn, workers, "annotated"))
     rest = sorted(set(ids) - set(drawn))
     if not rest:
-        return set_aside
+        return skipped
     # not above: the workers import this module, and need no Keras
     from boneage.segmentation.committee import Committee
 
@@ -55,7 +57,7 @@ def segment_all(
     batch = []
     for radiograph_id, outcome in parallel.imap(prepare, rest, workers, "segmenting"):
         if isinstance(outcome, Skipped):
-            set_aside.append(outcome)
+            skipped.append(outcome)
         else:
             batch.append((radiograph_id, *outcome))
         if len(batch) == batch_size:
@@ -63,15 +65,16 @@ def segment_all(
             batch = []
     if batch:
         _segment_batch(layout, committee, batch, table)
-    return set_aside
+    return skipped
 
 
-def other_committees(layout: Layout, table: QualityTable) -> list[str]:
-    """A line of warning where masks come from the committee at another epoch."""
-    state = layout.committee_state
-    if not state.exists():  # all masks are a person's
+def outdated_lines(layout: Layout, table: QualityTable) -> list[str]:
+    """A summary line where masks are of another committee than the present one."""
+    path = layout.committee_state
+    if not path.exists():  # all masks are a person's
         return []
-    return table.other_committees(read_json(state, "step 2", ["epoch"])["epoch"])
+    state = read_json(path, TRAINED_BY, ["epoch", "committee_hash"])
+    return table.outdated_lines(state["epoch"], state["committee_hash"])
 
 
 def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
@@ -94,13 +97,13 @@ def _take_over(layout: Layout, confirmed: Confirmed, radiograph_id: int) -> Mask
 
 
 def _finish(table: QualityTable, stream) -> list[Skipped]:
-    set_aside = []
+    skipped = []
     for _, outcome in stream:
         if isinstance(outcome, Skipped):
-            set_aside.append(outcome)
+            skipped.append(outcome)
         else:
             table.add(outcome)
-    return set_aside
+    return skipped
 
 
 def _prepare(
@@ -117,10 +120,15 @@ def _segment_batch(
     images = np.stack([image for _, image, _ in batch])
     probabilities = committee.probabilities(images, batch_size=len(images))
     disagreements = dice.pairwise_disagreement(probabilities)
-    for (radiograph_id, _, shape), probability, disagreement in zip(
-        batch, probabilities.mean(axis=0), disagreements, strict=True
-    ):
-        mask = hand_images.mask_from_probability(probability, shape)
+    for index, (radiograph_id, _, shape) in enumerate(batch):
+        mask = hand_images.committee_mask(probabilities[:, index], shape)
         radiographs.write(layout.mask(radiograph_id), mask)
-        source = source_of(committee.epoch)
-        table.add(assess(radiograph_id, source, mask, float(disagreement)))
+        table.add(
+            assess_committee_mask(
+                radiograph_id,
+                committee.epoch,
+                committee.committee_hash,
+                mask,
+                float(disagreements[index]),
+            )
+        )

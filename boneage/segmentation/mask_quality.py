@@ -2,7 +2,8 @@
 
 import csv
 import io
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Collection
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,15 @@ from boneage.segmentation.coarse import implausibilities
 class MaskQuality:
     """What is known of one mask without anybody looking at it.
 
-    source: otsu or published, the committee and its epoch, or person. area_fraction:
-    of the radiograph. disagreement: one minus the members' mean pairwise Dice, empty
-    where no committee was asked. flags: suspicions, separated by semicolons; empty
-    where there is none.
+    source: otsu or published, the committee and its epoch, or person. committee: the
+    committee's hash, empty for other sources. area_fraction: of the radiograph.
+    disagreement: one minus the members' mean pairwise Dice, empty for other sources.
+    flags: `coarse.implausibilities`, separated by semicolons.
     """
 
     id: int
     source: str
+    committee: str
     area_fraction: str
     disagreement: str
     flags: str
@@ -33,34 +35,39 @@ class MaskQuality:
 COLUMNS = tuple(field.name for field in fields(MaskQuality))
 
 
-def assess(
-    radiograph_id: int, source: str, mask: Mask, disagreement: float | None = None
-) -> MaskQuality:
-    """Describe a mask."""
+def assess(radiograph_id: int, source: str, mask: Mask) -> MaskQuality:
+    """Describe a mask that no committee made."""
     return MaskQuality(
         radiograph_id,
         source,
-        f"{np.count_nonzero(mask) / mask.size:.4f}",
-        "" if disagreement is None else f"{disagreement:.4f}",
-        "; ".join(implausibilities(mask)),
+        committee="",
+        area_fraction=f"{np.count_nonzero(mask) / mask.size:.4f}",
+        disagreement="",
+        flags="; ".join(implausibilities(mask)),
     )
 
 
-def source_of(epoch: int) -> str:
-    """What the table's column says of a mask of the committee after this epoch."""
-    return f"committee, epoch {epoch}"
+def assess_committee_mask(
+    radiograph_id: int, epoch: int, committee_hash: str, mask: Mask, disagreement: float
+) -> MaskQuality:
+    """Describe a mask of the committee."""
+    return replace(
+        assess(radiograph_id, f"committee, epoch {epoch}", mask),
+        committee=committee_hash,
+        disagreement=f"{disagreement:.4f}",
+    )
 
 
 class QualityTable:
     """Rows by id; each is on disk as soon as it is added, sorted when closed."""
 
     def __init__(self, path: Path, overwrite: bool) -> None:
-        """Go on from the rows in `path`; with `overwrite`, begin anew."""
+        """Go on from the rows in `path`; with `overwrite`, start with none."""
         self.path = path
         self.rows: dict[int, MaskQuality] = {}
         if path.exists() and not overwrite:
-            # a killed process may leave the last line torn: done again then
-            # whatever else is damaged is done again as well
+            # the masks of a line that a killed process tore, and of damaged lines,
+            # are made again
             whole = path.read_text(errors="replace").rpartition("\n")[0]
             for row in list(csv.reader(whole.splitlines()))[1:]:
                 if len(row) == len(COLUMNS) and row[0].isdecimal():
@@ -88,17 +95,28 @@ class QualityTable:
         which = f": {list_some(ids)} (see {self.path.name})" if ids else ""
         return f"{len(ids)} suspicious{which}"
 
-    def other_committees(self, epoch: int) -> list[str]:
-        """A line of warning where masks come from the committee at another epoch.
+    def committees(self, ids: Collection[int]) -> list[str]:
+        """Hashes of the committees that made the masks of `ids`, sorted."""
+        wanted = set(ids)
+        made_by = {row.committee for i, row in self.rows.items() if i in wanted}
+        return sorted(made_by - {""})
 
-        epoch: the committee's own by now.
+    def outdated_lines(self, epoch: int, committee_hash: str) -> list[str]:
+        """A summary line where masks are of another committee than the present one.
+
+        epoch, committee_hash: of the present one.
         """
-        sources = {row.source for row in self.rows.values()} - {"person"}
-        if sources <= {source_of(epoch)}:
+        old = [
+            row
+            for row in self.rows.values()
+            if row.committee not in ("", committee_hash)
+        ]
+        if not old:
             return []
+        sources = " and ".join(sorted({row.source for row in old}))
         return [
-            f"masks of {' and '.join(sorted(sources))}, now the committee is at epoch "
-            f"{epoch}: --overwrite makes them anew"
+            f"{len(old)} masks are of another committee ({sources}) than the present "
+            f"one (epoch {epoch}); --overwrite replaces them"
         ]
 
     def close(self) -> None:

@@ -52,7 +52,7 @@ def record(epoch, pool_score=0.04, measure="vote_entropy"):
 
 
 def write_state(layout, history, began=""):
-    state = State(began, 4, 2, 0.03, CommitteeSettings(), [1], [2], [], history)
+    state = State(began, 4, "1a2b", 2, 0.03, CommitteeSettings(), [1], [2], [], history)
     write_json(layout.committee_state, state.facts())
 
 

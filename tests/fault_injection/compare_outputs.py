@@ -28,9 +28,12 @@ VOLATILE = (
     "git_commit",
     "versions",
     "weights_hash",
+    "committee_hash",
+    "committee",
+    "committees",
     "parent",
 )
-"""What no two runs share; the last two hash .keras files, which hold their time."""
+"""What no two runs share: times, and hashes of weights or of files with their time."""
 NO_NETWORK = ("boneage-training-dataset", "truth", "segmented_hand_al", "annotated")
 """Folders whose pictures are the same to the bit."""
 TEMPORARY = (".partial", ".epoch_")

@@ -147,7 +147,10 @@ def test_run_committee_and_weights_refuse_another_network(good, tmp_path):
     run.model.write_bytes(good.read_bytes())
     with pytest.raises(InputError, match=r"model\.keras: not a readable network"):
         run.load_model()
-    commit_epoch(tmp_path, {"epoch": 1, "members": 1, "clip_limit": 0.03})
+    commit_epoch(
+        tmp_path,
+        {"epoch": 1, "members": 1, "clip_limit": 0.03, "committee_hash": "1a2b"},
+    )
     (tmp_path / "member_0.keras").write_bytes(good.read_bytes())
     with pytest.raises(InputError, match=r"member_0\.keras: not a readable network"):
         Committee.load(tmp_path)
@@ -168,6 +171,9 @@ def test_members_of_two_sizes(tmp_path):
         small = unet.build(size, 2, depth=1)
         small.compile(loss=unet.dice_and_cross_entropy)
         small.save(tmp_path / f"member_{member}.keras")
-    commit_epoch(tmp_path, {"epoch": 1, "members": 2, "clip_limit": 0.03})
+    commit_epoch(
+        tmp_path,
+        {"epoch": 1, "members": 2, "clip_limit": 0.03, "committee_hash": "1a2b"},
+    )
     with pytest.raises(InputError, match=r"member_1\.keras: sees \(32, 32, 1\)"):
         Committee.load(tmp_path)

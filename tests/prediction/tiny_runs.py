@@ -34,7 +34,13 @@ def write_committee(folder: Path, levels: tuple[int, int] = (25, 32)) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         member.save(folder / f"member_{number}.keras")
     write_json(
-        folder / "state.json", {"epoch": 1, "members": len(levels), "clip_limit": 0.0}
+        folder / "state.json",
+        {
+            "epoch": 1,
+            "members": len(levels),
+            "clip_limit": 0.0,
+            "committee_hash": "1a2b",
+        },
     )
 
 

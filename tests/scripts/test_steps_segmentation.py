@@ -1,6 +1,7 @@
 """Steps 1 and 3 on the tiny cohort: reruns, bad files, and what they say."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
+from boneage.io.files import write_json
 from boneage.segmentation import confirmed_masks
 from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
@@ -256,3 +258,25 @@ def test_flagged_radiographs_are_not_segmented(committee_copy, capsys):
     call(committee_copy, COARSE)
     assert call(committee_copy, CHECK) == 0
     assert "flagged as not usable: 3, 4" in capsys.readouterr().out
+
+
+def test_hands_name_the_committee_that_cut_them(committee_copy):
+    call(committee_copy, SEGMENT)
+    state = json.loads(committee_copy.committee_state.read_text())
+    rows = table_of(committee_copy.segmentation)
+    committees = {row["committee"] for row in rows.values()}
+    assert committees == {state["committee_hash"], ""}
+    drawn = {i for i, row in rows.items() if row["source"] == "person"}
+    assert all(rows[i]["committee"] == "" for i in drawn)
+    call(committee_copy, ENHANCE)
+    packed = hdf5.open_packed(committee_copy.hands_h5, ENHANCE)
+    assert packed.preprocessing["committees"] == [state["committee_hash"]]
+
+
+def test_masks_of_another_committee_are_pointed_out(committee_copy, capsys):
+    call(committee_copy, SEGMENT)
+    assert "another committee" not in capsys.readouterr().out
+    state = json.loads(committee_copy.committee_state.read_text())
+    write_json(committee_copy.committee_state, state | {"committee_hash": "ffff"})
+    call(committee_copy, SEGMENT)
+    assert "masks are of another committee" in capsys.readouterr().out

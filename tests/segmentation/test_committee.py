@@ -44,6 +44,13 @@ def test_same_seed_gives_the_same_members(committee):
             np.testing.assert_array_equal(first, second)
 
 
+def test_hash_names_the_weights(committee):
+    again = Committee.new(2, 16, 2, seed=3, clip_limit=0.03)
+    assert again.hash_weights() == committee.hash_weights()
+    other = Committee.new(2, 16, 2, seed=4, clip_limit=0.03)
+    assert other.hash_weights() != committee.hash_weights()
+
+
 def test_probabilities_are_between_0_and_1(committee):
     probabilities = committee.probabilities(images(3), batch_size=2)
     assert probabilities.shape == (2, 3, 16, 16)
@@ -96,6 +103,21 @@ def test_augmented_mask_moves_with_its_image():
         assert np.count_nonzero((seen > 60) != (mask > 0)) < 40
         moved += not np.array_equal(mask, image)
     assert moved == 20
+
+
+def test_augmented_mask_keeps_the_size_and_place_of_its_image():
+    """A mask scaled by 0.97 would teach the committee hands without their skin."""
+    image = np.zeros((256, 256), np.uint8)
+    image[70:190, 60:180] = 255
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        seen, mask = augmentation.augment(image, image, rng)
+        # half of the brightest grey, whatever gamma and gain, lies on the outline
+        inside = seen > seen.max() / 2
+        assert np.count_nonzero(mask) == pytest.approx(inside.sum(), rel=0.02)
+        for axis in (0, 1):
+            places = [np.nonzero(shape)[axis].mean() for shape in (mask, inside)]
+            assert places[0] == pytest.approx(places[1], abs=0.5)
 
 
 def test_augmentation_depends_on_its_generator_alone():
@@ -182,9 +204,14 @@ def test_each_step_has_its_rate_and_the_mean_loss_is_told(listen):
 def test_saved_and_loaded_members_predict_the_same(committee, tmp_path):
     expected = committee.probabilities(images(2))
     committee.save_epoch(tmp_path, 1)
-    commit_epoch(tmp_path, {"epoch": 1, "members": 2, "clip_limit": 0.03})
+    commit_epoch(
+        tmp_path,
+        {"epoch": 1, "members": 2, "clip_limit": 0.03, "committee_hash": "1a2b"},
+    )
     loaded = Committee.load(tmp_path)
     assert (loaded.size, loaded.clip_limit) == (16, 0.03)
+    assert loaded.committee_hash == "1a2b"
+    assert loaded.hash_weights() == committee.hash_weights()
     np.testing.assert_allclose(loaded.probabilities(images(2)), expected, atol=1e-6)
 
 
@@ -192,9 +219,12 @@ def test_members_that_wait_for_their_names_are_those_of_the_epoch(committee, tmp
     """As a process that is killed then leaves them, or one beside sees them."""
     other = Committee.new(2, 16, 2, 77, 0.03)
     other.save_epoch(tmp_path, 1)
-    commit_epoch(tmp_path, {"epoch": 1, "members": 2, "clip_limit": 0.03})
+    commit_epoch(
+        tmp_path,
+        {"epoch": 1, "members": 2, "clip_limit": 0.03, "committee_hash": "1a2b"},
+    )
     committee.save_epoch(tmp_path, 2)
-    state = {"epoch": 2, "members": 2, "clip_limit": 0.03}
+    state = {"epoch": 2, "members": 2, "clip_limit": 0.03, "committee_hash": "1a2b"}
     (tmp_path / "state.json").write_text(json.dumps(state))
     found = Committee.load(tmp_path).probabilities(images(2))
     np.testing.assert_allclose(found, committee.probabilities(images(2)), atol=1e-6)
@@ -207,7 +237,10 @@ def test_committee_that_is_not_there_names_the_step(tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 half a zip file"])
 def test_damaged_member_is_named(tmp_path, content):
-    commit_epoch(tmp_path, {"epoch": 1, "members": 1, "clip_limit": 0.03})
+    commit_epoch(
+        tmp_path,
+        {"epoch": 1, "members": 1, "clip_limit": 0.03, "committee_hash": "1a2b"},
+    )
     if content is not None:
         (tmp_path / "member_0.keras").write_bytes(content)
     with pytest.raises(

@@ -29,7 +29,7 @@ def two_blobs() -> np.ndarray:
 
 
 def test_mask_is_the_largest_component_without_holes():
-    mask = hand_images.mask_from_probability(two_blobs(), (16, 16))
+    mask = hand_images.committee_mask(two_blobs()[None], (16, 16))
     assert mask.dtype == np.uint8
     assert np.unique(mask).tolist() == [0, 255]
     assert (mask[4:12, 4:12] == 255).all()
@@ -38,12 +38,12 @@ def test_mask_is_the_largest_component_without_holes():
 
 @pytest.mark.parametrize("shape", [(64, 40), (40, 64), (9, 9)])
 def test_mask_has_the_radiographs_own_size(shape):
-    assert hand_images.mask_from_probability(two_blobs(), shape).shape == shape
+    assert hand_images.committee_mask(two_blobs()[None], shape).shape == shape
 
 
 def test_mask_lies_where_the_padded_square_puts_it():
     # rows 4 to 12 of 16 are rows 16 to 48 of 64; columns lose 12 px of padding
-    mask = hand_images.mask_from_probability(two_blobs(), (64, 40))
+    mask = hand_images.committee_mask(two_blobs()[None], (64, 40))
     rows, columns = np.nonzero(mask)
     assert abs(rows.min() - 16) <= 2
     assert abs(rows.max() - 47) <= 2
@@ -53,7 +53,7 @@ def test_mask_lies_where_the_padded_square_puts_it():
 
 def test_no_hand_gives_an_empty_mask():
     nothing = np.zeros((16, 16), np.float32)
-    assert not hand_images.mask_from_probability(nothing, (20, 10)).any()
+    assert not hand_images.committee_mask(nothing[None], (20, 10)).any()
 
 
 @pytest.fixture
@@ -162,6 +162,24 @@ def test_places_are_found_again_on_the_hand(fill):
         near = (np.abs(rows - row) < 20) & (np.abs(columns - column) < 20)
         assert abs(rows[near].mean() - row) < 1
         assert abs(columns[near].mean() - column) < 1
+
+
+@pytest.mark.parametrize(
+    ("members", "is_inside"),
+    [
+        pytest.param([0.45, 0.45], False, id="nobody is sure"),
+        pytest.param([0.55, 0.55], True, id="both are just sure"),
+        pytest.param([0.9, 0.05], False, id="the first alone"),
+        pytest.param([0.05, 0.9], False, id="the second alone"),
+        pytest.param([0.4, 0.7], True, id="the mean decides"),
+        pytest.param([0.7, 0.4], True, id="whichever is first"),
+    ],
+)
+def test_mask_is_where_the_members_mean_is_above_one_half(members, is_inside):
+    blob = two_blobs() > 0.5
+    probabilities = np.stack([np.where(blob, p, 0) for p in members])
+    mask = hand_images.committee_mask(probabilities.astype(np.float32), blob.shape)
+    assert mask.any() == is_inside
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
-from boneage.segmentation.mask_quality import COLUMNS, MaskQuality, QualityTable, assess
+from boneage.segmentation.mask_quality import (
+    COLUMNS,
+    MaskQuality,
+    QualityTable,
+    assess,
+    assess_committee_mask,
+)
 
 HEADER = ",".join(COLUMNS)
-THREE = MaskQuality(3, "otsu", "0.2000", "", "")
-ONE = MaskQuality(1, "committee", "0.9000", "0.1000", "too large; ragged")
+THREE = MaskQuality(3, "otsu", "", "0.2000", "", "")
+ONE = MaskQuality(1, "committee", "1a2b", "0.9000", "0.1000", "too large; ragged")
 
 
 @pytest.fixture
@@ -18,7 +24,7 @@ def path(tmp_path):
 def test_each_row_is_on_disk_at_once(path):
     table = QualityTable(path, overwrite=False)
     table.add(THREE)
-    assert path.read_text() == f"{HEADER}\n3,otsu,0.2000,,\n"
+    assert path.read_text() == f"{HEADER}\n3,otsu,,0.2000,,\n"
     table.close()
 
 
@@ -30,8 +36,8 @@ def test_closing_sorts_and_names_the_suspicious(path):
     assert table.suspicious() == "1 suspicious: 1 (see quality.csv)"
     rows = path.read_text().splitlines()
     assert rows[1:] == [
-        "1,committee,0.9000,0.1000,too large; ragged",
-        "3,otsu,0.2000,,",
+        "1,committee,1a2b,0.9000,0.1000,too large; ragged",
+        "3,otsu,,0.2000,,",
     ]
 
 
@@ -57,15 +63,17 @@ def test_overwrite_begins_anew(path):
 def test_done_again_replaces_the_row(path):
     table = QualityTable(path, overwrite=False)
     table.add(ONE)
-    table.add(MaskQuality(1, "person", "0.2000", "", ""))
+    table.add(MaskQuality(1, "person", "", "0.2000", "", ""))
     table.close()
-    assert path.read_text() == f"{HEADER}\n1,person,0.2000,,\n"
+    assert path.read_text() == f"{HEADER}\n1,person,,0.2000,,\n"
 
 
-@pytest.mark.parametrize("torn", ["1", "1,comm", "1,committee,0.9000,0.1000,too la"])
+@pytest.mark.parametrize(
+    "torn", ["1", "1,comm", "1,committee,1a2b,0.9000,0.1000,too la"]
+)
 def test_last_line_torn_by_a_kill_is_done_again(path, torn):
     path.parent.mkdir()
-    path.write_text(f"{HEADER}\n3,otsu,0.2000,,\n{torn}")
+    path.write_text(f"{HEADER}\n3,otsu,,0.2000,,\n{torn}")
     table = QualityTable(path, overwrite=False)
     assert set(table.rows) == {3}
     table.add(ONE)
@@ -76,7 +84,21 @@ def test_last_line_torn_by_a_kill_is_done_again(path, torn):
 def test_assess():
     mask = np.zeros((10, 10), np.uint8)
     mask[:5] = 255
-    row = assess(7, "committee", mask, 0.25)
-    assert (row.id, row.area_fraction, row.disagreement) == (7, "0.5000", "0.2500")
+    row = assess(7, "otsu", mask)
+    assert (row.id, row.area_fraction, row.disagreement) == (7, "0.5000", "")
     assert assess(7, "otsu", mask * 0).flags == "empty"
-    assert assess(7, "otsu", mask).disagreement == ""
+    row = assess_committee_mask(7, 5, "1a2b", mask, 0.25)
+    assert (row.source, row.committee) == ("committee, epoch 5", "1a2b")
+    assert row.disagreement == "0.2500"
+
+
+def test_committees_and_what_they_no_longer_made(path):
+    table = QualityTable(path, overwrite=False)
+    table.add(ONE)
+    table.add(THREE)
+    assert table.committees([1, 3]) == ["1a2b"]
+    assert table.committees([3]) == []
+    assert table.outdated_lines(5, "1a2b") == []
+    (line,) = table.outdated_lines(6, "ffff")
+    assert line.startswith("1 masks are of another committee (committee)")
+    assert "--overwrite" in line
