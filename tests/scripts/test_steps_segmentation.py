@@ -12,6 +12,7 @@ from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
 from boneage.io.files import write_json
 from boneage.segmentation import confirmed_masks
+from boneage.segmentation.committee import Committee
 from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 COARSE = "al_segmentation/step1_corase_segment"
@@ -280,3 +281,26 @@ def test_masks_of_another_committee_are_pointed_out(committee_copy, capsys):
     write_json(committee_copy.committee_state, state | {"committee_hash": "ffff"})
     call(committee_copy, SEGMENT)
     assert "masks are of another committee" in capsys.readouterr().out
+
+
+class Disagreeing:
+    """Members that agree on the upper half alone: 0.4 and 0.8; below, 0.9 and 0.05."""
+
+    size, clip_limit, epoch, committee_hash = 32, 0.03, 7, "1a2b"
+
+    def probabilities(self, images, batch_size):
+        first = np.full((2, len(images), 32, 32), 0.4, np.float32)
+        first[1] = 0.8
+        first[0, :, 16:], first[1, :, 16:] = 0.9, 0.05
+        return first
+
+
+def test_all_members_decide_on_the_mask(committee_copy, monkeypatch):
+    monkeypatch.setattr(Committee, "load", lambda folder: Disagreeing())
+    call(committee_copy, SEGMENT)
+    i = committee_copy.ids_on_disk()[-1]
+    mask = radiographs.read(committee_copy.mask(i)) > 0
+    half = len(mask) // 2
+    assert mask[: half - 8].all()
+    assert not mask[half + 8 :].any()
+    assert table_of(committee_copy.segmentation)[i]["source"] == "committee, epoch 7"
