@@ -1,6 +1,6 @@
 """confirmed_masks.csv: drawn masks that look like no hand, and that a person confirmed.
 
-An inverted mask or a stray square would be learned as truth. So such a mask is set aside
+An inverted mask or a stray square would be learned as truth. Such a mask is set aside
 unless it is listed here with the hash of its file: drawn again, it is checked again.
 """
 

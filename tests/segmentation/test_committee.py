@@ -111,7 +111,7 @@ def test_augmented_mask_keeps_the_size_and_place_of_its_image():
     image[70:190, 60:180] = 255
     rng = np.random.default_rng(0)
     for _ in range(20):
-        seen, mask = augmentation.augment(image, image, rng)
+        seen, mask = augmentation.augment_pair(image, image, rng)
         # half of the brightest grey, whatever gamma and gain, lies on the outline
         inside = seen > seen.max() / 2
         assert np.count_nonzero(mask) == pytest.approx(inside.sum(), rel=0.02)
@@ -155,7 +155,9 @@ class Listener:
 @pytest.fixture
 def listen(monkeypatch):
     """Train two listeners on five images whose grey is their row, without moving."""
-    monkeypatch.setattr(committees, "augment", lambda image, mask, rng: (image, mask))
+    monkeypatch.setattr(
+        committees, "augment_pair", lambda image, mask, rng: (image, mask)
+    )
     pixels = np.full((5, 16, 16), np.arange(5)[:, None, None], np.uint8)
     masks = np.where(pixels > 2, 255, 0).astype(np.uint8)
 
