@@ -11,7 +11,8 @@ from typing import ClassVar, TypeVar
 import tyro
 
 from boneage import parallel, screen
-from boneage.errors import InputError
+from boneage.errors import InputError, printable
+from boneage.io import keras_models
 from boneage.layout import Layout
 
 
@@ -89,6 +90,9 @@ def run(
     a check that found something, 2 for input that cannot be used (one line on
     stderr), 130 for Ctrl-C, 141 when whoever read the output has left, as `head` does.
     """
+    # file names in another encoding cannot be printed, and must not end a run
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     try:
         status = _call(main, options, arguments)
     except (InputError, OSError, KeyboardInterrupt) as error:
@@ -119,6 +123,10 @@ def _call(
         )
         with screen.quiet():
             return main(parsed)
+    except (ImportError, ValueError):
+        # so Keras ends without its backend, too, wherever it is imported first
+        keras_models.check_backend()
+        raise
     finally:
         sys.stdout.flush()
 
@@ -183,5 +191,5 @@ def summary(*lines: str, wrote: Path | None = None) -> None:
 
 def list_some(items: list, limit: int = 10) -> str:
     """Join items with commas, the first `limit` of them."""
-    shown = ", ".join(str(item) for item in items[:limit])
+    shown = ", ".join(printable(str(item)) for item in items[:limit])
     return shown + (f" and {len(items) - limit} more" if len(items) > limit else "")

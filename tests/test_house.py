@@ -30,7 +30,10 @@ SEED_SCRIPTS = (
     "paced_transfer/step5_cam_inference.py",
     "paced_transfer/step6_visualize.py",
 )
-BROAD_EXCEPT = {("boneage/regression/backbones.py", "_with_imagenet_weights")}
+BROAD_EXCEPT = {
+    ("boneage/errors.py", "refuse_damaged"),
+    ("boneage/regression/backbones.py", "_with_imagenet_weights"),
+}
 GROUND = {"io", "cohort"}
 MAY_IMPORT = {
     "": {"io"},

@@ -10,8 +10,8 @@ from boneage.cli import list_some
 from boneage.cohort import table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
-from boneage.io import radiographs
-from boneage.layout import Layout
+from boneage.io import radiographs, tables
+from boneage.layout import Layout, is_id
 from boneage.parallel import ALL_CORES, Skipped, Workers
 
 OLDEST_IN_YEARS = 25
@@ -26,51 +26,40 @@ def import_folder(
     workers: Workers = ALL_CORES,
     overwrite: bool = False,
 ) -> tuple[Cohort, list[Skipped]]:
-    """Copy the radiographs named in a CSV as PNG, and the CSV in the RSNA form.
+    """Copy the radiographs named in a table as PNG, and the table in the RSNA form.
 
-    Files of the folder are found by their stem, the id. Radiographs that are missing
-    or cannot be read are set aside and left out of the CSV.
+    Files of the folder, and of folders in it, are found by their stem, the id.
+    Radiographs that are missing or cannot be read are set aside and left out of the
+    table. Files and columns that are not imported are named on the screen.
 
     Raises:
-        InputError: no such folder, no CSV, nothing in common or readable, or the
+        InputError: no such folder, no table, nothing in common or readable, or the
             target holds another cohort.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder to import")
-    wanted = table.read_cohort(csv_path or _only_csv(folder), "with --csv FILE")
-    found: dict[int, Path] = {}
-    unnamed = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in radiographs.SUFFIXES:
-            continue
-        # a name of thousands of digits is no id, and int() refuses it
-        if not (path.stem.isdecimal() and len(path.stem) < 20):
-            unnamed.append(path.name)
-        else:
-            radiograph_id = int(path.stem)
-            if radiograph_id in found:
-                raise InputError(
-                    f"{path}: {found[radiograph_id]} has the same id {radiograph_id}"
-                )
-            found[radiograph_id] = path
-    present = np.isin(wanted.ids, list(found))
+        raise InputError(f"--from {folder}: no such folder; check the path")
+    table_path = csv_path or _only_table(folder)
+    wanted = table.read_cohort(table_path, "give another --csv FILE")
+    paths, unnamed, others = _paths_by_id(folder)
+    present = np.isin(wanted.ids, list(paths))
     if not present.any():
         raise InputError(
-            f"{folder}: none of the {len(wanted)} ids of the CSV names a radiograph "
-            f"there; expected files such as {wanted.ids[0]}.png"
+            f"{folder}: must hold radiographs named after the table's ids, such as "
+            f"{wanted.ids[0]}.png (got none for {len(wanted)} ids)"
         )
     set_aside = [
         Skipped(i, f"{folder}: no radiograph of id {i}") for i in wanted.ids[~present]
     ]
-    extra = [found[i].name for i in sorted(set(found) - set(wanted.ids.tolist()))]
-    for names, why in ((extra, "no row in the CSV"), (unnamed, "no integer id")):
+    extra = [paths[i].name for i in sorted(set(paths) - set(wanted.ids.tolist()))]
+    others = [path.name for path in others if path.resolve() != table_path.resolve()]
+    for names, why in (
+        (extra, "no row in the table"),
+        (unnamed, "no whole number as name"),
+        (others, "no radiographs"),
+    ):
         if names:
-            print(f"not imported, {why}: {list_some(names)}")
-    oldest = np.nanmax(wanted.bone_age_months, initial=0)
-    if 0 < oldest < OLDEST_IN_YEARS:
-        print(
-            f"the oldest bone age is {oldest:g}: are these years? Months are expected"
-        )
+            print(f"not imported, {why} ({len(names)}): {list_some(names)}")
+    _print_doubtful_ages(table_path, wanted)
     target = layout.test_csv if official_test else layout.train_csv
     refuse_other_cohort(target, wanted, overwrite)
     other = layout.train_csv if official_test else layout.test_csv
@@ -78,11 +67,11 @@ def import_folder(
         both = np.intersect1d(wanted.ids[present], table.read_cohort(other).ids)
         if len(both):
             raise InputError(
-                f"{other}: has id {both[0]} of this CSV as well; a radiograph is in "
-                "one of the two"
+                f"{other}: id {both[0]} must be in one table (got it in the new one as "
+                "well); remove it from one of them"
             )
     todo = [
-        found[i]
+        paths[i]
         for i in wanted.ids[present]
         if overwrite or not layout.radiograph(i).exists()
     ]
@@ -96,11 +85,51 @@ def import_folder(
     return cohort, set_aside + unreadable
 
 
-def _only_csv(folder: Path) -> Path:
-    found = sorted(folder.glob("*.csv"))
-    if len(found) != 1:
-        raise InputError(f"{folder}: {len(found)} CSV files there; name one with --csv")
-    return found[0]
+def _paths_by_id(folder: Path) -> tuple[dict[int, Path], list[str], list[Path]]:
+    """Radiographs below a folder by id, names of those without one, other files.
+
+    Raises:
+        InputError: two radiographs of one id.
+    """
+    paths: dict[int, Path] = {}
+    unnamed = []
+    radiograph_paths, others = radiographs.find_below(folder)
+    for path in radiograph_paths:
+        if not is_id(path.stem):
+            unnamed.append(path.name)
+        elif paths.setdefault(int(path.stem), path) != path:
+            raise InputError(
+                f"{path}: id {int(path.stem)} must name one radiograph (got "
+                f"{paths[int(path.stem)]}, too); remove or rename one of them"
+            )
+    return paths, unnamed, others
+
+
+def _print_doubtful_ages(path: Path, cohort: Cohort) -> None:
+    """Say where bone ages are missing, or seem to be years."""
+    known = cohort.bone_age_months[~np.isnan(cohort.bone_age_months)]
+    if not len(known):
+        print(
+            f"{path}: no bone ages, imported without; training needs a column boneage "
+            "(months) or bone_age_years"
+        )
+    elif len(known) < len(cohort):
+        print(f"{path}: no bone age for {len(cohort) - len(known)} of {len(cohort)}")
+    if 0 < known.max(initial=0) < OLDEST_IN_YEARS:
+        print(
+            f"{path}: the oldest bone age is {known.max():g}; are these years? Months "
+            "are expected"
+        )
+
+
+def _only_table(folder: Path) -> Path:
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in tables.SUFFIXES)
+    if len(paths) != 1:
+        raise InputError(
+            f"{folder}: must hold one table, CSV or xlsx (got {len(paths)}); name one "
+            "with --csv FILE"
+        )
+    return paths[0]
 
 
 def _convert_one(layout: Layout, path: Path) -> None:
@@ -111,14 +140,14 @@ def refuse_other_cohort(path: Path, cohort: Cohort, overwrite: bool) -> None:
     """Refuse to replace a CSV that says something else, the user's own data."""
     if overwrite or not path.exists():
         return
-    there = table.read_cohort(path)
-    row = np.searchsorted(cohort.ids, there.ids).clip(max=len(cohort) - 1)
-    same = (cohort.ids[row] == there.ids) & (cohort.is_male[row] == there.is_male)
+    existing = table.read_cohort(path)
+    row = np.searchsorted(cohort.ids, existing.ids).clip(max=len(cohort) - 1)
+    same = (cohort.ids[row] == existing.ids) & (cohort.is_male[row] == existing.is_male)
     same &= np.isclose(
-        cohort.bone_age_months[row], there.bone_age_months, equal_nan=True
+        cohort.bone_age_months[row], existing.bone_age_months, equal_nan=True
     )
     if not same.all():
         raise InputError(
-            f"{path}: holds another cohort (see id {there.ids[~same][0]}); choose "
+            f"{path}: holds another cohort (see id {existing.ids[~same][0]}); choose "
             "another --data DIR, or --overwrite"
         )

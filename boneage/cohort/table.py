@@ -3,28 +3,28 @@
 import contextlib
 import csv
 import hashlib
-import io
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from boneage.cohort.columns import (
+    find_columns,
+    name_unread_columns,
+    normalized,
+    parse_age,
+    parse_id,
+    parse_sex,
+)
 from boneage.errors import InputError
 from boneage.io.files import atomic_write
 from boneage.io.locks import file_lock
-from boneage.layout import LARGEST_ID, Layout
-
-OLDEST_MONTHS = 300
-"""No skeleton grows after 25 years; above this the column is not in months."""
-
-ID_COLUMNS = ("id", "caseid", "imageid")
-AGE_COLUMNS = ("boneage", "boneagemonths", "groundtruthboneagemonths")
-MALE_VALUES = {"true": True, "1": True, "m": True, "male": True}
-SEX_VALUES = MALE_VALUES | {"false": False, "0": False, "f": False, "female": False}
+from boneage.io.tables import read_table
+from boneage.layout import Layout, is_id
 
 PARTS = ("train", "validation", "test")
+
+START_AGAIN = "remove the split and every model trained on it"
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,14 @@ class Cohort:
     """Radiographs of known sex and bone age, ascending by id.
 
     ids: (radiograph,) int64. bone_age_months: (radiograph,) float64, NaN where the
-    file gave none. is_male: (radiograph,) bool.
+    file gave none. is_male: (radiograph,) bool. patients: (radiograph,) of text, ""
+    where the file names no patient; None where it has no such column.
     """
 
     ids: np.ndarray
     bone_age_months: np.ndarray
     is_male: np.ndarray
+    patients: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,128 +47,96 @@ class Cohort:
     def select(self, chosen: np.ndarray) -> "Cohort":
         """Keep the rows where `chosen`, (n,) bool, holds; or those at places, int."""
         return Cohort(
-            self.ids[chosen], self.bone_age_months[chosen], self.is_male[chosen]
+            self.ids[chosen],
+            self.bone_age_months[chosen],
+            self.is_male[chosen],
+            None if self.patients is None else self.patients[chosen],
         )
 
 
-def read_cohort(path: Path, made_by: str = "step0_prepare_cohort.py") -> Cohort:
-    """Read a cohort's CSV, in any of the forms that the RSNA and Kaggle files have.
+def read_cohort(
+    path: Path, advice: str = "run step0_prepare_cohort.py first"
+) -> Cohort:
+    """Read a cohort's table, in any of the forms that the RSNA and Kaggle files have.
 
     `id,boneage,male`; `Case ID,Sex`; `Case ID,Sex,Ground truth bone age (months)`;
-    `Image ID,male,Bone Age (months)`; with or without BOM, any line ends.
+    `Image ID,male,Bone Age (months)`; `patient` is optional, `bone_age_years` becomes
+    months. Columns that are not read are named on the screen.
 
     Raises:
         InputError: the file, a column or a value is missing or wrong; every wrong
             row is counted and the first ones are named.
     """
-    rows = read_rows(path, f"not found; run {made_by} first")
-    if len(rows) < 2:
-        raise InputError(f"{path}: expected a header and rows, found {len(rows)} lines")
-    header = rows[0][1]
-    columns = _find_columns(path, header)
-    values, problems = {}, []
-    for line, row in rows[1:]:
+    table = read_table(path, advice)
+    columns = find_columns(path, table.header, "id", "sex")
+    if not table.rows:
+        raise InputError(f"{path}: must have a header and rows (got no rows)")
+    is_male_column = normalized(table.header[columns["sex"]]) == "male"
+    values: dict[int, tuple[float, bool, str]] = {}
+    problems = []
+    for line, row in table.rows:
         try:
-            radiograph_id, age, male = _parse_row(row, columns, len(header))
+            if len(row) != len(table.header):
+                raise ValueError(
+                    f"must have {len(table.header)} values (got {len(row)})"
+                )
+            cells = {name: row[place] for name, place in columns.items()}
+            radiograph_id = parse_id(cells["id"])
             if radiograph_id in values:
-                raise ValueError(f"id {radiograph_id} for the second time")
-            values[radiograph_id] = (age, male)
+                raise ValueError(f"id {radiograph_id} must be unique (got it twice)")
+            is_male = parse_sex(cells["sex"], is_male_column)
+            patient = cells.get("patient", "")
+            values[radiograph_id] = (parse_age(cells), is_male, patient)
         except ValueError as error:
             problems.append(f"line {line}: {error}")
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise InputError(f"{path}: {'; '.join(problems[:3])}{more}")
-    return _checked(path, values)
+    name_unread_columns(path, tuple(table.header), tuple(columns.values()))
+    return _checked(path, values, columns)
 
 
-def read_rows(path: Path, absent: str) -> list[tuple[int, list[str]]]:
-    """Number and cells of each line that is not empty, the header's too.
-
-    With commas or semicolons, with or without BOM, any line ends.
-
-    Raises:
-        InputError: no such file (it says `absent`), or no CSV file.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: {absent}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected a CSV file in UTF-8") from None
-    first = text.partition("\n")[0]
-    delimiter = ";" if ";" in first and "," not in first else ","
-    # strict: a quote that is never closed would swallow all rows after it
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        return [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from None
-
-
-def _find_columns(path: Path, header: list[str]) -> dict[str, int]:
-    names = [re.sub(r"[^a-z]", "", name.casefold()) for name in header]
-    columns = {}
-    for field, accepted in (
-        ("id", ID_COLUMNS),
-        ("age", AGE_COLUMNS),
-        ("sex", ("male", "sex")),
-    ):
-        found = [index for index, name in enumerate(names) if name in accepted]
-        if len(found) > 1:
-            raise InputError(f"{path}: two columns for {field}: {header}")
-        if not found and field != "age":
-            raise InputError(
-                f"{path}: expected columns id,boneage,male; no {field} in {header}"
-            )
-        columns[field] = found[0] if found else -1
-    return columns
-
-
-def _parse_row(
-    row: list[str], columns: dict[str, int], width: int
-) -> tuple[int, float, bool]:
-    if len(row) != width:
-        raise ValueError(f"expected {width} values, found {len(row)}")
-    id_text, sex_text = row[columns["id"]].strip(), row[columns["sex"]].strip()
-    # isdecimal alone admits digits of other scripts, which int() turns into doubles
-    if not (id_text.isascii() and id_text.isdecimal()):
-        raise ValueError(f"expected an integer id, found {id_text!r}")
-    if int(id_text) > LARGEST_ID:
-        raise ValueError(f"expected an id of at most 18 digits, found {id_text!r}")
-    if sex_text.casefold() not in SEX_VALUES:
-        raise ValueError(f"expected True/False or M/F as sex, found {sex_text!r}")
-    age_text = row[columns["age"]].strip() if columns["age"] >= 0 else ""
-    # float alone admits 1_2, and digits of other scripts
-    is_number = re.fullmatch(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?", age_text)
-    age = float(age_text) if is_number else math.nan
-    if age_text and not 0 < age <= OLDEST_MONTHS:
-        raise ValueError(f"expected a bone age in months, found {age_text!r}")
-    return int(id_text), age, SEX_VALUES[sex_text.casefold()]
-
-
-def _checked(path: Path, values: dict[int, tuple[float, bool]]) -> Cohort:
-    ids = np.array(sorted(values), dtype=np.int64)
-    ages = np.array([values[i][0] for i in ids])
+def _checked(
+    path: Path, values: dict[int, tuple[float, bool, str]], columns: dict[str, int]
+) -> Cohort:
+    ids = sorted(values)
+    ages, is_male, patients = (
+        np.array(column) for column in zip(*(values[i] for i in ids), strict=True)
+    )
     known = ages[~np.isnan(ages)]
-    if len(known) >= 20 and known.max() <= 20:
+    if "months" in columns and len(known) >= 20 and known.max() <= 20:
         raise InputError(
-            f"{path}: no bone age above {known.max():g}; expected months, "
-            "these look like years"
+            f"{path}: bone ages must be months (got none above {known.max():g}, which "
+            "look like years); multiply them by 12, or name the column bone_age_years"
         )
-    return Cohort(ids, ages, np.array([values[i][1] for i in ids]))
+    return Cohort(
+        np.array(ids, np.int64),
+        ages,
+        is_male,
+        patients if "patient" in columns else None,
+    )
 
 
 def write_cohort(path: Path, cohort: Cohort) -> None:
-    """Write `id,boneage,male` in the RSNA file's form."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+    """Write `id,boneage,male` in the RSNA file's form, and `patient` if it is known."""
+    columns = ["id", "boneage", "male"]
+    # every digit, and 132 as the RSNA file has it, not 132.0
+    months = [
+        "" if np.isnan(age) else np.format_float_positional(age, trim="-")
+        for age in cohort.bone_age_months
+    ]
+    cells = [cohort.ids.tolist(), months, cohort.is_male.tolist()]
+    if cohort.patients is not None:
+        columns.append("patient")
+        cells.append(cohort.patients.tolist())
+    # utf-8-sig is what Excel needs to see UTF-8, but the RSNA file has no BOM
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "boneage", "male"])
-        for radiograph_id, age, male in zip(
-            cohort.ids, cohort.bone_age_months, cohort.is_male, strict=True
-        ):
-            # every digit, and 132 as the RSNA file has it, not 132.0
-            months = "" if np.isnan(age) else np.format_float_positional(age, trim="-")
-            writer.writerow([radiograph_id, months, bool(male)])
+        writer.writerow(columns)
+        writer.writerows(zip(*cells, strict=True))
 
 
 def draw_split(
@@ -177,19 +147,41 @@ def draw_split(
 ) -> np.ndarray:
     """Part of each radiograph, (radiograph,) of PARTS, stratified by age and sex.
 
-    Systematic sampling along the radiographs sorted by sex and age (ties in random
-    order, random start): every stretch of ages gives its share, to within one.
+    Systematic sampling along the children sorted by sex and age (ties in random
+    order, random start): every stretch of ages gives its share, to within one. All
+    radiographs of a patient go into one part; the first of them gives age and sex.
     """
-    count = len(cohort)
+    first, child_of = _children(cohort)
+    count = len(first)
     ties = rng.random(count)
-    order = np.lexsort((ties, cohort.bone_age_months, cohort.is_male))
-    split = np.full(count, "train", dtype=object)
+    order = np.lexsort((ties, cohort.bone_age_months[first], cohort.is_male[first]))
+    part_of_child = np.full(count, "train", dtype=object)
     in_test = _every(count, test_fraction, rng)
-    split[order[in_test]] = "test"
+    part_of_child[order[in_test]] = "test"
     rest = order[~in_test]
     share = validation_fraction / (1 - test_fraction)
-    split[rest[_every(len(rest), share, rng)]] = "validation"
-    return split
+    part_of_child[rest[_every(len(rest), share, rng)]] = "validation"
+    return part_of_child[child_of]
+
+
+def _children(cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+    """First radiograph of each child, and the child of each radiograph; as places.
+
+    A radiograph whose patient is not known counts as a child of its own.
+    """
+    places = np.arange(len(cohort))
+    if cohort.patients is None:
+        return places, places
+    names = [
+        (patient, 0) if patient else ("", radiograph_id)
+        for patient, radiograph_id in zip(cohort.patients, cohort.ids, strict=True)
+    ]
+    first = {name: place for place, name in reversed(list(enumerate(names)))}
+    child_of_name = {name: child for child, name in enumerate(dict.fromkeys(names))}
+    return (
+        np.array([first[name] for name in child_of_name], int),
+        np.array([child_of_name[name] for name in names], int),
+    )
 
 
 def _every(count: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
@@ -219,13 +211,15 @@ def split_cohort(
         validation_fraction + test_fraction >= 1
     ):
         raise InputError(
-            f"validation fraction {validation_fraction:g}, test fraction "
-            f"{test_fraction:g}: nothing would be left to train on"
+            "--validation-fraction and --test-fraction must be 0 or more, and below 1 "
+            f"together (got {validation_fraction:g} and {test_fraction:g})"
         )
     cohort, official_test = read_with_test(layout)
     known = ~np.isnan(cohort.bone_age_months)
     if not known.any():
-        raise InputError(f"{layout.train_csv}: no bone ages; training needs them")
+        raise InputError(
+            f"{layout.train_csv}: must have bone ages to train on (got none)"
+        )
     cohort, official_test = cohort.select(known), official_test[known]
     # where it is drawn already, the folder may be read-only
     lock = contextlib.nullcontext if layout.split_csv.exists() else file_lock
@@ -244,17 +238,32 @@ def split_cohort(
     leaked = [i for i in cohort.ids[official_test] if drawn.get(i, "test") != "test"]
     if leaked:
         raise InputError(
-            f"{layout.split_csv}: id {leaked[0]} of {layout.test_csv.name} is in the "
-            f"{drawn[leaked[0]]} part; remove the split and every model trained on it"
+            f"{layout.split_csv}: id {leaked[0]} of {layout.test_csv.name} must be in "
+            f"the test part (got {drawn[leaked[0]]}); {START_AGAIN}"
         )
     missing = [i for i in cohort.ids if i not in drawn]
     if missing or len(drawn) != len(cohort):
         raise InputError(
-            f"{layout.split_csv}: drawn for {len(drawn)} radiographs, the cohort has "
-            f"{len(cohort)} ({len(missing)} not in the split); the cohort changed: "
-            "remove the split and every model trained on it"
+            f"{layout.split_csv}: must name the cohort's {len(cohort)} radiographs "
+            f"(got {len(drawn)}, without {len(missing)} of them); the cohort changed: "
+            f"{START_AGAIN}"
         )
-    return cohort, np.array([drawn[i] for i in cohort.ids], dtype=object)
+    parts = np.array([drawn[i] for i in cohort.ids], dtype=object)
+    _check_patients(layout, cohort, parts)
+    return cohort, parts
+
+
+def _check_patients(layout: Layout, cohort: Cohort, parts: np.ndarray) -> None:
+    """InputError where a patient is trained on and tested with."""
+    if cohort.patients is None:
+        return
+    part_of: dict[str, str] = {}
+    for patient, part in zip(cohort.patients, parts, strict=True):
+        if patient and part_of.setdefault(patient, part) != part:
+            raise InputError(
+                f"{layout.split_csv}: patient {patient} must be in one part (got "
+                f"{part_of[patient]} and {part}); {START_AGAIN}"
+            )
 
 
 def read_with_test(layout: Layout) -> tuple[Cohort, np.ndarray]:
@@ -268,14 +277,36 @@ def read_with_test(layout: Layout) -> tuple[Cohort, np.ndarray]:
         test = read_cohort(layout.test_csv)
         both = np.intersect1d(cohort.ids, test.ids)
         if len(both):
-            raise InputError(f"{layout.test_csv}: id {both[0]} is in train.csv as well")
+            raise InputError(
+                f"{layout.test_csv}: id {both[0]} must be in one table (got it in "
+                "train.csv as well); remove it there"
+            )
+        if cohort.patients is not None and test.patients is not None:
+            both = np.setdiff1d(np.intersect1d(cohort.patients, test.patients), [""])
+            if len(both):
+                raise InputError(
+                    f"{layout.test_csv}: patient {both[0]} must be in one table (got "
+                    "one in train.csv as well); remove the patient there"
+                )
         official_test = np.arange(len(cohort) + len(test)) >= len(cohort)
         cohort = Cohort(
             np.concatenate([cohort.ids, test.ids]),
             np.concatenate([cohort.bone_age_months, test.bone_age_months]),
             np.concatenate([cohort.is_male, test.is_male]),
+            _joined_patients(cohort, test),
         )
     return cohort, official_test
+
+
+def _joined_patients(first: Cohort, second: Cohort) -> np.ndarray | None:
+    if first.patients is None and second.patients is None:
+        return None
+    return np.concatenate(
+        [
+            np.full(len(cohort), "") if cohort.patients is None else cohort.patients
+            for cohort in (first, second)
+        ]
+    )
 
 
 def write_split(path: Path, ids: np.ndarray, parts: np.ndarray) -> None:
@@ -291,15 +322,20 @@ def read_split(path: Path) -> dict[int, str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise InputError(f"{path}: expected a CSV file in UTF-8") from None
+        raise InputError(
+            f"{path}: must be a CSV file (got no UTF-8); {START_AGAIN}"
+        ) from None
     for line, text in enumerate(lines[1:], start=2):
         radiograph_id, _, part = text.partition(",")
-        if not radiograph_id.isdecimal() or part not in PARTS:
-            raise InputError(f"{path}: line {line}: expected id,part, found {text!r}")
+        if not is_id(radiograph_id) or part not in PARTS:
+            raise InputError(
+                f"{path}: line {line}: must be an id and one of {', '.join(PARTS)} "
+                f"(got {text!r})"
+            )
         # in two parts, it would be trained on and tested with
         if int(radiograph_id) in drawn:
             raise InputError(
-                f"{path}: line {line}: id {radiograph_id} for the second time"
+                f"{path}: line {line}: id {radiograph_id} must be unique (got it twice)"
             )
         drawn[int(radiograph_id)] = part
     return drawn

@@ -1,98 +1,251 @@
-"""One frame of a DICOM file, as its reader would see it."""
+"""One grey frame of a DICOM file, displayed as the file says."""
 
-import struct
-import zlib
+import io
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from boneage.errors import InputError
+from boneage.errors import InputError, refuse_damaged
 
 if TYPE_CHECKING:
     import pydicom
 
-DEFLATED = "1.2.840.10008.1.2.1.99"
+DEFLATED = b"1.2.840.10008.1.2.1.99"
 """Compressed as a whole: a small file can swell to any size before its header shows."""
 
-_DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,  # sequences in sequences without end: RecursionError
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+PREFIX = bytes(128) + b"DICM"
+"""The preamble of PS3.10 7.1; older archives leave it out."""
+
+FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+"""Group of the first element where there is no preamble, little-endian."""
+
+DECIMALS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+TABLES = ("ModalityLUTSequence", "VOILUTSequence")
+GREYS = ("MONOCHROME1", "MONOCHROME2")
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+
+GREY_TOLERANCE = 3
+"""Levels of 255 by which the channels of a grey picture differ after JPEG."""
+
+EXPORT_AGAIN = "export it again, or save it as PNG"
 
 
-def damaged() -> tuple[type[Exception], ...]:
-    """What pydicom, its decoders and its lazily read elements raise for damaged files.
+class Facts(NamedTuple):
+    """What the header says of the picture, in its own words; "" where it does not."""
 
-    A function, because pydicom takes half a second to import.
+    sex: str
+    laterality: str
+    body_part: str
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file that begins with these 132 bytes or more is DICOM."""
+    if head[128:132] == b"DICM":
+        return True
+    # an element's tag, then two letters that name its type, or its length (explicit
+    # and implicit VR, PS3.5 7.1)
+    length = int.from_bytes(head[4:8], "little")
+    is_typed = head[4:6].isalpha() and head[4:6].isupper()
+    return head[:2] in FIRST_GROUPS and (is_typed or 0 < length <= 1 << 16)
+
+
+def read_facts(path: Path) -> Facts:
+    """Read sex, side and body part from the header alone.
+
+    Raises:
+        InputError: not DICOM, or a header that cannot be read.
     """
-    from pydicom.errors import BytesLengthException
-
-    return (*_DAMAGED, BytesLengthException)
+    with refuse_damaged(path, "has no readable DICOM header", EXPORT_AGAIN):
+        wanted = ["PatientSex", "ImageLaterality", "Laterality", "BodyPartExamined"]
+        dataset = _open(path, stop_before_pixels=True, specific_tags=wanted)
+        sex, image_side, side, part = (str(dataset.get(k) or "") for k in wanted)
+        return Facts(sex.strip(), (image_side or side).strip(), part.strip())
 
 
 def read_frame(path: Path, longest_side_px: int) -> np.ndarray:
     """Read one frame as (row, column) uint16, bone bright.
 
-    Windowed as the file says, MONOCHROME1 inverted, stretched to the full 16 bits.
-    The size is looked at before the pixels are decoded.
+    Windowed as the file says, MONOCHROME1 inverted, padding black, everything else
+    stretched to the full 16 bits. The header is checked before pixels are decoded.
 
     Raises:
         InputError: not DICOM, not one grey frame, too large, or damaged.
     """
     # half a second to import, and most cohorts are PNG
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
 
-    # odd values in elements that nobody here looks at would be warned about
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    try:
-        meta = pydicom.filereader.read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") == DEFLATED:
-            raise InputError(f"{path}: deflated as a whole; save it uncompressed")
-        dataset = pydicom.dcmread(path)
+    with refuse_damaged(path, "cannot be decoded", EXPORT_AGAIN):
+        dataset = _open(path)
         _check(path, dataset, longest_side_px)
-        stored = dataset.pixel_array
-        if stored.ndim != 2:
-            raise InputError(f"{path}: expected one grey frame, found {stored.shape}")
-        shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset)
+        stored = pixel_array(dataset)
+        is_padding = _padding(dataset, stored)
+        if dataset.SamplesPerPixel == 3:
+            shown = _grey_channel(path, dataset, stored)
+        else:
+            shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset)
+        if shown.ndim != 2:
+            raise InputError(f"{path}: must be one grey frame (got {shown.shape})")
         values = np.asarray(shown, float)
-    except InvalidDicomError:
-        raise InputError(f"{path}: expected DICOM, found another format") from None
-    except damaged() as error:
-        raise InputError(f"{path}: no readable pixel data ({error})") from error
     if not np.isfinite(values).all():
-        raise InputError(f"{path}: its rescaling or window gives no numbers")
+        raise InputError(
+            f"{path}: its rescaling or window must give finite numbers; {EXPORT_AGAIN}"
+        )
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         values = -values
-    low, high = values.min(), values.max()
+    if is_padding is None:
+        return _stretched(values, values)
+    if is_padding.all():
+        raise InputError(f"{path}: must show a hand (got padding alone)")
+    stretched = _stretched(values, values[~is_padding])
+    stretched[is_padding] = 0
+    return stretched
+
+
+def _stretched(values: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Bring `values` to 0 to 65535 by the range of those `measured`."""
+    low, high = measured.min(), measured.max()
     scale = 65535 / (high - low) if high > low else 0
-    return np.round((values - low) * scale).astype(np.uint16)
+    return np.round((values - low) * scale).clip(0, 65535).astype(np.uint16)
+
+
+def _open(path: Path, **options: object) -> "pydicom.Dataset":
+    """Parse a file, with or without a preamble."""
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    # odd values in elements that nobody here looks at would be warned about
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    content = path.read_bytes()
+    if not is_dicom(content):
+        raise InputError(f"{path}: must be DICOM (got another format); rename it")
+    # looked for in the bytes, because pydicom inflates before it shows the header
+    if DEFLATED in content:
+        raise InputError(f"{path}: cannot be deflated as a whole; {EXPORT_AGAIN}")
+    if content[128:132] != PREFIX[128:]:
+        content = PREFIX + content
+    dataset = pydicom.dcmread(io.BytesIO(content), **options)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = (
+            ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
+        )
+    return dataset
 
 
 def _check(path: Path, dataset: "pydicom.Dataset", longest_side_px: int) -> None:
     """Raise InputError where the header promises anything but one grey frame."""
     if "PixelData" not in dataset:
-        raise InputError(f"{path}: no readable pixel data (no image in the file)")
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    samples, kind = int(dataset.SamplesPerPixel), dataset.PhotometricInterpretation
-    if frames != 1:
-        raise InputError(f"{path}: expected one grey frame, found {frames}")
-    if samples != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise InputError(f"{path}: expected one grey frame, found {kind}")
-    if not 0 < max(rows, columns) <= longest_side_px:
         raise InputError(
-            f"{path}: {columns} x {rows} px; at most {longest_side_px} a side"
+            f"{path}: must hold a whole image (got none, or one whose end is missing); "
+            "copy it again"
         )
+    rows, columns = (_whole_number(path, dataset, k) for k in ("Rows", "Columns"))
+    frames = _whole_number(path, dataset, "NumberOfFrames", default=1)
+    samples = _whole_number(path, dataset, "SamplesPerPixel", default=1)
+    dataset.SamplesPerPixel = samples
+    if frames != 1:
+        raise InputError(
+            f"{path}: must hold one frame (got {frames}); save one as a file of its own"
+        )
+    if not 0 < min(rows, columns) <= max(rows, columns) <= longest_side_px:
+        raise InputError(
+            f"{path}: must have 1 to {longest_side_px} px a side "
+            f"(got {columns} x {rows} px)"
+        )
+    kind = str(dataset.get("PhotometricInterpretation") or "")
+    if not kind:
+        raise InputError(
+            f"{path}: must say whether 0 is black or white (got no "
+            f"PhotometricInterpretation); {EXPORT_AGAIN}"
+        )
+    if (samples, kind in GREYS, kind in COLOURS) not in (
+        (1, True, False),
+        (3, False, True),
+    ):
+        raise InputError(
+            f"{path}: must be grey (got {kind} with {samples} samples a pixel); "
+            f"{EXPORT_AGAIN}"
+        )
+    for keyword in DECIMALS:
+        _check_decimal(path, dataset, keyword)
+    for keyword in TABLES:
+        for item in dataset.get(keyword) or []:
+            _check_table(path, item, keyword.removesuffix("Sequence"))
+
+
+def _whole_number(
+    path: Path, dataset: "pydicom.Dataset", keyword: str, default: int | None = None
+) -> int:
+    value = dataset.get(keyword)
+    if value in (None, "") and default is not None:
+        return default
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        got = "nothing" if value in (None, "") else repr(value)
+        raise InputError(
+            f"{path}: {keyword} must be a whole number (got {got}); {EXPORT_AGAIN}"
+        ) from None
+
+
+def _check_decimal(path: Path, dataset: "pydicom.Dataset", keyword: str) -> None:
+    """Mend decimal commas; InputError where that leaves no number."""
+    raw = dataset.get_item(keyword)
+    # bytes that are not parsed yet; between several values stands a backslash
+    written = raw.value if raw is not None and raw.is_raw else None
+    if isinstance(written, bytes) and b"," in written:
+        dataset[keyword] = raw._replace(value=written.replace(b",", b"."))
+    try:
+        value = dataset.get(keyword)
+        values = [] if value in (None, "") else np.atleast_1d(value).astype(float)
+    except (TypeError, ValueError):
+        got = written.decode("latin-1").strip() if isinstance(written, bytes) else raw
+        raise InputError(
+            f"{path}: {keyword} must be a number (got {got!r}); {EXPORT_AGAIN}"
+        ) from None
+    if keyword == "WindowWidth" and any(number <= 0 for number in values):
+        raise InputError(
+            f"{path}: WindowWidth must be above 0 (got {min(values):g}); {EXPORT_AGAIN}"
+        )
+
+
+def _check_table(path: Path, item: "pydicom.Dataset", name: str) -> None:
+    """InputError for a lookup table with fewer entries than it promises."""
+    promised = int(item.LUTDescriptor[0]) or 1 << 16
+    entries = item.LUTData
+    count = len(entries) // 2 if isinstance(entries, bytes) else np.size(entries)
+    if count < promised:
+        raise InputError(
+            f"{path}: {name} must have {promised} entries (got {count}); {EXPORT_AGAIN}"
+        )
+
+
+def _padding(dataset: "pydicom.Dataset", stored: np.ndarray) -> np.ndarray | None:
+    """Where pixels are padding (PS3.3 C.7.5.1.1.2), (row, column) bool; None without.
+
+    Numbers wrap: an unsigned value in the header of a signed image means the same bits.
+    """
+    first = dataset.get("PixelPaddingValue")
+    if first is None or stored.ndim != 2:
+        return None
+    last = dataset.get("PixelPaddingRangeLimit")
+    bounds = [int(v) for v in (first, first if last is None else last)]
+    low, high = np.sort(np.array(bounds, np.int64).astype(stored.dtype))
+    return (stored >= low) & (stored <= high)
+
+
+def _grey_channel(
+    path: Path, dataset: "pydicom.Dataset", stored: np.ndarray
+) -> np.ndarray:
+    """The one grey picture that three equal channels show: (row, column)."""
+    channels = stored.astype(np.int64)
+    difference = (channels.max(axis=2) - channels.min(axis=2)).max()
+    if difference * 255 > GREY_TOLERANCE * np.iinfo(stored.dtype).max:
+        raise InputError(
+            f"{path}: must be grey (got colours, {dataset.PhotometricInterpretation}); "
+            f"{EXPORT_AGAIN}"
+        )
+    return np.median(channels, axis=2)

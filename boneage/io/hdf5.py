@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from boneage.errors import InputError
+from boneage.errors import InputError, refuse_damaged
 from boneage.io.files import atomic_write, preallocate
 
 VERSION = 1
@@ -34,7 +34,7 @@ class PackedImages:
 
     images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
     preprocessing: how the images were made, the facts given to `create`.
-    image_hashes, mask_hashes: (N,) int64; None where the file does not say.
+    image_hashes, mask_hashes: (N,) int64; mask_hashes is None without masks.
     """
 
     images: np.ndarray
@@ -42,8 +42,8 @@ class PackedImages:
     ids: np.ndarray
     size: int
     preprocessing: dict
-    image_hashes: np.ndarray | None = None
-    mask_hashes: np.ndarray | None = None
+    image_hashes: np.ndarray
+    mask_hashes: np.ndarray | None
 
     def row_indices(self, ids: np.ndarray) -> np.ndarray:
         """Row of each id, (id,) int64; KeyError for one that is not in the file."""
@@ -144,39 +144,45 @@ def open_packed(path: Path, made_by: str) -> PackedImages:
     """
     if not path.is_file():
         raise InputError(f"{path}: not found; run {made_by} first")
-    try:
-        with h5py.File(path) as file:
-            version = file.attrs.get("version")
-            if version != VERSION:
-                raise InputError(f"{path}: expected version {VERSION}, found {version}")
-            for name in file:
-                # a link elsewhere would bring in what nobody pointed at
-                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                    raise InputError(f"{path}: {name} is a link to another file")
-            ids = file["id"][:]
-            if ids.ndim != 1 or ids.dtype.kind not in "iu":
-                raise InputError(f"{path}: expected integer ids, found {ids.dtype}")
-            ids = ids.astype(np.int64)
-            values, counts = np.unique(ids, return_counts=True)
-            if (counts > 1).any():
+    again = f"remove it and run {made_by} again"
+    damaged = "cannot be read, damaged or not of this pipeline"
+    with refuse_damaged(path, damaged, again), h5py.File(path) as file:
+        version = file.attrs.get("version")
+        if version != VERSION:
+            raise InputError(
+                f"{path}: must be of version {VERSION} (got {version}); {again}"
+            )
+        for name in file:
+            # a link elsewhere would bring in what nobody pointed at
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                 raise InputError(
-                    f"{path}: id {values[counts > 1][0]} for the second time; remove "
-                    f"the file and run {made_by} again"
+                    f"{path}: must hold its own data (got a link, {name}); {again}"
                 )
-            size = int(file.attrs["size"])
-            shape = (len(ids), size, size)
-            images = _map(path, file["image"], shape)
-            masks = _map(path, file["mask"], shape) if "mask" in file else None
-            preprocessing = json.loads(file.attrs["preprocessing"])
-            if not isinstance(preprocessing, dict):
-                raise TypeError("the attribute preprocessing must be a JSON object")
-            hashes = [_hashes(path, file, name) for name in ("image", "mask")]
-            return PackedImages(images, masks, ids, size, preprocessing, *hashes)
-    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path}: damaged or not of this pipeline ({error}); remove it and run "
-            f"{made_by} again"
-        ) from error
+        ids = file["id"][:]
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise InputError(
+                f"{path}: ids must be whole numbers in one row (got {ids.dtype} "
+                f"{ids.shape}); {again}"
+            )
+        ids = ids.astype(np.int64)
+        values, counts = np.unique(ids, return_counts=True)
+        if (counts > 1).any():
+            raise InputError(
+                f"{path}: id {values[counts > 1][0]} must be unique (got it twice); "
+                f"{again}"
+            )
+        size = int(file.attrs["size"])
+        shape = (len(ids), size, size)
+        images = _map(path, file["image"], shape)
+        masks = _map(path, file["mask"], shape) if "mask" in file else None
+        preprocessing = json.loads(file.attrs["preprocessing"])
+        if not isinstance(preprocessing, dict):
+            raise TypeError("the attribute preprocessing must be a JSON object")
+        hashes = [
+            None if layer is None else _hashes(file[f"{name}_hash"], len(ids))
+            for name, layer in (("image", images), ("mask", masks))
+        ]
+        return PackedImages(images, masks, ids, size, preprocessing, *hashes)
 
 
 def preprocessing_in_words(facts: dict) -> str:
@@ -200,21 +206,24 @@ def content_hash(content: bytes | np.ndarray) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def _hashes(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
-    if f"{name}_hash" not in file:
-        return None
-    hashes = file[f"{name}_hash"][:]
-    if hashes.shape != file["id"].shape or hashes.dtype != np.int64:
-        raise InputError(f"{path}: expected a hash of each {name}")
+def _hashes(dataset: h5py.Dataset, count: int) -> np.ndarray:
+    hashes = dataset[:]
+    if hashes.shape != (count,) or hashes.dtype != np.int64:
+        raise ValueError(f"{dataset.name} must have {count} int64, not {hashes.shape}")
     return hashes
 
 
 def _map(path: Path, dataset: h5py.Dataset, shape: tuple[int, int, int]) -> np.ndarray:
     if dataset.external is not None:
-        raise InputError(f"{path}: its images lie in another file; remove it")
+        raise InputError(
+            f"{path}: must hold its own images (got those of another file); remove it"
+        )
     offset = dataset.id.get_offset()
     if dataset.shape != shape or dataset.dtype != np.uint8:
-        raise InputError(f"{path}: expected {shape} uint8, found {dataset.shape}")
+        raise InputError(
+            f"{path}: {dataset.name} must be {shape} uint8 (got {dataset.shape} "
+            f"{dataset.dtype}); remove it and pack again"
+        )
     # an empty dataset, or one written by others in chunks, has no place to map
     if offset is None:
         return dataset[:]
@@ -226,23 +235,25 @@ def append(
     images: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     ids: list[int],
-    hashes: Sequence[int] | None = None,
+    hashes: Sequence[int],
     without: Collection[int] = (),
 ) -> None:
     """Add pairs to an annotated file: a new file with all rows takes its place.
 
     A pair whose id is there already takes the place of the old one; those of the ids
-    in `without` go. hashes: of the masks' files, where they are known.
+    in `without` go. hashes: (pair,), of the masks' files.
     """
     before = open_packed(path, "step2_image_2_h5.py --pool annotated")
     if before.masks is None:
-        raise InputError(f"{path}: holds no masks; expected an annotated file")
+        raise InputError(
+            f"{path}: must hold masks (got images alone); remove it and run "
+            "step2_image_2_h5.py --pool annotated"
+        )
     count = len(before.ids) + len(ids)
-    known = 0 * before.ids if before.mask_hashes is None else before.mask_hashes
-    new = zip(ids, images, masks, hashes or [0] * len(ids), strict=True)
+    new = zip(ids, images, masks, hashes, strict=True)
     with create(path, count, before.size, before.preprocessing, True) as writer:
         for row in np.flatnonzero(~np.isin(before.ids, [*ids, *without])):
             image, mask = before.images[row], before.masks[row]
-            writer.add(before.ids[row], image, mask, known[row])
+            writer.add(before.ids[row], image, mask, before.mask_hashes[row])
         for pair in new:
             writer.add(*pair)

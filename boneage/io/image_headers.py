@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
+TIFF = (b"II*\0", b"MM\0*")
+BIG_TIFF = (b"II+\0", b"MM\0+")
 
 
 class Header(NamedTuple):
@@ -30,6 +32,12 @@ class Header(NamedTuple):
     is_whole: bool = True
 
 
+def has_signature(head: bytes) -> bool:
+    """Whether a file that begins with these 12 bytes or more is of a known format."""
+    is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return is_webp or head.startswith((PNG, JPEG, *TIFF, *BIG_TIFF))
+
+
 def parse(encoded: bytes) -> Header | None:
     """The header of a file's content; None for any other format, or a damaged one."""
     parser: Callable[[bytes], Header] | None = None
@@ -39,13 +47,13 @@ def parse(encoded: bytes) -> Header | None:
         parser = _jpeg
     elif encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         parser = _webp
-    elif encoded[:4] in (b"II*\0", b"MM\0*"):
+    elif encoded[:4] in TIFF + BIG_TIFF:
         parser = _tiff
     if parser is None:
         return None
     try:
         header = parser(encoded)
-    except (struct.error, IndexError, KeyError):
+    except (struct.error, IndexError, KeyError, OverflowError):
         return None
     return header if min(header.width, header.height) > 0 else None
 
@@ -112,26 +120,48 @@ def _webp(encoded: bytes) -> Header:
     return Header(width & 0x3FFF, height & 0x3FFF, is_whole=is_whole)
 
 
-# of the tags' types: one byte, text, two bytes, four bytes
-TIFF_TYPES = {1: "B", 2: "s", 3: "H", 4: "I"}
+# the tags' types: one byte, text, two, four and eight bytes
+TIFF_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 16: "Q"}
+
+
+class _TiffLayout(NamedTuple):
+    """Where a directory lies and how wide its fields are; struct codes as text."""
+
+    first: int
+    offset: str
+    count: str
+    entry_bytes: int
+    inline_bytes: int
+
+
+CLASSIC = _TiffLayout(4, "I", "H", 12, 4)
+BIG = _TiffLayout(8, "Q", "Q", 20, 8)
 
 
 def _tiff(encoded: bytes) -> Header:
-    """Adobe, TIFF revision 6.0: sections 2, 8, 15, 16, 18."""
+    """Adobe, TIFF revision 6.0: sections 2, 8, 15, 16, 18; BigTIFF of libtiff.org."""
     order = "<" if encoded[:2] == b"II" else ">"
-    (at,) = struct.unpack_from(f"{order}I", encoded, 4)
-    (count,) = struct.unpack_from(f"{order}H", encoded, at)
+    layout = BIG if encoded[:4] in BIG_TIFF else CLASSIC
+
+    def read(form: str, place: int) -> tuple:
+        return struct.unpack_from(f"{order}{form}", encoded, place)
+
+    (at,) = read(layout.offset, layout.first)
+    (count,) = read(layout.count, at)
+    start = at + struct.calcsize(f"{order}{layout.count}")
+    end = start + layout.entry_bytes * count
     tags: dict[int, tuple[int, ...]] = {}
-    for entry in range(at + 2, at + 2 + 12 * count, 12):
-        tag, kind, values = struct.unpack_from(f"{order}HHI", encoded, entry)
+    # a count beyond the file ends in struct.error, not in a long loop
+    for entry in range(start, end, layout.entry_bytes):
+        tag, kind, values = read(f"HH{layout.offset}", entry)
         if kind not in TIFF_TYPES or values > len(encoded):
             continue
-        form = f"{order}{values}{TIFF_TYPES[kind]}"
-        place = entry + 8
-        if struct.calcsize(form) > 4:
-            (place,) = struct.unpack_from(f"{order}I", encoded, place)
-        tags[tag] = struct.unpack_from(form, encoded, place)
-    (following,) = struct.unpack_from(f"{order}I", encoded, at + 2 + 12 * count)
+        form = f"{values}{TIFF_TYPES[kind]}"
+        place = entry + layout.entry_bytes - layout.inline_bytes
+        if struct.calcsize(f"{order}{form}") > layout.inline_bytes:
+            (place,) = read(layout.offset, place)
+        tags[tag] = read(form, place)
+    (following,) = read(layout.offset, end)
     photometric = tags.get(262, (1,))[0]
     # strips, or tiles: where they begin and how long they are
     starts, lengths = (tags.get(273) or tags[324]), (tags.get(279) or tags[325])

@@ -1,35 +1,21 @@
-"""Loading a network from disk: safely, and saying in one line what is wrong with it."""
+"""Load a network from disk: no code in it runs, and one line says what is wrong."""
 
 from __future__ import annotations
 
-import struct
+import importlib.util
+import json
+import os
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boneage.errors import InputError
+from boneage.errors import InputError, refuse_damaged
 
 if TYPE_CHECKING:
     import keras
 
-# what Keras, zipfile and h5py raise for a file that is cut off, altered or not theirs
-DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def load(
@@ -51,7 +37,7 @@ def load(
 
     if not path.is_file():
         raise InputError(f"{path}: not found; {advice}")
-    try:
+    with refuse_damaged(path, "cannot be read as a network", advice):
         # HDF5 of old Keras versions would be opened by its suffix, and safe mode with
         # it not kept
         if not zipfile.is_zipfile(path):
@@ -59,7 +45,31 @@ def load(
         network = keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
         for name in layers:
             network.get_layer(name)
-    except DAMAGED as error:
-        why = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: not a readable network ({why}); {advice}") from error
     return network
+
+
+def check_backend() -> None:
+    """Raise InputError where Keras is told to use a backend that it cannot.
+
+    Keras itself fails with a traceback while it is imported; whoever meets that asks
+    here for the reason.
+    """
+    source, name = "KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "")
+    if not name:
+        home = Path(os.environ.get("KERAS_HOME", Path("~/.keras").expanduser()))
+        source, path = str(home / "keras.json"), home / "keras.json"
+        if not path.exists():
+            return
+        try:
+            name = json.loads(path.read_text()).get("backend", "tensorflow")
+        except ValueError:  # Keras leaves a damaged one aside, too
+            return
+    if name not in BACKENDS:
+        raise InputError(
+            f"{source}: the backend must be one of {', '.join(BACKENDS)} (got {name})"
+        )
+    if importlib.util.find_spec(name) is None:
+        raise InputError(
+            f"{source}: the backend {name} must be installed (got none); install it, "
+            "or use KERAS_BACKEND=tensorflow"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from boneage import cli, parallel
-from boneage.errors import InputError
+from boneage.errors import InputError, printable
 from boneage.parallel import Skipped
 from boneage.prediction import formats
 from boneage.prediction.inputs import InputRadiograph
@@ -62,7 +62,9 @@ class OutputSettings:
             return
         # pages there would be read as radiographs the next time
         folders = inputs | {path.parent.resolve() for path in listed}
-        if self.report.resolve() in folders:
+        searched = {path.resolve() for path in named if path.is_dir()}
+        report = self.report.resolve()
+        if report in folders or not searched.isdisjoint(report.parents):
             raise InputError(
                 f"--report {self.report} cannot be a folder with radiographs to read; "
                 "choose another folder"
@@ -142,7 +144,7 @@ def finish(
     Raises:
         InputError: no radiograph got an age.
     """
-    lines = [formats.printable(line) for line in parallel.skipped_lines(skipped)]
+    lines = [printable(line) for line in parallel.skipped_lines(skipped)]
     refused = [prediction for prediction in predictions if prediction.refusal]
     if len(refused) == len(predictions):
         cli.summary(*lines[:-1])

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from boneage.errors import printable
 from boneage.evaluation.ages import years_and_months
 from boneage.io import files
 from boneage.io.files import atomic_write
@@ -45,16 +46,11 @@ def format_interval(prediction: Prediction) -> str:
     return f"{percent} interval {lower} to {format_age(prediction.upper_months)}"
 
 
-def printable(text: str) -> str:
-    """The text with escapes for the bytes of a file name that are no UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def to_text(prediction: Prediction) -> list[str]:
     """Lines for the screen: the age with its interval, then a line per warning."""
     age, interval = format_prediction(prediction), format_interval(prediction)
     return [
-        f"{printable(prediction.file)}: {age}, {interval}",
+        f"{prediction.file}: {age}, {interval}",
         *[f"    warning: {warning}" for warning in prediction.warnings],
     ]
 
@@ -89,7 +85,8 @@ def write_csv(
             writer.writerow([prediction.file, *cells, *facts])
         for item in skipped:
             reason = f"not read: {item.reason}; {STATEMENT}"
-            writer.writerow([item.item, *[""] * (len(COLUMNS) - 2), reason])
+            row = [printable(item.item), *[""] * (len(COLUMNS) - 2), reason]
+            writer.writerow(row)
 
 
 def write_json(
@@ -104,7 +101,7 @@ def write_json(
         **model_facts(predictor),
         "radiographs": [to_record(prediction) for prediction in predictions],
         "skipped": [
-            {"file": str(item.item), "reason": item.reason} for item in skipped
+            {"file": printable(item.item), "reason": item.reason} for item in skipped
         ],
     }
     files.write_json(path, content)

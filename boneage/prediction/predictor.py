@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from boneage.errors import InputError
+from boneage.errors import InputError, printable
 from boneage.io import radiographs, transforms
 from boneage.io.radiographs import Mask
 from boneage.io.transforms import to_uint8
@@ -211,7 +212,7 @@ class Predictor:
                 f"{male.months:.0f} if male; the interval covers both"
             )
         return Prediction(
-            file=str(inputs.path),
+            file=printable(inputs.path),
             sex=inputs.sex,
             bone_age_months=float(np.mean([p.months for p in by_sex])),
             # NaN, no interval, if either sex has none
@@ -416,7 +417,9 @@ def predict_bone_age(
     """
     is_single = isinstance(files, str | Path)
     paths = [Path(path) for path in ([files] if is_single else files)]
-    inputs, skipped = collect_inputs(paths, sex)
+    inputs, skipped, notes = collect_inputs(paths, sex)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
     if skipped:
         raise InputError(skipped[0].reason)
     layout = find_models(Layout(models=Path(models)), runs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from boneage.errors import InputError
+from boneage.errors import InputError, refuse_damaged
 from boneage.io import keras_models
 from boneage.layout import IMAGENET
 from boneage.regression import efficientnet_lite
@@ -185,7 +185,8 @@ def _load_weights(backbone: keras.Model, name: str, path: Path) -> None:
     """Load a whole backbone's weights, or those before its last block."""
     if not path.is_file():
         raise InputError(f"{path} cannot be found; check --weights")
-    try:
+    advice = "check --weights and --model"
+    with refuse_damaged(path, f"cannot be read as weights of {name}", advice):
         if path.suffix == ".keras":
             advice = f"give a network with the backbone {name}"
             trained = keras_models.load(path, [name], advice).get_layer(name)
@@ -194,10 +195,6 @@ def _load_weights(backbone: keras.Model, name: str, path: Path) -> None:
             target.set_weights(trained.get_weights())
         else:
             backbone.load_weights(path)
-    except keras_models.DAMAGED as error:
-        raise InputError(
-            f"{path} must hold weights of {name} ({error}); check --weights and --model"
-        ) from error
 
 
 def frozen_layers(backbone: keras.Model, block: str, name: str) -> set[str]:

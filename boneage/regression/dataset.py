@@ -116,11 +116,9 @@ class DataSplits:
         return table.split_hash(np.concatenate(list(parts.values())), names)
 
     @property
-    def content_hash(self) -> str | None:
-        """Names their pictures; None where the packed file does not say."""
+    def content_hash(self) -> str:
+        """Names their pictures."""
         hashes = self.train.packed.image_hashes
-        if hashes is None:
-            return None
         hands = [getattr(self, name) for name in table.PARTS]
         ids = np.concatenate([part.cohort.ids for part in hands])
         return table.split_hash(ids, hashes[np.concatenate([p.rows for p in hands])])

@@ -125,9 +125,7 @@ def leak(layout, *lines: str) -> str:
 def test_test_id_in_training(layout):
     some = Cohort(np.array([1, 2]), np.array([10.0, 20]), np.array([True, False]))
     table.write_cohort(layout.train_csv, some)
-    assert "line 4: id 2 for the second time" in leak(
-        layout, "1,train", "2,train", "2,test"
-    )
+    assert "line 4: id 2 must be unique" in leak(layout, "1,train", "2,train", "2,test")
 
 
 def test_official_test_id_in_training(layout):
@@ -136,11 +134,11 @@ def test_official_test_id_in_training(layout):
     official = Cohort(np.array([9]), np.array([10.0]), np.array([True]))
     table.write_cohort(layout.test_csv, official)
     said = leak(layout, "1,train", "2,validation", "9,train")
-    assert "id 9 of test.csv is in the train part" in said
+    assert "id 9 of test.csv must be in the test part (got train)" in said
 
 
 @pytest.mark.parametrize("line", ["1;train", "1,train,2", "x,train", "1,Test", "1"])
 def test_split_that_is_none(layout, line):
     some = Cohort(np.array([1]), np.array([10.0]), np.array([True]))
     table.write_cohort(layout.train_csv, some)
-    assert "line 2: expected id,part" in leak(layout, line)
+    assert "line 2: must be an id and one of train" in leak(layout, line)

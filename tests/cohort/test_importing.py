@@ -1,6 +1,7 @@
 """step0: simulated cohorts, and folders of radiographs in any format."""
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from boneage.parallel import THIS_PROCESS
 from boneage.phantoms import cohort as phantoms_cohort
 from tests.conftest import ANNOTATED, PHANTOMS, call, script
 from tests.io.test_radiographs import write_dicom
+from tests.scripts import bad_input
 
 STEP = "al_segmentation/step0_prepare_cohort"
 HAND = np.tile(np.arange(80, dtype=np.uint8), (80, 1))
@@ -152,6 +154,8 @@ def folder(tmp_path):
 
 def import_it(layout, folder, **more):
     call(layout, STEP, source="folder", from_=folder, **more)
+    target = layout.test_csv if "official_test" in more else layout.train_csv
+    return table.read_cohort(target)
 
 
 def test_folder_of_mixed_formats(layout, folder, capsys):
@@ -175,9 +179,66 @@ def test_what_is_left_out_and_ages_in_years_are_said(layout, folder, capsys):
     (folder / "ages.csv").write_text("id,boneage,male\n1,9.5,True\n2,,True\n")
     import_it(layout, folder)
     printed = capsys.readouterr().out
-    assert "not imported, no row in the CSV: 3.dcm, 5.png" in printed
-    assert "not imported, no integer id: P002.png" in printed
-    assert "the oldest bone age is 9.5: are these years?" in printed
+    assert "not imported, no row in the table (2): 3.dcm, 5.png" in printed
+    assert "not imported, no whole number as name (1): P002.png" in printed
+    assert "ages.csv: no bone age for 1 of 2" in printed
+    assert "the oldest bone age is 9.5; are these years?" in printed
+
+
+def test_a_table_without_ages_is_imported_and_the_screen_says_so(
+    layout, folder, capsys
+):
+    (folder / "ages.csv").write_text("id,chronological_age,male\n1,9,True\n")
+    cohort = import_it(layout, folder)
+    printed = capsys.readouterr().out
+    assert np.isnan(cohort.bone_age_months).all()
+    assert "ages.csv: columns not read: chronological_age" in printed
+    assert "ages.csv: no bone ages, imported without; training needs" in printed
+
+
+def test_years_under_a_heading_that_says_so_become_months(layout, folder):
+    (folder / "ages.csv").write_text("id,bone_age_years,male\n1,9.5,True\n")
+    import_it(layout, folder)
+    assert layout.train_csv.read_text() == "id,boneage,male\n1,114,True\n"
+
+
+def test_patients_are_imported(layout, folder):
+    (folder / "ages.csv").write_text(
+        "id,boneage,male,Patient ID\n1,9,True,x\n2,9,True,\n"
+    )
+    import_it(layout, folder)
+    assert layout.train_csv.read_text() == (
+        "id,boneage,male,patient\n1,9,True,x\n2,9,True,\n"
+    )
+
+
+def test_dicom_without_a_suffix_and_files_that_are_no_radiographs(
+    layout, folder, capsys
+):
+    (folder / "IM").mkdir()
+    (folder / "IM" / "77").write_bytes(bad_input.dicom_of(bad_input.DEEP))
+    (folder / "IM" / "README").write_text("read me")
+    (folder / "ages.csv").write_text("id,boneage,male\n77,90,True\n")
+    cohort = import_it(layout, folder)
+    assert cohort.ids.tolist() == [77]
+    found = radiographs.read(layout.radiograph(77))
+    np.testing.assert_array_equal(found, bad_input.STRETCHED)
+    printed = capsys.readouterr().out
+    assert "not imported, no radiographs (2): README, notes.txt" in printed
+
+
+def test_workbook_of_a_folder(layout, folder):
+    (folder / "ages.csv").unlink()
+    rows = [["id", "boneage", "male"], [1, 90, True]]
+    (folder / "ages.xlsx").write_bytes(bad_input.workbook(rows))
+    assert import_it(layout, folder).bone_age_months.tolist() == [90]
+
+
+def test_workbook_without_the_library_for_it(layout, folder, monkeypatch):
+    rows = [["id", "boneage", "male"], [1, 90, True]]
+    (folder / "ages.csv").write_bytes(bad_input.workbook(rows))
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    refused(layout, folder, r"ages\.csv: cannot be read without openpyxl .*save the")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +302,7 @@ def test_radiograph_of_the_other_csv_is_not_replaced(layout, folder):
     import_it(layout, folder)
     before = everything(layout.data)
     radiographs.write(folder / "1.png", HAND[::-1].copy())
-    with pytest.raises(InputError, match=r"train\.csv: has id 1 of this CSV as well"):
+    with pytest.raises(InputError, match=r"train\.csv: id 1 must be in one table"):
         import_it(layout, folder, official_test=True, overwrite=True)
     assert everything(layout.data) == before
 
@@ -268,12 +329,16 @@ def test_folder_that_is_not_there(layout, tmp_path):
 
 def test_folder_without_csv(layout, tmp_path):
     (tmp_path / "empty").mkdir()
-    refused(layout, tmp_path / "empty", "0 CSV files there; name one with --csv")
+    refused(
+        layout,
+        tmp_path / "empty",
+        "must hold one table, CSV or xlsx .got 0.; name one with --csv",
+    )
 
 
 def test_folder_with_two_csv_files(layout, folder):
     (folder / "more.csv").touch()
-    refused(layout, folder, "2 CSV files there")
+    refused(layout, folder, "must hold one table, CSV or xlsx .got 2")
     import_it(layout, folder, csv=folder / "ages.csv")
 
 
@@ -283,15 +348,19 @@ def test_csv_that_is_not_there(layout, folder):
 
 def test_csv_of_other_radiographs(layout, folder):
     (folder / "ages.csv").write_text("id,male\n8,True\n9,True\n")
-    refused(layout, folder, r"none of the 2 ids .* expected files such as 8\.png")
+    refused(
+        layout,
+        folder,
+        r"named after the table's ids, such as 8\.png .got none for 2 ids",
+    )
 
 
 def test_two_files_of_one_id(layout, folder):
     radiographs.write(folder / "study" / "1.png", HAND)
-    refused(layout, folder, "has the same id 1")
+    refused(layout, folder, "id 1 must name one radiograph")
 
 
 def test_folder_of_nothing_readable(layout, folder):
     for path in (folder / "1.png", folder / "002.TIFF", folder / "study" / "3.dcm"):
         path.write_bytes(b"not an image")
-    refused(layout, folder, r"1\.png: expected a radiograph, found no readable image")
+    refused(layout, folder, r"1\.png: must be a radiograph .got no readable image")

@@ -58,7 +58,7 @@ def test_rows_never_written_are_cut_off(tmp_path, rows):
 def test_append_adds_at_the_end_and_changes_nothing_before(tmp_path):
     path = write(tmp_path / "a.h5", count=2, rows=2)
     before = hdf5.open_packed(path, "step2")
-    hdf5.append(path, [IMAGES[2]], [MASKS[2]], [IDS[2]])
+    hdf5.append(path, [IMAGES[2]], [MASKS[2]], [IDS[2]], [5])
     after = hdf5.open_packed(path, "step2")
     assert after.ids.tolist() == IDS
     np.testing.assert_array_equal(after.images, IMAGES)
@@ -71,8 +71,8 @@ def test_append_adds_at_the_end_and_changes_nothing_before(tmp_path):
 
 def test_append_to_a_file_without_masks_is_refused(tmp_path):
     path = write(tmp_path / "a.h5", with_masks=False)
-    with pytest.raises(InputError, match="holds no masks"):
-        hdf5.append(path, [IMAGES[2]], [MASKS[2]], [9])
+    with pytest.raises(InputError, match="must hold masks"):
+        hdf5.append(path, [IMAGES[2]], [MASKS[2]], [9], [5])
     assert len(hdf5.open_packed(path, "step2").ids) == 3
 
 
@@ -124,7 +124,7 @@ def test_other_version(tmp_path):
     path = write(tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 99
-    refused(path, "expected version 1, found 99")
+    refused(path, "must be of version 1 .got 99")
 
 
 @pytest.mark.parametrize("name", ["image", "id"])
@@ -140,7 +140,7 @@ def test_datasets_of_different_lengths(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["image"]
         file["image"] = IMAGES[:2]
-    refused(path, r"expected \(3, 4, 4\) uint8, found \(2, 4, 4\)")
+    refused(path, r"must be \(3, 4, 4\) uint8 \(got \(2, 4, 4\)")
 
 
 def test_file_in_chunks_by_somebody_else_is_read_as_well(tmp_path):

@@ -57,7 +57,7 @@ class Harm:
 def test_pickled_file_is_not_unpickled(tmp_path):
     path = tmp_path / "a.keras"
     path.write_bytes(pickle.dumps(Harm(tmp_path / "harm")))
-    refused(path, "not a readable network")
+    refused(path, "cannot be read as a network")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -70,7 +70,7 @@ def test_pickled_weights_in_a_good_network_are_not_unpickled(good, tmp_path):
         for name in ("config.json", "metadata.json"):
             after.writestr(name, before.read(name))
         after.writestr("model.weights.npz", weights.getvalue())
-    refused(path, "not a readable network")
+    refused(path, "cannot be read as a network")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -88,7 +88,7 @@ def test_lambda_layer_is_refused(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     with_lambda(str(target)).save(path)
     target.unlink(missing_ok=True)
-    refused(path, "not a readable network")
+    refused(path, "cannot be read as a network")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -103,7 +103,7 @@ def test_truncated_file(good, tmp_path, kept):
     content = good.read_bytes()
     path = tmp_path / "a.keras"
     path.write_bytes(content[: int(len(content) * kept) if kept == 0.5 else kept])
-    refused(path, "not a readable network")
+    refused(path, "cannot be read as a network")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -126,7 +126,7 @@ def test_archive_without_a_network(tmp_path):
     path = tmp_path / "a.keras"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("readme.txt", "nothing here")
-    refused(path, "not a readable network")
+    refused(path, "cannot be read as a network")
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -145,16 +145,18 @@ def test_run_committee_and_weights_refuse_another_network(good, tmp_path):
     run = Run(tmp_path / "run")
     run.folder.mkdir()
     run.model.write_bytes(good.read_bytes())
-    with pytest.raises(InputError, match=r"model\.keras: not a readable network"):
+    with pytest.raises(InputError, match=r"model\.keras: cannot be read as a network"):
         run.load_model()
     commit_epoch(
         tmp_path,
         {"epoch": 1, "members": 1, "clip_limit": 0.03, "committee_hash": "1a2b"},
     )
     (tmp_path / "member_0.keras").write_bytes(good.read_bytes())
-    with pytest.raises(InputError, match=r"member_0\.keras: not a readable network"):
+    with pytest.raises(
+        InputError, match=r"member_0\.keras: cannot be read as a network"
+    ):
         Committee.load(tmp_path)
-    with pytest.raises(InputError, match=r"good\.keras: not a readable network"):
+    with pytest.raises(InputError, match=r"good\.keras: cannot be read as a network"):
         backbones._load_weights(network(), "xception", good)
 
 

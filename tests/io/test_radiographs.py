@@ -88,7 +88,7 @@ def refused(path, complaint):
 def test_file_that_is_no_image(tmp_path, suffix, content):
     path = tmp_path / f"1{suffix}"
     path.write_bytes(content)
-    refused(path, "found no readable image")
+    refused(path, "got no readable image")
 
 
 @pytest.mark.parametrize("name", ["1.png", "1.dcm"])
@@ -101,7 +101,7 @@ def test_half_a_png_is_no_radiograph(tmp_path):
     path = tmp_path / "1.png"
     radiographs.write(path, noise)
     path.write_bytes(path.read_bytes()[:2000])
-    refused(path, "found no readable image")
+    refused(path, "its end is missing")
 
 
 def test_png_of_absurd_size(tmp_path):
@@ -112,12 +112,12 @@ def test_png_of_absurd_size(tmp_path):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 200000, 200000, 8, 0, 0, 0, 0))
     path = tmp_path / "1.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IEND", b""))
-    refused(path, "200000 x 200000 px; at most 10000 a side")
+    refused(path, "at most 10000 px a side .got 200000 x 200000 px")
 
 
 def test_float_tiff(tmp_path):
     cv2.imwrite(str(tmp_path / "1.tif"), GREY.astype(np.float32))
-    refused(tmp_path / "1.tif", "expected 8 or 16 bits, found float32")
+    refused(tmp_path / "1.tif", "must have 8 or 16 bits a pixel .got float32")
 
 
 def test_dicom_is_stretched_to_16_bits(tmp_path):
@@ -150,8 +150,10 @@ def test_dicom_of_one_grey_value_is_black(tmp_path):
 
 
 def test_colour_dicom_is_refused(tmp_path):
-    path = write_dicom(tmp_path / "1.dcm", np.zeros((2, 2, 3), np.uint8))
-    refused(path, "expected one grey frame")
+    red = np.zeros((2, 2, 3), np.uint8)
+    red[..., 0] = 200
+    path = write_dicom(tmp_path / "1.dcm", red)
+    refused(path, "must be grey .got colours, RGB")
 
 
 @pytest.mark.parametrize("kept", [0, 10, 140, 300, -2])
@@ -171,9 +173,9 @@ def test_mask_is_0_and_255_whatever_it_was_drawn_with(tmp_path):
     ("mask", "complaint"),
     [
         ([[0, 0], [0, 0]], "empty"),
-        ([[255, 255], [255, 255]], "covers everything"),
-        ([[0, 255], [254, 0]], "grey values"),
-        ([[0, 255]], r"expected the radiograph's \(2, 2\), found \(1, 2\)"),
+        ([[255, 255], [255, 255]], "got the whole picture"),
+        ([[0, 255], [254, 0]], "got greys"),
+        ([[0, 255]], r"must have its radiograph's size \(got 2 x 1 px, not 2 x 2 px"),
     ],
 )
 def test_unusable_mask(tmp_path, mask, complaint):

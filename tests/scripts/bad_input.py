@@ -8,13 +8,16 @@ import functools
 import io
 import os
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import gdcm
 import numpy as np
+import openpyxl
 import pydicom
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -164,6 +167,59 @@ def deflated_dicom() -> bytes:
     return stored(dataset) if old in content else b""
 
 
+def recoded(syntax: str) -> bytes:
+    """A DICOM file compressed by GDCM; syntax: a name of gdcm.TransferSyntax."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "plain"), Path(folder, "packed")
+        source.write_bytes(dicom_of(DEEP))
+        reader, change = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax()
+        reader.SetFileName(str(source))
+        assert reader.Read()
+        change.SetTransferSyntax(
+            gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax))
+        )
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(target))
+        assert writer.Write()
+        return target.read_bytes()
+
+
+def headless(is_implicit: bool) -> bytes:
+    """Elements alone, without preamble and transfer syntax."""
+    dataset = pydicom.dcmread(io.BytesIO(dicom_of(DEEP)))
+    del dataset.file_meta
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, implicit_vr=is_implicit, little_endian=True)
+    return buffer.getvalue()
+
+
+def coloured(image: np.ndarray, kind: str) -> bytes:
+    return dicom_of(
+        image,
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        PhotometricInterpretation=kind,
+    )
+
+
+def with_text(keyword: str, text: bytes, **tags: object) -> bytes:
+    """A number as some device wrote it, which pydicom would not write."""
+    content = dicom_of(DEEP, **{keyword: "1" * len(text)}, **tags)
+    return content.replace(b"1" * len(text), text)
+
+
+def with_table(promised: int, entries: int) -> bytes:
+    """A VOI LUT that changes nothing, and may be short; the image has 8 bits."""
+    item = Dataset()
+    item.LUTDescriptor = [promised, 0, 16]
+    item.LUTData = (257 * np.arange(entries)).astype(np.uint16).tobytes()
+    return dicom_of(GREY, VOILUTSequence=Sequence([item]))
+
+
 def dangling(path: Path) -> None:
     path.symlink_to(path.with_name("nothing-there"))
 
@@ -171,16 +227,21 @@ def dangling(path: Path) -> None:
 PALETTE = Image.fromarray(rgb(GREY)).quantize(256)
 OPAQUE = np.full(GREY.shape, 255)
 HALF = np.where(GREY > 100, 255, 0)
-NO_IMAGE, NO_END = "found no readable image", "its end is missing"
-SEVERAL, INKS = "several pictures in one file", "printing inks"
-NEGATIVE = "a stored negative"
+NO_IMAGE, NO_END = "got no readable image", "its end is missing"
+SEVERAL, INKS = "must hold one picture (got several)", "printing inks"
+NEGATIVE = "must store black as 0 (got a negative)"
 PNG, JPEG = encoded(GREY, "PNG"), encoded(GREY, "JPEG", quality=100)
 TIFF, WEBP = encoded(GREY, "TIFF"), encoded(rgb(GREY), "WEBP", lossless=True)
 TURNED = np.rot90(GREY, -1)
 STRETCHED = np.round(GREY / 255.0 * 65535).astype(np.uint16)
-ONE, MANY = "expected one grey frame", {"save_all": True}
+WINDOW = np.round((DEEP - 0.0) * (65535 / 65535)).astype(np.uint16)
+# levels up to 30,000, a corner of 65,535 that is no part of the picture
+PADDED = (DEEP * (30_000 / 65_535)).astype(np.uint16)
+UNPADDED = np.round(PADDED * (65_535 / 30_000)).astype(np.uint16)
+PADDED[-9:, :9], UNPADDED[-9:, :9] = 65_535, 0
+MANY = {"save_all": True}
 OTHER = [Image.fromarray(255 - GREY)]
-NO_PIXELS = "no readable pixel data"
+NO_PIXELS = "cannot be decoded"
 
 
 def _jpeg_read() -> np.ndarray:
@@ -247,12 +308,12 @@ IMAGES: dict[str, Kind] = {
     "tiff of floats": Kind(
         ".tif",
         raw(encoded(GREY.astype(np.float32), "TIFF")),
-        "expected 8 or 16 bits, found float32",
+        "must have 8 or 16 bits a pixel (got float32)",
     ),
     "tiff of 32 bits": Kind(
         ".tif",
         raw(encoded(GREY.astype(np.int32), "TIFF")),
-        "expected 8 or 16 bits, found int32",
+        "must have 8 or 16 bits a pixel (got int32)",
     ),
     "tiff of several pages": Kind(
         ".tif", raw(encoded(GREY, "TIFF", append_images=OTHER, **MANY)), SEVERAL
@@ -289,13 +350,15 @@ IMAGES: dict[str, Kind] = {
     "html page of a failed download": Kind(".jpg", raw(b"<html>404</html>"), NO_IMAGE),
     "gif": Kind(".png", raw(encoded(GREY, "GIF")), NO_IMAGE),
     "bmp": Kind(".png", raw(encoded(GREY, "BMP")), NO_IMAGE),
-    "dicom named png": Kind(".png", raw(dicom_of(DEEP)), NO_IMAGE),
+    "dicom named png": Kind(".png", raw(dicom_of(DEEP)), STRETCHED),
     "zeros": Kind(".png", raw(bytes(4096)), NO_IMAGE),
     "20,000 x 20,000": Kind(
-        ".png", raw(promised(20_000, 20_000)), "20000 x 20000 px; at most 10000 a side"
+        ".png",
+        raw(promised(20_000, 20_000)),
+        "at most 10000 px a side (got 20000 x 20000 px)",
     ),
     "one row of 60,000": Kind(
-        ".png", raw(png_of(60_000, 1)), "60000 x 1 px; at most 10000 a side"
+        ".png", raw(png_of(60_000, 1)), "at most 10000 px a side (got 60000 x 1 px)"
     ),
     "no pixels": Kind(".png", raw(promised(0, 5)), NO_IMAGE),
     "a folder": Kind(".png", Path.mkdir, "a folder"),
@@ -311,38 +374,157 @@ IMAGES: dict[str, Kind] = {
         STRETCHED,
     ),
     "dicom of several frames": Kind(
-        ".dcm", raw(dicom_of(np.stack([DEEP] * 2)[0], NumberOfFrames=2)), ONE
+        ".dcm",
+        raw(dicom_of(np.stack([DEEP] * 2)[0], NumberOfFrames=2)),
+        "must hold one frame (got 2)",
     ),
     "dicom of indices into colours": Kind(
-        ".dcm", raw(dicom_of(GREY, PhotometricInterpretation="PALETTE COLOR")), ONE
+        ".dcm",
+        raw(dicom_of(GREY, PhotometricInterpretation="PALETTE COLOR")),
+        "got PALETTE COLOR",
     ),
     "dicom without an image": Kind(
-        ".dcm", raw(dicom_of(DEEP, PixelData=None)), NO_PIXELS
+        ".dcm", raw(dicom_of(DEEP, PixelData=None)), "must hold a whole image"
     ),
     "dicom with too few pixels": Kind(
         ".dcm", raw(dicom_of(DEEP, PixelData=DEEP.tobytes()[:100])), NO_PIXELS
     ),
-    "dicom without a size": Kind(".dcm", raw(dicom_of(DEEP, Rows=None)), NO_PIXELS),
+    "dicom without a size": Kind(
+        ".dcm", raw(dicom_of(DEEP, Rows=None)), "Rows must be a whole number"
+    ),
     "dicom of 60,000 rows": Kind(
-        ".dcm", raw(dicom_of(DEEP, Rows=60_000)), "80 x 60000 px; at most 10000 a side"
+        ".dcm",
+        raw(dicom_of(DEEP, Rows=60_000)),
+        "1 to 10000 px a side (got 80 x 60000 px)",
     ),
     "dicom of absurd length": Kind(".dcm", raw(absurd_length_dicom()), STRETCHED),
     "dicom with 3,000 nested sequences": Kind(
         ".dcm", raw(nested_dicom(3000)), NO_PIXELS
     ),
     "dicom deflated as a whole": Kind(
-        ".dcm", raw(deflated_dicom()), "deflated as a whole"
+        ".dcm", raw(deflated_dicom()), "cannot be deflated as a whole"
     ),
     "dicom with a window of no width": Kind(
-        ".dcm", raw(dicom_of(DEEP, WindowCenter=10, WindowWidth=0)), NO_PIXELS
+        ".dcm", raw(dicom_of(DEEP, WindowCenter=10, WindowWidth=0)), "got 0"
     ),
-    "dicom cut": Kind(".dcm", raw(dicom_of(DEEP)[:300]), NO_PIXELS),
-    "png named dcm": Kind(".dcm", raw(PNG), "expected DICOM, found another format"),
+    "dicom cut": Kind(".dcm", raw(dicom_of(DEEP)[:300]), "must hold a whole image"),
+    "png named dcm": Kind(".dcm", raw(PNG), GREY),
+    "text named dcm": Kind(".dcm", raw(b"no DICOM at all"), NO_IMAGE),
+    "bigtiff": Kind(".tif", raw(encoded(GREY, "TIFF", big_tiff=True)), GREY),
+    "bigtiff of 16 bits": Kind(".tif", raw(encoded(DEEP, "TIFF", big_tiff=True)), DEEP),
+    "bigtiff cut": Kind(
+        ".tif", raw(encoded(GREY, "TIFF", big_tiff=True)[:-3000]), NO_END
+    ),
+    "bigtiff of several pages": Kind(
+        ".tif",
+        raw(encoded(GREY, "TIFF", big_tiff=True, append_images=OTHER, **MANY)),
+        SEVERAL,
+    ),
+    "dicom without a suffix": Kind("", raw(dicom_of(DEEP)), STRETCHED),
+    "dicom of a Siemens archive": Kind(".IMA", raw(dicom_of(DEEP)), STRETCHED),
+    "dicom without a preamble": Kind("", raw(dicom_of(DEEP)[132:]), STRETCHED),
+    "dicom of 1990, explicit": Kind("", raw(headless(is_implicit=False)), STRETCHED),
+    "dicom of 1990, implicit": Kind("", raw(headless(is_implicit=True)), STRETCHED),
+    "dicom, JPEG lossless": Kind(
+        ".dcm", raw(recoded("JPEGLosslessProcess14_1")), STRETCHED
+    ),
+    "dicom, JPEG lossless, any predictor": Kind(
+        ".dcm", raw(recoded("JPEGLosslessProcess14")), STRETCHED
+    ),
+    "dicom, JPEG-LS": Kind(".dcm", raw(recoded("JPEGLSLossless")), STRETCHED),
+    "dicom, JPEG 2000": Kind(".dcm", raw(recoded("JPEG2000Lossless")), STRETCHED),
+    "dicom, JPEG lossless, cut": Kind(
+        ".dcm", raw(recoded("JPEGLosslessProcess14_1")[:-2500]), "end is missing"
+    ),
+    "dicom of equal colours": Kind(".dcm", raw(coloured(rgb(GREY), "RGB")), STRETCHED),
+    "dicom of luma alone": Kind(
+        ".dcm",
+        raw(coloured(np.dstack([GREY, 0 * GREY + 128, 0 * GREY + 128]), "YBR_FULL")),
+        STRETCHED,
+    ),
+    "dicom of other colours": Kind(
+        ".dcm",
+        raw(coloured(np.dstack([GREY, GREY // 2, GREY]), "RGB")),
+        "must be grey (got colours, RGB)",
+    ),
+    "dicom with decimal commas": Kind(
+        ".dcm", raw(with_text("WindowCenter", b"32767,5 ", WindowWidth="65536")), WINDOW
+    ),
+    "dicom with a window in words": Kind(
+        ".dcm",
+        raw(with_text("WindowCenter", b"auto", WindowWidth="9")),
+        "WindowCenter must be a number (got 'auto')",
+    ),
+    "dicom with a slope in words": Kind(
+        ".dcm",
+        raw(with_text("RescaleSlope", b"auto", RescaleIntercept="0")),
+        "RescaleSlope must be a number (got 'auto')",
+    ),
+    "dicom with a table": Kind(".dcm", raw(with_table(256, 256)), STRETCHED),
+    "dicom with a short table": Kind(
+        ".dcm", raw(with_table(256, 200)), "VOILUT must have 256 entries (got 200)"
+    ),
+    "dicom that does not say what black is": Kind(
+        ".dcm",
+        raw(dicom_of(DEEP, PhotometricInterpretation=None)),
+        "must say whether 0 is black or white",
+    ),
+    "dicom with padding": Kind(
+        ".dcm", raw(dicom_of(PADDED, PixelPaddingValue=65535)), UNPADDED
+    ),
+    "dicom with a range of padding": Kind(
+        ".dcm",
+        raw(dicom_of(PADDED, PixelPaddingValue=65000, PixelPaddingRangeLimit=65535)),
+        UNPADDED,
+    ),
+    "signed dicom with padding": Kind(
+        ".dcm",
+        raw(
+            dicom_of(
+                PADDED - np.uint16(32768),
+                PixelRepresentation=1,
+                PixelPaddingValue=32767,
+            )
+        ),
+        UNPADDED,
+    ),
+    "monochrome1 with padding": Kind(
+        ".dcm",
+        raw(
+            dicom_of(
+                np.where(PADDED == 65535, 65535, 30000 - PADDED).astype(np.uint16),
+                PhotometricInterpretation="MONOCHROME1",
+                PixelPaddingValue=65535,
+            )
+        ),
+        UNPADDED,
+    ),
+    "dicom of padding alone": Kind(
+        ".dcm",
+        raw(dicom_of(0 * DEEP + np.uint16(9), PixelPaddingValue=9)),
+        "got padding alone",
+    ),
 }
 
 HEAD = "id,boneage,male\n"
 ROWS = "1,12,True\n2,180,False\n3,96,True\n"
 ACCEPTED = ([1, 2, 3], [12.0, 180.0, 96.0], [True, False, True])
+
+SHEET = [[1, 12, True], [2.0, 180.0, False], ["3.png", "96", "M"]]
+
+
+def workbook(*sheets: list[list]) -> bytes:
+    """An Excel workbook with these sheets, a list of rows each."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for rows in sheets:
+        sheet = book.create_sheet()
+        for row in rows:
+            sheet.append(row)
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
 
 # content -> what it must be read as, or words of the one line that refuses it
 TABLES: dict[str, tuple[str | bytes, tuple | str]] = {
@@ -366,43 +548,119 @@ TABLES: dict[str, tuple[str | bytes, tuple | str]] = {
         "id,boneage,male,note\n1,12,True,x\n2,180,False,\n3,96,True,z\n",
         ACCEPTED,
     ),
-    "missing column": ("id,boneage\n1,12\n", "no sex in"),
-    "unknown column names": ("number,age,gender\n1,12,M\n", "no id in"),
-    "doubled column": ("id,id,boneage,male\n1,1,12,True\n", "two columns for id"),
-    "doubled id": (HEAD + ROWS + "2,180,False\n", "id 2 for the second time"),
-    "doubled id with a leading zero": (HEAD + ROWS + "02,9,True\n", "second time"),
-    "negative age": (HEAD + "1,-12,True\n", "a bone age in months, found '-12'"),
-    "absurd age": (HEAD + "1,1200,True\n", "a bone age in months, found '1200'"),
-    "age that is no number": (HEAD + "1,NaN,True\n", "found 'NaN'"),
-    "endless age": (HEAD + "1,inf,True\n", "found 'inf'"),
-    "age in words": (HEAD + "1,twelve,True\n", "found 'twelve'"),
-    "age with an underscore": (HEAD + "1,1_2,True\n", "found '1_2'"),
-    "age of other digits": (HEAD + "1,\u0661\u0662,True\n", "a bone age in months"),
-    "age with a comma": ("id;boneage;male\n1;12,5;True\n", "found '12,5'"),
+    "tabs": ((HEAD + ROWS).replace(",", "\t"), ACCEPTED),
+    "a line that names the separator": (
+        "sep=;\r\n" + (HEAD + ROWS).replace(",", ";"),
+        ACCEPTED,
+    ),
+    "an unusual separator that is named": (
+        '"sep=|"\n' + (HEAD + ROWS).replace(",", "|"),
+        ACCEPTED,
+    ),
+    "a comma in a heading": (
+        "id;boneage;male;age, years\n" + ROWS.replace(",", ";").replace("\n", ";9\n"),
+        ACCEPTED,
+    ),
+    "trailing commas": (
+        "id,boneage,male,,\n1,12,True,,\n2,180,False\n3,96,True,\n",
+        ACCEPTED,
+    ),
+    "empty rows": (HEAD + ",,\n" + ROWS + ",,,\n", ACCEPTED),
+    "UTF-16": ((HEAD + ROWS).encode("utf-16"), ACCEPTED),
+    "UTF-16, the other way round": (
+        b"\xfe\xff" + (HEAD + ROWS).encode("utf-16-be"),
+        ACCEPTED,
+    ),
+    "Windows-1252": (
+        ("id,boneage,male,größe\n" + ROWS.replace("\n", ",é\n")).encode("cp1252"),
+        ACCEPTED,
+    ),
+    "xlsx": (workbook([["id", "boneage", "male"], *SHEET]), ACCEPTED),
+    "xlsx with an empty sheet": (
+        workbook([["id", "boneage", "male"], *SHEET], []),
+        ACCEPTED,
+    ),
+    "xlsx with empty columns and rows": (
+        workbook([["id", "boneage", "male", None], [None] * 4, *SHEET, [None] * 9]),
+        ACCEPTED,
+    ),
+    "xlsx of two sheets": (
+        workbook([["id", "boneage", "male"], *SHEET], [["notes"]]),
+        "must have one sheet (got 2)",
+    ),
+    "xlsx cut": (
+        workbook([["id", "boneage", "male"], *SHEET])[:-400],
+        "cannot be read as an Excel workbook",
+    ),
+    "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "(got xls)"),
+    "ids that are file names": (
+        HEAD + "1.png,12,True\n2.PNG,180,False\n3.dcm,96,True\n",
+        ACCEPTED,
+    ),
+    "ids as floats": (HEAD + "1.0,12,True\n2.0,180,False\n3.00,96,True\n", ACCEPTED),
+    "gender": ("id,boneage,Gender\n1,12,M\n2,180,F\n3,96,male\n", ACCEPTED),
+    "sexes as floats": (HEAD + "1,12,1.0\n2,180,0.0\n3,96,1.0\n", ACCEPTED),
+    "male: yes and no": (HEAD + "1,12,yes\n2,180,No\n3,96,Y\n", ACCEPTED),
+    "sex: yes": ("id,boneage,sex\n1,12,yes\n", "True or False, M or F (got 'yes')"),
+    "ages with a decimal comma": (
+        "id;boneage;male\n1;12,0;True\n2;180,00;False\n3;96;True\n",
+        ACCEPTED,
+    ),
+    "age in years, if the heading says so": (
+        "id,bone_age_years,male\n1,1,True\n2,15.0,False\n3,8,True\n",
+        ACCEPTED,
+    ),
+    "age in months and in years": (
+        "id,Bone age (years),boneage,male\n1,1,12,True\n2,15,180,False\n3,8,96,True\n",
+        ACCEPTED,
+    ),
+    "months under a heading of years": (
+        "id,bone_age_years,male\n1,12,True\n2,180,False\n",
+        "above 0 and at most 25 years (got '180')",
+    ),
+    "thousands with a comma": ("id;boneage;male\n1;1,200;True\n", "(got '1,200')"),
+    "missing column": ("id,boneage\n1,12\n", "got no sex in"),
+    "unknown column names": ("number,age,gender\n1,12,M\n", "got no id in"),
+    "doubled column": (
+        "id,id,boneage,male\n1,1,12,True\n",
+        "one column for the id (got id and id)",
+    ),
+    "doubled id": (HEAD + ROWS + "2,180,False\n", "id 2 must be unique"),
+    "doubled id with a leading zero": (HEAD + ROWS + "02,9,True\n", "must be unique"),
+    "doubled id as a file name": (HEAD + ROWS + "2.png,9,True\n", "must be unique"),
+    "negative age": (HEAD + "1,-12,True\n", "at most 300 months (got '-12')"),
+    "absurd age": (HEAD + "1,1200,True\n", "at most 300 months (got '1200')"),
+    "age that is no number": (HEAD + "1,NaN,True\n", "(got 'NaN')"),
+    "endless age": (HEAD + "1,inf,True\n", "(got 'inf')"),
+    "age in words": (HEAD + "1,twelve,True\n", "(got 'twelve')"),
+    "age with two points": (HEAD + "1,1.2.3,True\n", "(got '1.2.3')"),
+    "age with an underscore": (HEAD + "1,1_2,True\n", "(got '1_2')"),
+    "age of other digits": (HEAD + "1,\u0661\u0662,True\n", "at most 300 months"),
     "years": (
         HEAD + "".join(f"{i},{i % 18 + 1},True\n" for i in range(40)),
-        "these look like years",
+        "look like years",
     ),
-    "unknown sex": (HEAD + "1,12,x\n", "True/False or M/F as sex, found 'x'"),
-    "no sex": (HEAD + "1,12,\n", "True/False or M/F as sex, found ''"),
-    "id with a blank": (HEAD + "1 2,12,True\n", "integer id, found '1 2'"),
-    "id with slashes": (HEAD + "../../etc/1,12,True\n", "integer id, found '../../"),
-    "id of dots": (HEAD + "..,12,True\n", "integer id, found '..'"),
-    "negative id": (HEAD + "-1,12,True\n", "integer id, found '-1'"),
-    "id of 30 digits": (HEAD + f"{10**29},12,True\n", "an id of at most 18 digits"),
-    "id of other digits": (HEAD + "\u0661,12,True\n", "expected an integer id"),
-    "fractional id": (HEAD + "1.0,12,True\n", "integer id, found '1.0'"),
+    "unknown sex": (HEAD + "1,12,x\n", "True or False, M or F (got 'x')"),
+    "no sex": (HEAD + "1,12,\n", "True or False, M or F (got '')"),
+    "id with a blank": (HEAD + "1 2,12,True\n", "a whole number up to"),
+    "id with slashes": (HEAD + "../../etc/1,12,True\n", "(got '../../etc/1')"),
+    "id of dots": (HEAD + "..,12,True\n", "(got '..')"),
+    "id of a suffix alone": (HEAD + ".png,12,True\n", "(got '.png')"),
+    "negative id": (HEAD + "-1,12,True\n", "(got '-1')"),
+    "id of 30 digits": (HEAD + f"{10**29},12,True\n", "a whole number up to"),
+    "id above int64": (HEAD + f"{1 << 63},12,True\n", "a whole number up to"),
+    "id of other digits": (HEAD + "\u0661,12,True\n", "a whole number up to"),
+    "fractional id": (HEAD + "1.5,12,True\n", "(got '1.5')"),
     "quote that is never closed": (
         'id,boneage,male,note\n1,12,True,"x\n2,180,False,y\n',
-        "not a CSV file",
+        "must be a CSV file (got a line that is none",
     ),
-    "row too short": (HEAD + "1,12\n", "expected 3 values, found 2"),
-    "row too long": (HEAD + "1,12,True,9\n", "expected 3 values, found 4"),
-    "header alone": (HEAD, "expected a header and rows"),
-    "nothing": ("", "expected a header and rows"),
-    "UTF-16": ((HEAD + ROWS).encode("utf-16"), "expected a CSV file in UTF-8"),
-    "an image": (PNG, "expected a CSV file in UTF-8"),
-    "zero bytes": (HEAD + "1,12,True\0\n", "sex"),
+    "row too short": (HEAD + "1,12\n", "must have 3 values (got 2)"),
+    "row too long": (HEAD + "1,12,True,9\n", "must have 3 values (got 4)"),
+    "header alone": (HEAD, "must have a header and rows"),
+    "nothing": ("", "got no id in an empty file"),
+    "an image": (PNG, "must be a CSV file (got no text)"),
+    "zero bytes": (HEAD + "1,12,True\0\n", "must be a CSV file (got no text)"),
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from boneage.cohort import table
+from boneage.cohort import columns, table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
@@ -25,8 +25,6 @@ GOOD = (901, 902, 903)
 # those of IMAGES that a step finds under <id>.png
 PNG_KINDS = [name for name, kind in IMAGES.items() if kind.suffix != ".dcm"]
 OF_NO_USE = [n for n in PNG_KINDS if isinstance(IMAGES[n].expected, str)]
-# named png, a DICOM file of any suffix is no picture
-OF_NO_USE += [n for n in PNG_KINDS if IMAGES[n].suffix == ".dicom"]
 
 NO_OVERRIDE = "-dac_override,-dac_read_search"
 
@@ -208,7 +206,9 @@ def test_twenty_thousand_pixels_a_side_cost_no_memory(tmp_path):
     command = [sys.executable, "-c", LARGE, path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     refusal, megabytes = done.stdout.splitlines()
-    assert refusal == f"{path}: 20000 x 20000 px; at most 10000 a side"
+    assert refusal == (
+        f"{path}: must have at most 10000 px a side (got 20000 x 20000 px); reduce it"
+    )
     assert int(megabytes) < 500
 
 
@@ -217,7 +217,9 @@ def test_file_larger_than_any_radiograph_is_not_read(tmp_path):
     with path.open("wb") as file:
         file.write(bad_input.PNG)
         file.truncate(1 << 40)
-    with pytest.raises(InputError, match=r"1\.png: larger than 256 MB"):
+    with pytest.raises(
+        InputError, match=r"1\.png: must be at most 256 MB \(got 1048576 MB"
+    ):
         radiographs.read(path)
 
 
@@ -254,22 +256,22 @@ def packed_file(path, **change):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 2}, "expected version 1, found 2"),
-        ({"version": None}, "expected version 1, found None"),
+        ({"version": 2}, "must be of version 1 .got 2"),
+        ({"version": None}, "must be of version 1 .got None"),
         ({"size": None}, "damaged"),
         ({"size": "large"}, "damaged"),
         ({"preprocessing": None}, "damaged"),
         ({"preprocessing": "square"}, "damaged"),
         ({"preprocessing": "[1]"}, "damaged"),
         ({"id": None}, "damaged"),
-        ({"id": [[1], [2]]}, "expected integer ids"),
-        ({"id": [1.0, 2.0]}, "expected integer ids"),
-        ({"id": [1, 1]}, "id 1 for the second time"),
-        ({"id": [1, 2, 3]}, r"expected \(3, 8, 8\) uint8, found \(2, 8, 8\)"),
-        ({"image": np.zeros((2, 8, 9), np.uint8)}, r"found \(2, 8, 9\)"),
+        ({"id": [[1], [2]]}, "must be whole numbers"),
+        ({"id": [1.0, 2.0]}, "must be whole numbers"),
+        ({"id": [1, 1]}, "id 1 must be unique"),
+        ({"id": [1, 2, 3]}, r"must be \(3, 8, 8\) uint8 \(got \(2, 8, 8\)"),
+        ({"image": np.zeros((2, 8, 9), np.uint8)}, r"got \(2, 8, 9\)"),
         ({"image": np.zeros((2, 8, 8))}, "uint8"),
-        ({"image": h5py.ExternalLink("b.h5", "image")}, "a link to another file"),
-        ({"image": h5py.SoftLink("/id")}, "a link to another file"),
+        ({"image": h5py.ExternalLink("b.h5", "image")}, "got a link, image"),
+        ({"image": h5py.SoftLink("/id")}, "got a link, image"),
     ],
 )
 def test_packed_file_of_another_kind(tmp_path, change, complaint):
@@ -285,7 +287,7 @@ def test_packed_file_whose_images_lie_elsewhere(tmp_path):
     with h5py.File(path, "r+") as file:
         elsewhere = [(str(tmp_path / "secret"), 0, 128)]
         file.create_dataset("image", (2, 8, 8), np.uint8, external=elsewhere)
-    with pytest.raises(InputError, match="its images lie in another file"):
+    with pytest.raises(InputError, match="must hold its own images"):
         hdf5.open_packed(path, "step2")
 
 
@@ -365,4 +367,4 @@ def test_whatever_a_table_says_is_read_or_refused_in_one_line(
     ages = found.bone_age_months
     assert (found.ids >= 0).all()
     assert len(set(found.ids.tolist())) == len(found)
-    assert ((ages > 0) & (ages <= table.OLDEST_MONTHS) | np.isnan(ages)).all()
+    assert ((ages > 0) & (ages <= columns.OLDEST_MONTHS) | np.isnan(ages)).all()
