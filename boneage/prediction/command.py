@@ -64,7 +64,7 @@ def main(options: Options) -> None:
     options.output.check_output()
     if options.serve == bool(options.radiographs):
         raise InputError("name radiographs, folders or CSV files, or give --serve")
-    inputs, skipped = collect_inputs(options.radiographs, options.sex)
+    inputs, skipped, notes = collect_inputs(options.radiographs, options.sex)
     listed = [*(i.path for i in inputs), *(item.item for item in skipped)]
     options.output.check_no_overwrite(options.radiographs, listed)
     models = find_models(options.layout, options.runs)
@@ -75,7 +75,7 @@ def main(options: Options) -> None:
             f"{options.paths.models}: no trained models; using the pretrained ones"
         )
     lines = [*predictor.notes, *formats.accuracy_lines(predictor)]
-    cli.summary(f"models in {models.models}", *lines)
+    cli.summary(*notes, f"models in {models.models}", *lines)
     if options.serve or inputs:
         predictor.load()
     if options.serve:

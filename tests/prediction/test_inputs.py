@@ -73,7 +73,7 @@ def test_what_cannot_be_opened_does_not_end_the_search(tmp_path, hand):
 
 
 def test_folder_without_radiographs(tmp_path):
-    with pytest.raises(InputError, match="must hold radiographs .got 0 other files"):
+    with pytest.raises(InputError, match=r"must hold radiographs .got 0 other files"):
         collect_inputs([tmp_path], "male")
 
 
