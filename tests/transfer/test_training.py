@@ -388,10 +388,10 @@ def test_other_settings_are_refused(copy):
         ({"epochs_per_stage": (2, 2)}, r"each of the 4 stages \(got 2 numbers\)"),
         (
             {"epochs_per_stage": (0,)},
-            r"--epochs-per-stage must be at least 1 \(got 0\)",
+            r"--epochs-per-stage must be at least 1",
         ),
-        ({"epochs_per_stage": ()}, r"--epochs-per-stage must be at least 1 \(got 0\)"),
-        ({"batch_size": 0}, "--batch-size 0"),
+        ({"epochs_per_stage": ()}, r"--epochs-per-stage must be at least 1"),
+        ({"batch_size": 0}, "--batch-size must be at least"),
     ],
 )
 def test_impossible_plans_are_refused(ready, wrong, message):
@@ -545,7 +545,7 @@ def test_cohort_of_unknown_ages_without_split_is_predicted(copy, tmp_path, capsy
         ({"run": "one", "stage": "exit"}, "--stage exit: one has best, head, block2"),
         ({"ids": (2,)}, r"train\.csv: no hand of id 2"),
         ({"limit": 0}, "--limit 0"),
-        ({"batch_size": 0}, "--batch-size 0"),
+        ({"batch_size": 0}, "--batch-size must be at least"),
     ],
 )
 def test_inference_refuses_what_is_not_there(copy, options, message):
