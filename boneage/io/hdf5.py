@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -34,7 +34,8 @@ class PackedImages:
 
     images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
     preprocessing: how the images were made, the facts given to `create`.
-    image_hashes, mask_hashes: (N,) int64; mask_hashes is None without masks.
+    image_hashes, mask_hashes: (N,) int64; empty where the images come from no file,
+        and no mask_hashes without masks.
     """
 
     images: np.ndarray
@@ -42,8 +43,8 @@ class PackedImages:
     ids: np.ndarray
     size: int
     preprocessing: dict
-    image_hashes: np.ndarray
-    mask_hashes: np.ndarray | None
+    image_hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    mask_hashes: np.ndarray | None = None
 
     def row_indices(self, ids: np.ndarray) -> np.ndarray:
         """Row of each id, (id,) int64; KeyError for one that is not in the file."""
