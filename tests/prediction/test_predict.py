@@ -87,7 +87,7 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
     ("image", "why"),
     [
         (np.zeros((60, 50), np.uint8), "no hand was found"),
-        (b"no image", "expected a radiograph, found no readable image"),
+        (b"no image", "must be a radiograph (got no readable image)"),
     ],
 )
 def test_nothing_readable_is_exit_code_2(
@@ -180,7 +180,7 @@ def test_undecodable_names_cost_no_file(tiny_predictor, hand, tmp_path, capsys):
     out = tmp_path / "out"
     settings = batch.OutputSettings(out / "a.csv", out / "a.json", out / "pages")
     batch.predict_to_files(tiny_predictor, inputs, [], settings)
-    assert "caf\\udce9.png" in (out / "a.csv").read_text(encoding="utf-8")
+    assert "caf\\xe9.png" in (out / "a.csv").read_text(encoding="utf-8")
     assert len(json.loads((out / "a.json").read_text())["radiographs"]) == 2
     pages = sorted(page.name for page in (out / "pages").iterdir())
     assert pages == ["caf_bone_age.png", "hand_bone_age.png"]

@@ -125,7 +125,7 @@ def test_python_use(trained, hand):
     assert [each.bone_age_months for each in several] == [
         prediction.bone_age_months
     ] * 2
-    with pytest.raises(InputError, match="the sex is not known"):
+    with pytest.raises(InputError, match="the sex must be known"):
         boneage.predict_bone_age(hand, models=trained.models)
 
 

@@ -77,12 +77,12 @@ def test_page_offers_to_send_nothing_to_a_website(served):
 def test_page_says_what_is_wrong(served, hand, tmp_path):
     event, why = ask(served, upload(served, hand), "as the DICOM file says")
     assert event == "error"
-    assert "the sex is not known" in str(why)
+    assert "the sex must be known" in str(why)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"nothing")
     event, why = ask(served, upload(served, broken), "male")
     assert event == "error"
-    assert "broken.png: expected a radiograph" in str(why)
+    assert "broken.png: must be a radiograph" in str(why)
     assert "/" not in str(why).replace("image", "")
 
 
