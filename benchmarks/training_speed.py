@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import noise_hands
 from benchmarks.timing import LEAST, Goal, Row, Size, medians
-from boneage.explanation import activation_maps
+from boneage.explanation import activation_maps, saliency
 from boneage.io import hdf5, radiographs
 from boneage.regression import network
 from boneage.regression.batches import TrainingBatches
@@ -92,7 +92,9 @@ def compare(size: Size) -> list[Row]:
                     lambda: model.fit(batches, shuffle=False, verbose=0),
                     lambda: model.fit(dataset, verbose=0),
                     lambda: [model.train_on_batch(*batch) for _ in range(len(batches))],
-                    lambda: activation_maps.explain_hands(explainer, hands, BATCH),
+                    lambda: saliency.map_hands(
+                        saliency.MAPS["exact"], explainer, hands, BATCH
+                    ),
                     lambda: [grad_cam(batch) for _ in range(len(batches))],
                     lambda: model.predict(whole, BATCH, verbose=0),
                 ],

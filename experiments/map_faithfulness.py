@@ -23,7 +23,7 @@ import pandas as pd
 
 from boneage import cli
 from boneage.errors import InputError, check_minimum
-from boneage.evaluation import bootstrap
+from boneage.evaluation.bootstrap import bootstrap_interval
 from boneage.explanation import faithfulness, saliency
 from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, Grid
 from boneage.explanation.saliency import MapKind, SaliencyMaps
@@ -429,7 +429,7 @@ def _cell(own: pd.DataFrame, measured: Measure, options: Options) -> str:
     if numbers.empty:
         return ""
     over = numbers[measured.over] if measured.over else np.ones(len(numbers))
-    value, lower, upper = bootstrap.bootstrap_interval(
+    value, lower, upper = bootstrap_interval(
         _ratio_of_means,
         np.asarray(over, float),
         numbers[measured.column].to_numpy(),

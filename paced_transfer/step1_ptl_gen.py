@@ -4,12 +4,12 @@ Reads   data/segment_all.h5, data/csv/train.csv (test.csv), data/csv/split.csv (
         here if it does not exist)
 Writes  models/paced/<run>/plan.json, and stage_<k>_<name>/ of every stage: model.keras
         (the best validation epoch), config.json, history.csv, predictions.csv,
-        tensorboard/, evaluation.json (which layers learned, and the metrics)
+        tensorboard/, evaluation.json (trained layers and metrics)
 
     python paced_transfer/step1_ptl_gen.py --model xception --sex female
 
-The head learns first, then the last blocks with it, and so on; every stage begins with
-the best network of the one before. Interrupted, the same command goes on from there.
+The head is trained first, then the last blocks too, and so on; every stage starts from
+the best network of the previous one. If interrupted, run the same command again.
 """
 
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ from boneage.transfer import runs, training
 
 @dataclass(frozen=True)
 class Options(cli.ScriptOptions):
-    """What is trained, on whom, and in which stages."""
+    """Cohort, network and stages."""
 
     paths: cli.Paths
     training: PacedSettings
 
 
 def main(options: Options) -> None:
-    """Train all stages of one run, unless they are finished."""
+    """Train the unfinished stages of one run."""
     run = training.train_paced(options.layout, options.training)
     cli.summary(
-        *runs.summary(run.runs),
-        f"lowest validation MAE: {run.best.name}",
+        *runs.closing_lines(run.runs),
+        f"stage with the lowest validation MAE: {run.best.name}",
         wrote=run.folder,
     )
 

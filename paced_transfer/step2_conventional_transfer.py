@@ -1,12 +1,12 @@
-"""Conventional transfer: the rivals of paced transfer, one training a start layer.
+"""Conventional transfer learning: one training for each start layer, as a baseline.
 
 Reads   as step1_ptl_gen.py: the same hands, split, weights, order and augmentation
-Writes  models/conventional/<run>_<start layer>/: what step1_ptl_gen.py writes a stage
+Writes  models/conventional/<run>_<start layer>/: the files of a stage of step1
 
     python paced_transfer/step2_conventional_transfer.py --model xception --sex female
 
-Each rival trains its layers from the first epoch on, for as many epochs as all stages
-of paced transfer have together, at the rate of the stage that starts at this layer.
+Each run trains the same layers from the first epoch on, for as many epochs as all
+stages of paced transfer together, at the learning rate of the stage that starts there.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from boneage.transfer import runs, training
 
 @dataclass(frozen=True)
 class Options(cli.ScriptOptions):
-    """What is trained, on whom, and from where on."""
+    """Cohort, network and start layers."""
 
     paths: cli.Paths
     training: PacedSettings
@@ -27,15 +27,15 @@ class Options(cli.ScriptOptions):
 
 
 def main(options: Options) -> None:
-    """Train the rivals that are not finished."""
-    rivals = training.train_conventional(
+    """Train the unfinished runs."""
+    finished = training.train_conventional(
         options.layout,
         options.training,
         list(options.training.rates)
         if options.start_layer == "all-of-them"
         else [options.start_layer],
     )
-    cli.summary(*runs.summary(rivals), wrote=options.layout.conventional)
+    cli.summary(*runs.closing_lines(finished), wrote=options.layout.conventional)
 
 
 if __name__ == "__main__":

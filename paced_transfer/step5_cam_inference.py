@@ -16,7 +16,6 @@ from typing import Literal
 
 from boneage import cli, parallel
 from boneage.errors import InputError, check_minimum
-from boneage.io.locks import exclusive
 from boneage.regression import dataset
 from boneage.transfer import runs
 
@@ -44,46 +43,46 @@ class Options(cli.ImageScriptOptions):
 def main(options: Options) -> None:
     """Write the cam folder of each run."""
     check_minimum(1, batch_size=options.batch_size, limit=options.limit)
-    found, notes = runs.find(options.layout)
-    wanted = [
-        one
-        for one in found
+    finished, notes = runs.find_finished(options.layout)
+    chosen = [
+        training
+        for training in finished
         # a conventional run has no stages
-        if options.stage == "best" or one.start == runs.PACED
-        if options.run in (None, one.name)
+        if options.stage == "best" or training.start == runs.PACED
+        if options.run in (None, training.name)
     ]
-    if not wanted:
+    if not chosen:
         raise InputError(
-            f"--run {options.run}, --stage {options.stage}: not finished; there are "
-            f"{cli.list_some([one.name for one in found])}"
+            f"--run must name a finished run (got {options.run}, stage "
+            f"{options.stage}); choose from "
+            f"{cli.list_some([training.name for training in finished])}"
         )
     cli.summary(*notes)
     work = functools.partial(explain, options)
-    cli.summary(*parallel.skipped_lines(parallel.for_each(work, wanted)))
+    cli.summary(*parallel.skipped_lines(parallel.for_each(work, chosen)))
 
 
-def explain(options: Options, one: runs.FinishedTraining) -> None:
-    """Write the cam folder of one run, and say what is in it."""
-    run, layout, size = one.stage(options.stage), options.layout, options.batch_size
+def explain(options: Options, training: runs.FinishedTraining) -> None:
+    """Write the cam folder of one run."""
+    run, layout, size = (
+        training.stage(options.stage),
+        options.layout,
+        options.batch_size,
+    )
     sex = run.read_config()["sex"]
-    hands, of_part = dataset.select_hands(layout, options.part, options.ids, sex)
+    hands, parts = dataset.select_hands(layout, options.part, options.ids, sex)
 
-    # Keras and Matplotlib: seconds, once everything named is there
+    # Keras and Matplotlib take seconds to load: only when the input is complete
     from boneage.transfer import stage_maps
 
-    with exclusive(one.cam):
-        title = one.name if run.folder == one.folder else f"{one.name}, {run.name}"
-        title += ", chosen hands" if options.ids else f", {options.part} part"
-        predicted = stage_maps.write_run(
-            one.cam, run, title, hands, options.limit, size, options.workers
-        )
-        table = one.cam / "predictions.csv"
-        stage_maps.write_predictions(table, hands, of_part, predicted)
-        if len(one.runs) > 1:
-            sheet = one.cam / "stages.png"
-            stage_maps.write_sheet(sheet, one.name, one.runs, hands, predicted, size)
-        facts = (title, hands, of_part, predicted, dataset.split_hash_on_disk(layout))
-        cli.summary(*stage_maps.notes(run, *facts), wrote=one.cam)
+    title = training.name
+    title += "" if run.folder == training.folder else f", {run.name}"
+    title += ", chosen hands" if options.ids else f", {options.part} part"
+    predicted = stage_maps.write_folder(
+        training, run, title, hands, parts, options.limit, size, options.workers
+    )
+    facts = (title, hands, parts, predicted, dataset.split_hash_on_disk(layout))
+    cli.summary(*stage_maps.notes(run, *facts), wrote=training.cam)
 
 
 if __name__ == "__main__":

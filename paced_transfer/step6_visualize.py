@@ -1,4 +1,4 @@
-"""Compare paced transfer with its rivals: losses, test metrics, and what holds up.
+"""Compare paced and conventional transfer: losses, test metrics and differences.
 
 Reads   models/paced/<run>/ and models/conventional/<run>/ of every finished run
 Writes  models/transfer/: loss_<backbone>_<sex>.png of each sex group, loss_joint.png
@@ -6,7 +6,7 @@ Writes  models/transfer/: loss_<backbone>_<sex>.png of each sex group, loss_join
 
     python paced_transfer/step6_visualize.py
 
-Runs that differ by nothing but the seed are taken together.
+Runs that differ only by the seed are averaged.
 """
 
 import re
@@ -21,56 +21,56 @@ from boneage.transfer import runs
 
 @dataclass(frozen=True)
 class Options(cli.ScriptOptions):
-    """How the intervals are drawn."""
+    """Cohort and bootstrap."""
 
     paths: cli.Paths
     bootstrap: BootstrapSettings
 
 
 def main(options: Options) -> None:
-    """Write figures and tables, and say which differences hold up."""
+    """Write figures and tables, and print which differences are significant."""
     options.bootstrap.check()
     with exclusive(options.layout.transfer):
         compare(options)
 
 
 def compare(options: Options) -> None:
-    """The same, where no other process writes it."""
-    finished, notes = runs.find(options.layout)
+    """Write them while no other process does."""
+    finished, notes = runs.find_finished(options.layout)
 
-    # Pandas and Matplotlib: a second, once everything named is there
+    # Pandas and Matplotlib take a second to load: only when the input is complete
     import pandas as pd
     from tqdm import tqdm
 
     from boneage import plotting
-    from boneage.transfer import comparison
-    from boneage.transfer import figures as transfer_figures
-    from boneage.transfer import methods as transfer_methods
+    from boneage.transfer import comparison, figures, methods
 
-    groups = transfer_methods.groups(transfer_methods.read(finished))
-    notes += transfer_methods.duplicate_seeds(groups)
+    groups = methods.group_methods(methods.read_results(finished))
+    notes += methods.duplicate_seeds(groups)
     folder = options.layout.transfer
     bootstrap = (options.bootstrap.seed, options.bootstrap.resamples)
-    tables, found, drawn = [], {}, {}
-    for name, methods in tqdm(groups.items(), "comparing", disable=None):
-        of_group = [comparison.tabulate(name, m, *bootstrap) for m in methods]
-        tables += of_group
-        found[name] = comparison.of_group(methods, *bootstrap)
-        figure = transfer_figures.group_figure(name, methods, pd.concat(of_group))
+    tables, differences, drawn = [], {}, {}
+    for name, of_group in tqdm(groups.items(), "comparing", disable=None):
+        rows = [comparison.tabulate(name, m, *bootstrap) for m in of_group]
+        tables += rows
+        differences[name] = comparison.compare_group(of_group, *bootstrap)
+        figure = figures.group_figure(name, of_group, pd.concat(rows))
         drawn[f"loss_{re.sub(r'[, ]+', '_', name)}.png"] = figure
     table = pd.concat(tables)
     if len(groups) > 1:
-        drawn["loss_joint.png"] = transfer_figures.joint_figure(groups, table)
+        drawn["loss_joint.png"] = figures.joint_figure(groups, table)
     for stale in set(folder.glob("loss_*.png")) - {folder / name for name in drawn}:
         stale.unlink()
     for name, figure in drawn.items():
         plotting.save(figure, folder / name)
     with atomic_write(folder / "table.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
-    words = {name: comparison.in_words(groups[name], found[name]) for name in groups}
+    words = {
+        name: comparison.in_words(groups[name], differences[name]) for name in groups
+    }
     with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(comparison.markdown(table, words, notes))
-    lines = [line for name, said in words.items() for line in (f"{name}:", *said)]
+    lines = [line for name, texts in words.items() for line in (f"{name}:", *texts)]
     cli.summary(*lines, *notes, wrote=folder)
 
 

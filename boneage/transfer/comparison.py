@@ -1,10 +1,10 @@
-"""Which differences between paced transfer and its rivals hold up.
+"""Which differences between paced and conventional transfer are significant.
 
-A 95 % interval has two sources of chance: which radiographs were tested (percentile
-bootstrap, the same resamples for both methods of a pair), and which trainings happened
-to be run (Student's t with one degree of freedom less than seeds, because two or three
-trainings are too few to resample). With one seed the second is unknown and left out. A
-difference holds up when its interval leaves out zero.
+The 95 % intervals cover two sources of chance: the choice of test radiographs
+(percentile bootstrap, with the same resamples for both methods of a pair) and the
+choice of seeds (Student's t with one degree of freedom fewer than seeds, because two or
+three trainings are too few to resample). With one seed the second is unknown and left
+out. A difference is significant if its interval excludes zero.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 from boneage.evaluation import metrics
 from boneage.evaluation.comparison import metric_cells
 from boneage.evaluation.metrics import METRICS, MetricFunction
-from boneage.transfer import methods as transfer_methods
-from boneage.transfer.methods import Method
+from boneage.transfer.methods import METHOD_SETTINGS, Method
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,49 +25,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """Test MAE of `one` less that of `other`, months: below 0, `one` is better."""
+    """Test MAE of `first` minus that of `second`, months; negative if it is better."""
 
-    one: Method
-    other: Method
+    first: Method
+    second: Method
     months: float
     lower: float
     upper: float
 
     @property
-    def holds(self) -> bool:
-        """Whether the interval leaves out zero."""
+    def is_significant(self) -> bool:
+        """Whether the interval excludes zero."""
         return self.lower > 0 or self.upper < 0
 
     def __str__(self) -> str:
-        better, worse = self.one.label, self.other.label
+        better, worse = self.first.label, self.second.label
         if self.months > 0:
             better, worse = worse, better
         size, ends = abs(self.months), sorted([abs(self.lower), abs(self.upper)])
-        if self.holds:
-            said = (
+        if self.is_significant:
+            text = (
                 f"{better} is better than {worse} by {size:.2f} months "
                 f"({ends[0]:.2f} to {ends[1]:.2f})"
             )
         else:
-            said = (
-                f"{self.one.label} and {self.other.label}: no difference that holds "
-                f"up ({self.months:+.2f} months, {self.lower:+.2f} to "
+            text = (
+                f"no significant difference between {self.first.label} and "
+                f"{self.second.label} ({self.months:+.2f} months, {self.lower:+.2f} to "
                 f"{self.upper:+.2f})"
             )
-        if min(len(self.one.seeds), len(self.other.seeds)) == 1:
-            said += "; one seed, so another training might say otherwise"
-        return "; ".join([said, *self.unfair()])
+        if min(len(self.first.seeds), len(self.second.seeds)) == 1:
+            text += "; based on one seed, so the variation between trainings is unknown"
+        return "; ".join([text, *self.confounders()])
 
-    def unfair(self) -> list[str]:
-        """What differs between the two beside where they start, and when."""
-        one, other = self.one.trained[0].settings, self.other.trained[0].settings
-        facts = {
-            name: (one.get(name), other.get(name))
-            for name in transfer_methods.METHOD_SETTINGS
-        }
-        facts["epochs"] = (self.one.epochs, self.other.epochs)
+    def confounders(self) -> list[str]:
+        """Differences between the two besides start layer and stages, in words."""
+        first, second = (
+            method.results[0].settings for method in (self.first, self.second)
+        )
+        facts = {name: (first.get(name), second.get(name)) for name in METHOD_SETTINGS}
+        facts["epochs"] = (self.first.epochs, self.second.epochs)
         return [
-            f"{name.replace('_', ' ')} differ: {' and '.join(map(str, values))}"
+            f"different {name.replace('_', ' ')}: {' and '.join(map(str, values))}"
             for name, values in facts.items()
             if values[0] != values[1]
         ]
@@ -77,7 +75,7 @@ class Difference:
 def resampled(metric: MetricFunction, method: Method, rows: np.ndarray) -> np.ndarray:
     """A metric of each training on each resample, (resample, seed).
 
-    rows: (resample, radiograph), places among the test radiographs.
+    rows: (resample, radiograph), indices of test radiographs.
     """
     true, predicted = method.true_months, method.predicted_months
     return np.array([metric(true[chosen], predicted[:, chosen]) for chosen in rows])
@@ -86,11 +84,11 @@ def resampled(metric: MetricFunction, method: Method, rows: np.ndarray) -> np.nd
 def add_seed_variance(
     values: np.ndarray, observed: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """What the mean over all trainings may be, given those that were run.
+    """Resampled means over seeds with the variation between trainings added.
 
     values: (resample, seed). observed: (seed,), on the test part itself. Returns
-    (resample,): the mean, moved by the standard error of the observed mean times a
-    draw of Student's t; with one seed the values themselves.
+    (resample,): the mean plus the standard error of the observed mean times a draw of
+    Student's t; with one seed the values themselves.
     """
     mean, count = values.mean(axis=1), len(observed)
     if count == 1:
@@ -105,7 +103,7 @@ def bootstrap_rows(count: int, resamples: int, rng: np.random.Generator) -> np.n
 
 
 def _interval(values: np.ndarray, radiographs: int) -> tuple[float, float]:
-    """The middle 95 % of resampled values; NaN of one radiograph: it says nothing."""
+    """The central 95 % of resampled values; NaN for fewer than two radiographs."""
     if radiographs < 2:
         return np.nan, np.nan
     lower, upper = np.nanquantile(values, [0.025, 0.975])
@@ -113,7 +111,7 @@ def _interval(values: np.ndarray, radiographs: int) -> tuple[float, float]:
 
 
 def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFrame:
-    """Every metric of a method: the mean over its seeds, with an interval.
+    """Every metric of a method: the mean over its seeds and the interval.
 
     Returns:
         `group,method,seeds,epochs,radiographs,validation_mae,metric,value,lower,upper`.
@@ -123,18 +121,18 @@ def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFr
     true, count = method.true_months, len(method.seeds)
     rng = np.random.default_rng(seed)
     rows = bootstrap_rows(len(true), resamples, rng)
-    found = []
+    table_rows = []
     for name, metric in METRICS.items():
         observed = metric.function(true, method.predicted_months)
         value = float(observed.mean())
         values = add_seed_variance(
             resampled(metric.function, method, rows), observed, rng
         )
-        # Student's t knows no bounds, the metrics do
+        # Student's t is unbounded, but the metrics are not
         values = np.clip(values, *metric.bounds)
         lower, upper = _interval(values, len(true))
-        found.append((name, value, lower, upper))
-    table = pd.DataFrame(found, columns=["metric", "value", "lower", "upper"])
+        table_rows.append((name, value, lower, upper))
+    table = pd.DataFrame(table_rows, columns=["metric", "value", "lower", "upper"])
     facts = {
         "group": group,
         "method": method.label,
@@ -146,90 +144,92 @@ def tabulate(group: str, method: Method, seed: int, resamples: int) -> pd.DataFr
     return table.assign(**facts)[[*facts, *table.columns]]
 
 
-def compare(one: Method, other: Method, seed: int, resamples: int) -> Difference:
-    """Test MAE of `one` less that of `other`, on the same resampled radiographs.
+def compare(first: Method, second: Method, seed: int, resamples: int) -> Difference:
+    """Test MAE of `first` minus that of `second`, on the same resampled radiographs.
 
-    Trainings of the same seeds are compared one by one: they share order and
-    augmentation and, where the start is the same, the head's first weights.
+    Trainings of equal seeds are compared in pairs, because they share order and
+    augmentation and, for the same start, the initial weights of the head.
     """
     rng = np.random.default_rng(seed)
-    rows = bootstrap_rows(len(one.true_months), resamples, rng)
-    of_one, of_other = (resampled(metrics.mae, m, rows) for m in (one, other))
-    mae_one, mae_other = (
-        metrics.mae(m.true_months, m.predicted_months) for m in (one, other)
+    rows = bootstrap_rows(len(first.true_months), resamples, rng)
+    values, other_values = (resampled(metrics.mae, m, rows) for m in (first, second))
+    mae, other_mae = (
+        metrics.mae(m.true_months, m.predicted_months) for m in (first, second)
     )
-    if one.seeds == other.seeds:
-        paired = mae_one - mae_other
-        differences = add_seed_variance(of_one - of_other, paired, rng)
+    if first.seeds == second.seeds:
+        differences = add_seed_variance(values - other_values, mae - other_mae, rng)
     else:
-        differences = add_seed_variance(of_one, mae_one, rng)
-        differences -= add_seed_variance(of_other, mae_other, rng)
-    lower, upper = _interval(differences, len(one.true_months))
-    months = mae_one.mean() - mae_other.mean()
-    return Difference(one, other, float(months), float(lower), float(upper))
+        differences = add_seed_variance(values, mae, rng)
+        differences -= add_seed_variance(other_values, other_mae, rng)
+    lower, upper = _interval(differences, len(first.true_months))
+    months = mae.mean() - other_mae.mean()
+    return Difference(first, second, float(months), float(lower), float(upper))
 
 
-def of_group(methods: list[Method], seed: int, resamples: int) -> list[Difference]:
-    """Every paced method against every rival, and against the paced ones after it."""
+def compare_group(methods: list[Method], seed: int, resamples: int) -> list[Difference]:
+    """Each paced method compared with the conventional and the later paced methods."""
     return [
-        compare(one, other, seed, resamples)
-        for place, one in enumerate(methods)
-        if one.is_paced
-        for other in methods[place + 1 :]
+        compare(first, second, seed, resamples)
+        for place, first in enumerate(methods)
+        if first.is_paced
+        for second in methods[place + 1 :]
     ]
 
 
-def verdict(methods: list[Method], found: list[Difference]) -> str:
-    """Whether paced transfer wins, ties or loses against the best conventional start.
+def verdict(methods: list[Method], differences: list[Difference]) -> str:
+    """Whether paced transfer wins, ties or loses against the best conventional method.
 
-    Both are chosen by validation, so that the test part decides nothing twice.
+    Both are chosen by validation MAE, so that the test part is used only once.
     """
     paced = [method for method in methods if method.is_paced]
     conventional = [method for method in methods if not method.is_paced]
     if not paced or not conventional:
-        return "only paced runs" if paced else "no paced run"
-    one = min(paced, key=lambda method: method.validation_mae)
-    other = min(conventional, key=lambda method: method.validation_mae)
-    difference = next(d for d in found if d.one is one and d.other is other)
-    outcome = (
-        "ties with"
-        if not difference.holds
-        else ("wins against" if difference.months < 0 else "loses against")
+        return "no conventional run" if paced else "no paced run"
+    best, baseline = (
+        min(group, key=lambda method: method.validation_mae)
+        for group in (paced, conventional)
     )
+    difference = next(
+        d for d in differences if d.first is best and d.second is baseline
+    )
+    outcome = "ties with"
+    if difference.is_significant:
+        outcome = "wins against" if difference.months < 0 else "loses against"
     return (
-        f"paced transfer {outcome} the conventional start that validation prefers: "
-        f"{difference}"
+        f"paced transfer {outcome} the conventional baseline with the lowest "
+        f"validation MAE: {difference}"
     )
 
 
-def in_words(methods: list[Method], found: list[Difference]) -> list[str]:
-    """The verdict, then every difference; each is a sentence."""
-    said = [verdict(methods, found), *(str(difference) for difference in found)]
-    if len(found) > 1:
-        said.append(
-            f"{len(found)} comparisons at 95 %: of as many equal pairs, "
-            f"{0.05 * len(found):.2g} hold up by chance"
+def in_words(methods: list[Method], differences: list[Difference]) -> list[str]:
+    """The verdict and every difference, a line each."""
+    lines = [verdict(methods, differences), *map(str, differences)]
+    count = len(differences)
+    if count > 1:
+        lines.append(
+            f"{count} comparisons at the 95 % level: if all methods were equal, "
+            f"{0.05 * count:.2g} would appear significant by chance"
         )
-    return said
+    return lines
 
 
 def markdown(table: pd.DataFrame, words: dict[str, list[str]], notes: list[str]) -> str:
-    """Write tables and words for people: a section a group, a row a method.
+    """Tables and their summaries in Markdown: a section per group, a row per method.
 
-    table: of `tabulate`, of all methods. words: of `in_words`, by group. notes: what to
-    know before reading it.
+    table: of `tabulate`, of all methods. words: of `in_words`, by group. notes: for the
+    top of the page.
     """
     text = [
         "# Paced transfer and conventional transfer",
         "",
-        "Test part; errors in months, predicted less true: the mean over the seeds, "
-        "and in brackets the 95 % interval over radiographs and trainings. "
-        "Validation chose the epoch, and of a paced run the stage.",
+        "Test part. Errors are predicted minus true bone age in months: the mean over "
+        "the seeds, with the 95 % interval over radiographs and trainings in brackets. "
+        "Validation chose the epoch and the stage of paced runs.",
         "",
         *[f"- {note}" for note in notes],
     ]
     text = text if notes else text[:-1]
-    for group, said in words.items():
+    for group, lines in words.items():
         rows = table[table.group == group]
         names = ["method", "seeds", "epochs", "radiographs", "validation MAE"]
         text += ["", f"## {group}", ""]
@@ -243,5 +243,5 @@ def markdown(table: pd.DataFrame, words: dict[str, list[str]], notes: list[str])
             cells += [str(first.radiographs), f"{first.validation_mae:.1f}"]
             cells += metric_cells(of_method)
             text.append("| " + " | ".join(cells) + " |")
-        text += ["", *[f"- {line}" for line in said]]
+        text += ["", *[f"- {line}" for line in lines]]
     return "\n".join(text) + "\n"

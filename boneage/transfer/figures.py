@@ -1,4 +1,4 @@
-"""Losses of paced transfer beside its rivals, and what came of them in the test."""
+"""Losses of paced and conventional transfer, and their test errors."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BASELINES = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7")
-"""Okabe and Ito's colours, told apart by all common kinds of colour vision."""
+"""Okabe and Ito's colours, which are distinct in all common kinds of colour vision."""
 PACED = (INK, "#D55E00", "#8a8a8a")
 DASHES = ("-", "--", ":")
-"""Where the colours begin anew."""
+"""Line styles, one for each time through the colours."""
 
 LineStyles = dict[str, dict]
-"""A method's label -> colour and dashes of its lines and dots."""
+"""Label of a method -> colour and dashes of its lines and dots."""
 
 
 def line_styles(methods: list[Method]) -> LineStyles:
-    """Give every method of a group colour and dashes of its own."""
-    found = {}
-    for colours, alike in (
+    """Give every method of a group its own colour and dashes."""
+    styles = {}
+    for colours, of_kind in (
         (PACED, [method for method in methods if method.is_paced]),
         (BASELINES, [method for method in methods if not method.is_paced]),
     ):
-        for place, method in enumerate(alike):
+        for place, method in enumerate(of_kind):
             turn, colour = divmod(place, len(colours))
-            found[method.label] = {
+            styles[method.label] = {
                 "color": colours[colour],
                 "linestyle": DASHES[min(turn, len(DASHES) - 1)],
                 "linewidth": 2.2 if method.is_paced else 1.3,
             }
-    return found
+    return styles
 
 
 def group_figure(name: str, methods: list[Method], table: pd.DataFrame) -> Figure:
-    """One group: losses over the epochs, and test MAE with intervals beside them.
+    """One group: losses by epoch, and test MAE with intervals.
 
-    table: of `differences.tabulate`, of these methods.
+    table: of `comparison.tabulate`, of these methods.
     """
     return joint_figure({name: methods}, table)
 
 
 def joint_figure(groups: dict[str, list[Method]], table: pd.DataFrame) -> Figure:
-    """All groups, two panels of losses and one of test MAE each, one below the other.
+    """All groups in rows: two panels of losses and one of test MAE each.
 
-    groups: of `rivals.groups`. table: of `differences.tabulate`, of all of them.
+    groups: of `methods.group_methods`. table: of `comparison.tabulate`, of all of them.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 5.2 * len(groups)))
@@ -76,7 +76,7 @@ def _draw_group(
     style = line_styles(methods)
     for panel, column in (("validation", "validation_loss"), ("training", "loss")):
         axes = panels[panel]
-        # paced transfer last: in front
+        # paced transfer is drawn last, in front
         for method in methods[::-1]:
             _draw_losses(axes, method, column, style[method.label])
         _clip(axes, methods, column)
@@ -84,15 +84,15 @@ def _draw_group(
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     panels["validation"].tick_params(labelbottom=False)
     panels["training"].sharex(panels["validation"])
-    panels["training"].set_xlabel("epoch, those of all stages in one count")
+    panels["training"].set_xlabel("epoch, counted over all stages")
     part.suptitle(name, x=0.01, horizontalalignment="left", fontsize=11)
     _mark_stages(list(panels.values())[::2], methods)
     _draw_mae(panels["mae"], methods, table, style)
 
 
 def _draw_losses(axes: Axes, method: Method, column: str, style: dict) -> None:
-    """The mean over the seeds, and a band from the least to the greatest."""
-    values = np.stack([one.history[column] for one in method.trained])
+    """The mean over the seeds, and a band from the lowest to the highest."""
+    values = np.stack([one.history[column] for one in method.results])
     epochs = np.arange(1, values.shape[1] + 1)
     axes.plot(epochs, values.mean(axis=0), label=method.label, **style)
     if len(values) > 1:
@@ -101,8 +101,8 @@ def _draw_losses(axes: Axes, method: Method, column: str, style: dict) -> None:
 
 
 def _clip(axes: Axes, methods: list[Method], column: str) -> None:
-    """Let a wild epoch leave the axes, else it would flatten the rest; no stage."""
-    histories = [one.history for m in methods for one in m.trained]
+    """Limit the axes to usual losses, so that an outlier does not flatten the rest."""
+    histories = [one.history for m in methods for one in m.results]
     losses = np.concatenate([history[column] for history in histories])
     losses = losses[np.isfinite(losses)]
     if len(losses):
@@ -112,15 +112,15 @@ def _clip(axes: Axes, methods: list[Method], column: str) -> None:
 
 
 def _unit(methods: list[Method]) -> str:
-    losses = {one.settings["loss"] for m in methods for one in m.trained}
+    losses = {one.settings["loss"] for m in methods for one in m.results}
     return " (months)" if losses == {"mae"} else f" ({', '.join(sorted(losses))})"
 
 
 def _mark_stages(panels: list[Axes], methods: list[Method]) -> None:
-    """Draw where the stages of the first paced method end, and name them on top."""
+    """Mark where the stages of the first paced method begin, named above the axes."""
     if not methods[0].is_paced:
         return
-    history = methods[0].trained[0].history
+    history = methods[0].results[0].history
     for stage, epochs in history.groupby("stage", sort=False).epoch:
         for axes in panels:
             if epochs.min() > 1:
@@ -140,7 +140,7 @@ def _mark_stages(panels: list[Axes], methods: list[Method]) -> None:
 def _draw_mae(
     axes: Axes, methods: list[Method], table: pd.DataFrame, style: LineStyles
 ) -> None:
-    """Test MAE of every method with its interval; the labels are the legend."""
+    """Test MAE of every method with its interval; its labels serve as the legend."""
     rows = table[table.metric == "mae"].set_index("method")
     for place, method in enumerate(methods):
         row, color = rows.loc[method.label], style[method.label]["color"]
@@ -167,7 +167,7 @@ def _draw_mae(
 
 
 def _broken(label: str) -> str:
-    """What tells methods apart on lines of its own, plans of many stages on several."""
+    """A label with each distinction on a new line, and long ones wrapped."""
     lines = label.replace(" (", "\n(").replace("; ", ";\n").splitlines()
     return "\n".join(part for line in lines for part in textwrap.wrap(line, 26))
 

@@ -1,7 +1,8 @@
-"""Trained paced runs and their rivals, by what distinguishes them, and read to compare.
+"""Results of paced and conventional runs, grouped into methods to compare.
 
 Runs are compared within a group: the same backbone, sex, split and test radiographs.
-In it a method is what only the seed distinguishes: paced, or one start layer.
+Within a group, runs that differ only by the seed are one method: paced, or conventional
+from one start layer.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ METHOD_SETTINGS = (
     *("batch_size", "devices", "mixed_precision", "loss", "augmentation", "decay"),
     *("mirrored_share", "preprocessing"),
 )
-"""What tells methods of one group apart, beside start layer and plan: settings, and how
-the hands were made."""
+"""Settings, and how the hands were made, that distinguish methods of one group besides
+start layer and plan."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """One training, judged by the network that validation chose.
+    """Result of one training, of the network with the lowest validation MAE.
 
-    start: "paced", or the stage whose layers a rival began with. plan: its stages with
-    epochs and learning rates. settings: those of METHOD_SETTINGS and the like; weights
-    by name and content. answers: on the test part. history: of all epochs in one count,
-    with the column `stage`.
+    start: "paced", or the stage where a conventional run started. plan: its stages with
+    epochs and learning rates. settings: of the run, with those of METHOD_SETTINGS;
+    weights by name and content hash. test: predictions of the test part. history: the
+    epochs of all stages, counted on, with the column `stage`.
     """
 
     name: str
@@ -45,153 +46,156 @@ class TrainingResult:
     settings: dict
     hands_hash: str | None
     validation_mae: float
-    answers: TestPredictions
+    test: TestPredictions
     history: pd.DataFrame
 
     @property
     def group(self) -> tuple:
         """What runs must share to be compared."""
         backbone, sex = self.settings["model"], self.settings["sex"]
-        ids = self.answers.predictions.id
-        return backbone, sex, self.answers.split_hash, self.hands_hash, *ids
+        ids = self.test.predictions.id
+        return backbone, sex, self.test.split_hash, self.hands_hash, *ids
 
 
 @dataclass(frozen=True)
 class Method:
-    """Trainings that only the seed distinguishes, by seed."""
+    """Trainings that differ only by the seed, in the order of the seeds."""
 
     label: str
-    trained: tuple[TrainingResult, ...]
+    results: tuple[TrainingResult, ...]
 
     @property
     def is_paced(self) -> bool:
-        """Whether these were trained in stages."""
-        return self.trained[0].start == PACED
+        """Whether the method is paced transfer."""
+        return self.results[0].start == PACED
 
     @property
     def seeds(self) -> list[int]:
-        """Their seeds, ascending."""
-        return [one.settings["seed"] for one in self.trained]
+        """The seeds, ascending."""
+        return [one.settings["seed"] for one in self.results]
 
     @property
     def epochs(self) -> int:
         """Epochs of each training."""
-        return len(self.trained[0].history)
+        return len(self.results[0].history)
 
     @property
     def validation_mae(self) -> float:
         """Mean over the seeds, months."""
-        return float(np.mean([one.validation_mae for one in self.trained]))
+        return float(np.mean([one.validation_mae for one in self.results]))
 
     @property
     def true_months(self) -> np.ndarray:
-        """Of the test radiographs, (radiograph,)."""
-        return self.trained[0].answers.arrays[0]
+        """True ages of the test radiographs, (radiograph,)."""
+        return self.results[0].test.arrays[0]
 
     @property
     def predicted_months(self) -> np.ndarray:
-        """(seed, radiograph)."""
-        return np.stack([one.answers.arrays[1] for one in self.trained])
+        """Predictions of the test radiographs, (seed, radiograph)."""
+        return np.stack([one.test.arrays[1] for one in self.results])
 
 
-def read(found: list[FinishedTraining]) -> list[TrainingResult]:
-    """Read the predictions, histories and facts of finished runs."""
-    return [_read_one(one) for one in found]
+def read_results(finished: list[FinishedTraining]) -> list[TrainingResult]:
+    """Read the predictions, histories and settings of finished trainings."""
+    return [_read_result(training) for training in finished]
 
 
-def _read_one(one: FinishedTraining) -> TrainingResult:
+def _read_result(training: FinishedTraining) -> TrainingResult:
     import pandas as pd
 
-    configs = [run.read_config() for run in one.runs]
-    is_paced = one.start == PACED
-    stages = [stage_name(run) for run in one.runs] if is_paced else [one.start]
-    histories = [run.read_history() for run in one.runs]
-    before = np.cumsum([0, *(len(history) for history in histories)])
-    joined = pd.concat(
+    configs = [run.read_config() for run in training.runs]
+    is_paced = training.start == PACED
+    stages = (
+        [stage_name(run) for run in training.runs] if is_paced else [training.start]
+    )
+    histories = [run.read_history() for run in training.runs]
+    earlier_epochs = np.cumsum([0, *(len(history) for history in histories)])
+    history = pd.concat(
         [
-            history.assign(epoch=history.epoch + int(first), stage=stage)
-            for history, first, stage in zip(histories, before, stages, strict=False)
+            of_stage.assign(epoch=of_stage.epoch + int(earlier), stage=stage)
+            for of_stage, earlier, stage in zip(
+                histories, earlier_epochs, stages, strict=False
+            )
         ],
         ignore_index=True,
     )
     plan = ", ".join(
-        f"{stage} {len(history)} at {config['settings']['learning_rate']:g}"
-        for stage, history, config in zip(stages, histories, configs, strict=True)
+        f"{stage} {len(of_stage)} at {config['settings']['learning_rate']:g}"
+        for stage, of_stage, config in zip(stages, histories, configs, strict=True)
     )
-    content = configs[0].get("weights_hash")
+    weights_hash = configs[0].get("weights_hash")
     settings = dict(configs[0]["settings"])
     how = hdf5.preprocessing_in_words(configs[0]["preprocessing"])
     settings |= {"preprocessing": how}
-    if content:
-        settings |= {"weights": f"{settings['weights']} ({content})"}
+    if weights_hash:
+        settings |= {"weights": f"{settings['weights']} ({weights_hash})"}
     return TrainingResult(
-        one.name,
-        one.start,
+        training.name,
+        training.start,
         plan,
         settings,
         configs[0].get("hands_hash"),
-        one.best.read_config()["best_validation_mae"],
-        comparison.read_test_predictions(one.best),
-        joined,
+        training.best.read_config()["best_validation_mae"],
+        comparison.read_test_predictions(training.best),
+        history,
     )
 
 
-def groups(trained: list[TrainingResult]) -> dict[str, list[Method]]:
-    """Comparable trainings by `backbone, sex`, and in it by method, paced first.
+def group_methods(results: list[TrainingResult]) -> dict[str, list[Method]]:
+    """The methods of each group, paced first; groups are named `backbone, sex`.
 
-    Where the same backbone and sex were trained or tested on other hands, the groups
-    are numbered: what is in one is not compared with what is in the other.
+    If a backbone and sex was trained or tested on several sets of hands, these are
+    separate, numbered groups.
     """
-    found: dict[tuple, list[TrainingResult]] = {}
-    for one in trained:
-        found.setdefault(one.group, []).append(one)
-    named: dict[str, list[Method]] = {}
-    for (backbone, sex, *_), alike in found.items():
+    by_group: dict[tuple, list[TrainingResult]] = {}
+    for result in results:
+        by_group.setdefault(result.group, []).append(result)
+    groups: dict[str, list[Method]] = {}
+    for (backbone, sex, *_), of_group in by_group.items():
         name = f"{backbone}, {sex}"
-        several = sum(key[:2] == (backbone, sex) for key in found) > 1
-        if several:
-            name += f", hands {1 + sum(other.startswith(name) for other in named)}"
-        named[name] = _methods(alike)
-    return named
+        if sum(key[:2] == (backbone, sex) for key in by_group) > 1:
+            name += f", hands {1 + sum(other.startswith(name) for other in groups)}"
+        groups[name] = _methods(of_group)
+    return groups
 
 
-def duplicate_seeds(found: dict[str, list[Method]]) -> list[str]:
-    """A note on each training that has another one's method and seed.
+def duplicate_seeds(groups: dict[str, list[Method]]) -> list[str]:
+    """A warning about each training with the method and seed of another.
 
-    found: of `groups`. Such a training counts as one more seed, which it is not.
+    groups: of `group_methods`. Such a training is counted as a further seed.
     """
     notes = []
-    for methods in found.values():
+    for methods in groups.values():
         for method in methods:
-            first: dict[int, str] = {}
-            for one in method.trained:
-                there = first.setdefault(one.settings["seed"], one.name)
-                if there != one.name:
+            names: dict[int, str] = {}
+            for result in method.results:
+                first = names.setdefault(result.settings["seed"], result.name)
+                if first != result.name:
                     notes.append(
-                        f"{one.name}: the same training as {there}, seed included; "
-                        "remove one of them"
+                        f"{result.name} repeats {first} with the same seed; remove one "
+                        "of them"
                     )
     return notes
 
 
-def _methods(alike: list[TrainingResult]) -> list[Method]:
-    """Trainings by method; a label says no more than what tells it from others."""
-    found: dict[tuple, list[TrainingResult]] = {}
-    for one in alike:
-        facts = [f"{name} {one.settings[name]}" for name in METHOD_SETTINGS]
-        found.setdefault((one.start, one.plan, *facts), []).append(one)
-    stages = list(backbones.transfer_stages(alike[0].settings["model"]))
+def _methods(results: list[TrainingResult]) -> list[Method]:
+    """The methods of a group; a label names only what distinguishes it from others."""
+    by_facts: dict[tuple, list[TrainingResult]] = {}
+    for result in results:
+        facts = [f"{name} {result.settings[name]}" for name in METHOD_SETTINGS]
+        by_facts.setdefault((result.start, result.plan, *facts), []).append(result)
+    stages = list(backbones.transfer_stages(results[0].settings["model"]))
     order = {start: place for place, start in enumerate([PACED, *stages])}
     methods = []
-    for key in sorted(found, key=lambda key: (order[key[0]], *key[1:])):
-        of_start = [other for other in found if other[0] == key[0]]
-        telling = [
+    for key in sorted(by_facts, key=lambda key: (order[key[0]], *key[1:])):
+        of_start = [other for other in by_facts if other[0] == key[0]]
+        distinctions = [
             fact.replace("_", " ")
             for place, fact in enumerate(key)
             if place > 0 and any(other[place] != fact for other in of_start)
         ]
         label = PACED if key[0] == PACED else f"from {key[0]}"
-        label += f" ({'; '.join(telling)})" if telling else ""
-        by_seed = sorted(found[key], key=lambda one: one.settings["seed"])
+        label += f" ({'; '.join(distinctions)})" if distinctions else ""
+        by_seed = sorted(by_facts[key], key=lambda result: result.settings["seed"])
         methods.append(Method(label, tuple(by_seed)))
     return methods

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,55 @@ from boneage.explanation.activation_maps import DISPLAY_PX, Explainer
 from boneage.explanation.captions import signed
 from boneage.io import hdf5, radiographs
 from boneage.io.files import atomic_write
+from boneage.io.locks import exclusive
 from boneage.parallel import THIS_PROCESS, Workers
 from boneage.regression.dataset import HandDataset
 from boneage.regression.run_folder import Run
-from boneage.transfer.runs import stage_name
+from boneage.transfer.runs import FinishedTraining, stage_name
 
 HANDS_ON_SHEET = 8
+
+
+def write_folder(
+    training: FinishedTraining,
+    run: Run,
+    title: str,
+    hands: HandDataset,
+    parts: np.ndarray,
+    limit: int,
+    batch_size: int,
+    workers: Workers = THIS_PROCESS,
+) -> np.ndarray:
+    """Write the `cam` folder of a run: predictions, gallery and, by stage, a sheet.
+
+    Args:
+        training: a paced or conventional run.
+        run: the stage to predict with, or the conventional run.
+        title: title of the gallery.
+        hands: the cohort; ages may be unknown.
+        parts: (hand,), part of the split.
+        limit: greatest number of overlays.
+        batch_size: hands per forward pass.
+        workers: processes that draw.
+
+    Returns:
+        Predicted months, (hand,) float32.
+
+    Raises:
+        InputError: a network is missing, broken or predicts NaN, or another process is
+            writing the folder.
+    """
+    with exclusive(training.cam):
+        predicted = write_run(
+            training.cam, run, title, hands, limit, batch_size, workers
+        )
+        write_predictions(training.cam / "predictions.csv", hands, parts, predicted)
+        if len(training.runs) > 1:
+            sheet = training.cam / "stages.png"
+            write_sheet(
+                sheet, training.name, training.runs, hands, predicted, batch_size
+            )
+    return predicted
 
 
 def write_run(
@@ -88,7 +132,7 @@ def write_predictions(
 def write_sheet(
     path: Path,
     title: str,
-    stages: list[Run],
+    stages: Sequence[Run],
     hands: HandDataset,
     predicted: np.ndarray,
     batch_size: int,

@@ -1,8 +1,8 @@
-"""Paced transfer learning and its rivals: which trainings, one after the other.
+"""Paced transfer learning and its conventional baselines: the sequence of trainings.
 
-Paced: the head learns first, then the last blocks with it, and so on down to the
-image; every stage goes on with the best network of the one before. Conventional: from
-the same weights, one start layer and one learning rate for as many epochs.
+Paced: the head is trained first, then the last blocks too, and so on down to the input;
+every stage starts from the best network of the previous one. Conventional: a run from
+the same weights with one start layer and one learning rate, for as many epochs.
 """
 
 from dataclasses import fields
@@ -28,17 +28,17 @@ from boneage.transfer.runs import PACED, PACED_BY, PLAN, FinishedTraining, stage
 
 
 def train_paced(layout: Layout, settings: PacedSettings) -> FinishedTraining:
-    """Train all stages in order, from the first one that is not finished.
+    """Train all stages in order, starting with the first unfinished one.
 
     Raises:
-        InputError: what the settings name is missing or does not fit, or the run
-            folder holds a training with other settings.
+        InputError: the settings do not fit each other or the cohort, or the run folder
+            holds a training with other settings.
     """
     settings.check()
     parts = DataSplits.read(layout, settings)
     folder = layout.paced / settings.run_name
     stages = stages_of(folder, list(settings.rates))
-    origin = NO_PARENT
+    parent = NO_PARENT
     with exclusive(folder):
         _keep_plan(folder / PLAN, settings, parts)
         for run, (name, rate) in zip(stages, settings.rates.items(), strict=True):
@@ -46,70 +46,71 @@ def train_paced(layout: Layout, settings: PacedSettings) -> FinishedTraining:
             plan = _plan(
                 settings, f"{settings.run_name}/{run.name}", name, rate, epochs
             )
-            _train(run, name, plan, parts, origin)
-            origin = ParentRun(run, origin.epochs + epochs)
+            _train(run, name, plan, parts, parent)
+            parent = ParentRun(run, parent.epochs + epochs)
     return FinishedTraining(folder, PACED, tuple(stages))
 
 
 def _keep_plan(path: Path, settings: PacedSettings, parts: DataSplits) -> None:
-    """Write the plan, until a stage has begun; then refuse another one."""
+    """Write the plan of a new run; refuse a different plan once a stage has begun."""
     plan = {
         "rates": settings.rates,
         "epochs": settings.epochs,
-        # one split for all stages, and the same hands in it
+        # all stages share one split and the same hands
         "hands": {"split": parts.split_hash, "used": parts.hands_hash},
     }
     if not any(path.parent.glob("stage_*/config.json")):
         write_json(path, plan)
         return
-    before = read_json(path, PACED_BY)
-    for name, now in plan.items():
-        if list(before.get(name, {}).items()) != list(now.items()):
+    stored = read_json(path, PACED_BY)
+    for name, value in plan.items():
+        if list(stored.get(name, {}).items()) != list(value.items()):
             raise InputError(
-                f"{path.parent}: planned with {name} {before.get(name)}, now {now}; "
-                "name another run with --run, or remove this one"
+                f"{path.parent} was planned with {name} {stored.get(name)} and cannot "
+                f"continue with {value}; name another run with --run, or remove this "
+                "one"
             )
     begun = [Run(folder) for folder in path.parent.glob("stage_*")]
     configs = [run.read_config() for run in begun if run.config.exists()]
     if any(parts.has_other_content(config) for config in configs):
         raise InputError(
-            f"{path.parent}: begun on other pictures of these hands; name another run "
-            "with --run, or remove this one"
+            f"{path.parent} was begun on other images of these hands and cannot "
+            "continue; name another run with --run, or remove this one"
         )
 
 
 def train_conventional(
     layout: Layout, settings: PacedSettings, start_layers: list[str]
 ) -> list[Run]:
-    """Train one rival for each start layer, named as the stage that begins there.
+    """Train a baseline for each start layer, named as the stage that starts there.
 
-    Each has the rate of that stage, and the epochs of all stages together.
+    Each has the learning rate of that stage and the epochs of all stages together.
 
     Raises:
-        InputError: as `train_paced`; or the schedule has no rate for a start layer.
+        InputError: as `train_paced`, or the schedule has no rate for a start layer.
     """
     settings.check()
     absent = [name for name in start_layers if name not in settings.rates]
     if absent:
         raise InputError(
-            f"--start-layer {absent[0]}: expected one of {', '.join(settings.rates)}, "
-            "or all-of-them"
+            f"--start-layer must be one of {', '.join(settings.rates)} or all-of-them "
+            f"(got {absent[0]})"
         )
     parts = DataSplits.read(layout, settings)
     epochs = sum(settings.epochs.values())
-    rivals = []
+    baselines = []
     for name in start_layers:
         run = Run(layout.conventional / f"{settings.run_name}_{name}")
         plan = _plan(settings, run.name, name, settings.rates[name], epochs)
         _train(run, name, plan, parts)
-        rivals.append(run)
-    return rivals
+        baselines.append(run)
+    return baselines
 
 
 def _plan(
     settings: PacedSettings, run_name: str, stage: str, rate: float, epochs: int
 ) -> TrainingSettings:
-    """One training of constant rate, unless it decays, that never stops early."""
+    """The settings of one training, which never stops early."""
     common = {
         field.name: getattr(settings, field.name)
         for field in fields(RegressionSettings)
@@ -130,21 +131,21 @@ def _train(
     stage: str,
     plan: TrainingSettings,
     parts: DataSplits,
-    origin: ParentRun = NO_PARENT,
+    parent: ParentRun = NO_PARENT,
 ) -> None:
-    """Train a stage or a rival; write evaluation.json: what learned, and the metrics.
+    """Train a stage or a baseline, and write evaluation.json: layers and metrics.
 
     Raises:
-        InputError: no epoch predicted numbers.
+        InputError: every epoch predicted NaN.
     """
-    training_runs.train(run, plan, parts, origin)
+    training_runs.train(run, plan, parts, parent)
     if up_to_date(run.evaluation, run.predictions):
         return
     config = run.read_config()
     if not np.isfinite(config["best_validation_mae"]):
         raise InputError(
-            f"{run.folder}: the training diverged, no epoch predicts numbers; remove "
-            "it and choose a lower rate"
+            f"{run.folder} diverged (every epoch predicts NaN); remove it and choose a "
+            "lower learning rate"
         )
     facts = {
         "stage": stage,
@@ -162,9 +163,9 @@ def _metrics(run: Run, part: str) -> dict:
     table = run.read_predictions(part)
     true = table.bone_age_months.to_numpy(float)
     predicted = table.predicted_months.to_numpy(float)
-    found: dict = {"radiographs": len(table)}
+    results: dict = {"radiographs": len(table)}
     for name, metric in METRICS.items():
         rng = np.random.default_rng(0)
         values = bootstrap_interval(metric.function, true, predicted, rng)
-        found[name] = [None if np.isnan(value) else value for value in values]
-    return found
+        results[name] = [None if np.isnan(value) else value for value in values]
+    return results

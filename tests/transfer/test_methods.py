@@ -1,4 +1,4 @@
-"""Paced runs and rivals side by side: grouping, intervals, words, figures."""
+"""Comparison of paced and conventional runs: groups, intervals, words, figures."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from boneage.io.locks import exclusive
 from boneage.regression.run_folder import Run
 from boneage.regression.settings import TrainingSettings
 from boneage.transfer import comparison, runs
-from boneage.transfer import methods as transfer_methods
+from boneage.transfer.methods import Method, group_methods, read_results
 from tests.conftest import call
 
 STEP = "paced_transfer/step6_visualize"
@@ -25,7 +25,7 @@ THREE = {"head": "head", "exit": "block13", "all": "all"}
 
 
 def finish(run: Run, start, errors, validation_mae=10.0, length=2, **settings) -> Run:
-    """Leave what a stage or a rival leaves, but for the network."""
+    """Write the files of a stage or a conventional run, except the network."""
     table = pd.DataFrame(
         {
             "id": np.arange(1, COUNT + 1),
@@ -70,8 +70,8 @@ def paced(layout, name, errors, stages=THREE, validation_mae=(30, 12, 10), **set
         finish(run, start, errors + (2 - number) * 5, float(mae), **settings)
 
 
-def rival(layout, name, start, errors, **settings):
-    """A finished rival of as many epochs."""
+def conventional(layout, name, start, errors, **settings):
+    """A finished conventional run of as many epochs."""
     settings = {"length": 6} | settings
     finish(Run(layout.conventional / name), start, errors, **settings)
 
@@ -80,18 +80,16 @@ def noise(seed, spread=6.0):
     return np.random.default_rng(seed).normal(0, spread, COUNT)
 
 
-def group_of(layout) -> list[transfer_methods.Method]:
-    (methods,) = transfer_methods.groups(
-        transfer_methods.read(runs.find(layout)[0])
-    ).values()
+def group_of(layout) -> list[Method]:
+    (methods,) = group_methods(read_results(runs.find_finished(layout)[0])).values()
     return methods
 
 
 def test_runs_that_only_the_seed_distinguishes_are_one_method(layout):
     for seed in (1, 0):
         paced(layout, f"p{seed}", noise(seed), seed=seed)
-        rival(layout, f"a{seed}", "all", noise(seed + 5), seed=seed)
-        rival(layout, f"h{seed}", "head", noise(seed + 9), seed=seed)
+        conventional(layout, f"a{seed}", "all", noise(seed + 5), seed=seed)
+        conventional(layout, f"h{seed}", "head", noise(seed + 9), seed=seed)
     methods = group_of(layout)
     # from the head down, whatever the folders' order
     assert [method.label for method in methods] == ["paced", "from head", "from all"]
@@ -102,9 +100,9 @@ def test_runs_that_only_the_seed_distinguishes_are_one_method(layout):
 def test_label_says_what_tells_two_methods_apart(layout):
     paced(layout, "one", noise(0))
     paced(layout, "two", noise(0), batch_norm="frozen")
-    rival(layout, "a", "all", noise(1), learning_rate=1e-3)
-    rival(layout, "b", "all", noise(1), learning_rate=1e-4)
-    rival(layout, "c", "head", noise(1))
+    conventional(layout, "a", "all", noise(1), learning_rate=1e-3)
+    conventional(layout, "b", "all", noise(1), learning_rate=1e-4)
+    conventional(layout, "c", "head", noise(1))
     assert [method.label for method in group_of(layout)] == [
         *("paced (batch norm frozen)", "paced (batch norm trained)", "from head"),
         *("from all (all 6 at 0.0001)", "from all (all 6 at 0.001)"),
@@ -114,23 +112,23 @@ def test_label_says_what_tells_two_methods_apart(layout):
 def test_paced_run_is_judged_by_the_stage_that_validation_prefers(layout):
     paced(layout, "one", noise(0), validation_mae=(30, 9, 10))
     (method,) = group_of(layout)
-    (one,), _ = runs.find(layout)
-    assert one.best.name == "stage_2_exit"
+    (training,), _ = runs.find_finished(layout)
+    assert training.best.name == "stage_2_exit"
     assert method.validation_mae == 9
     errors = method.predicted_months[0] - AGES
     np.testing.assert_allclose(errors, noise(0) + 5, atol=0.001)
-    assert method.trained[0].history.epoch.tolist() == [1, 2, 3, 4, 5, 6]
+    assert method.results[0].history.epoch.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_unfinished_runs_are_left_out_and_named(layout, capsys):
     paced(layout, "one", noise(0))
     paced(layout, "two", noise(0))
     (layout.paced / "two" / "stage_3_all" / "evaluation.json").unlink()
-    rival(layout, "a", "all", noise(0))
+    conventional(layout, "a", "all", noise(0))
     (layout.conventional / "a" / "evaluation.json").unlink()
     call(layout, STEP, resamples=50)
     said = capsys.readouterr().out
-    assert "two: 2 of 3 stages, left out" in said
+    assert "two: 2 of 3 stages finished, left out" in said
     assert "a: not finished, left out" in said
     assert "two: 2 of 3 stages" in (layout.transfer / "table.md").read_text()
 
@@ -142,12 +140,12 @@ def test_nothing_to_compare_names_the_scripts(layout):
 
 def test_groups_never_mix_sexes_or_test_radiographs(layout):
     paced(layout, "one", noise(0))
-    rival(layout, "a", "all", noise(0), sex="male")
+    conventional(layout, "a", "all", noise(0), sex="male")
     other = layout.conventional / "b"
-    rival(layout, "b", "all", noise(0))
+    conventional(layout, "b", "all", noise(0))
     config = json.loads((other / "config.json").read_text())
     write_json(other / "config.json", config | {"split_hash": "xyz"})
-    names = list(transfer_methods.groups(transfer_methods.read(runs.find(layout)[0])))
+    names = list(group_methods(read_results(runs.find_finished(layout)[0])))
     assert sorted(names) == [
         *("xception, female, hands 1", "xception, female, hands 2"),
         "xception, male",
@@ -160,32 +158,34 @@ def test_groups_never_mix_sexes_or_test_radiographs(layout):
 def test_verdict(layout, shift, outcome):
     for seed in (0, 1, 2):
         paced(layout, f"p{seed}", 10 + noise(seed, 2), seed=seed)
-        rival(layout, f"a{seed}", "all", 10 + shift + noise(seed + 9, 2), seed=seed)
+        conventional(
+            layout, f"a{seed}", "all", 10 + shift + noise(seed + 9, 2), seed=seed
+        )
     methods = group_of(layout)
-    found = comparison.of_group(methods, seed=0, resamples=500)
+    found = comparison.compare_group(methods, seed=0, resamples=500)
     assert f"paced transfer {outcome}" in comparison.verdict(methods, found)
     assert found[0].months == pytest.approx(-shift, abs=0.4)
     assert found[0].lower < -shift + 0.4
     assert found[0].upper > -shift - 0.4
 
 
-def test_rival_of_the_verdict_is_chosen_by_validation(layout):
+def test_baseline_of_the_verdict_is_chosen_by_validation(layout):
     paced(layout, "p", 5 + noise(0, 1))
     # better on the test part, but validation cannot know
-    rival(layout, "a", "all", 1 + noise(1, 1), validation_mae=20.0)
-    rival(layout, "h", "head", 9 + noise(1, 1), validation_mae=15.0)
+    conventional(layout, "a", "all", 1 + noise(1, 1), validation_mae=20.0)
+    conventional(layout, "h", "head", 9 + noise(1, 1), validation_mae=15.0)
     methods = group_of(layout)
-    found = comparison.of_group(methods, seed=0, resamples=200)
+    found = comparison.compare_group(methods, seed=0, resamples=200)
     assert "paced is better than from head" in comparison.verdict(methods, found)
 
 
 def test_pairing_sees_what_two_intervals_would_hide(layout):
     # two networks with the same errors, one of them half a month worse everywhere
     paced(layout, "p", 20 + noise(0, 8))
-    rival(layout, "a", "all", 20.5 + noise(0, 8))
+    conventional(layout, "a", "all", 20.5 + noise(0, 8))
     one, other = group_of(layout)
     found = comparison.compare(one, other, seed=0, resamples=500)
-    assert found.holds
+    assert found.is_significant
     assert -0.6 < found.lower <= found.upper < -0.4
     tables = [comparison.tabulate("g", m, 0, 500) for m in (one, other)]
     maes = [table[table.metric == "mae"].iloc[0] for table in tables]
@@ -195,26 +195,26 @@ def test_pairing_sees_what_two_intervals_would_hide(layout):
 def test_seeds_that_disagree_widen_the_interval(layout):
     for seed, error in enumerate((6.0, 10.0, 14.0)):
         paced(layout, f"p{seed}", error + noise(0, 0.1), seed=seed)
-        rival(layout, f"a{seed}", "all", 8.0 + noise(1, 0.1), seed=seed)
+        conventional(layout, f"a{seed}", "all", 8.0 + noise(1, 0.1), seed=seed)
     one, other = group_of(layout)
     found = comparison.compare(one, other, seed=0, resamples=1000)
     assert found.months == pytest.approx(2.0, abs=0.1)
     # radiographs alone would say 2.0 to 2.0
     assert found.lower < 0 < found.upper
-    assert not found.holds
+    assert not found.is_significant
 
 
 def test_interval_of_three_seeds_is_not_too_short(layout):
-    """Of 150 simulated pairs of equal methods, a difference holds up in 8, expected."""
+    """Of 150 simulated pairs of equal methods, 8 should differ significantly."""
     rng, false_alarms = np.random.default_rng(0), 0
     shared = rng.normal(20, 2, COUNT)
     for _ in range(150):
         for seed in (0, 1, 2):
             level = rng.normal(0, 0.5, 2)
             paced(layout, f"p{seed}", shared + level[0], seed=seed)
-            rival(layout, f"a{seed}", "all", shared + level[1], seed=seed)
+            conventional(layout, f"a{seed}", "all", shared + level[1], seed=seed)
         found = comparison.compare(*group_of(layout), seed=1, resamples=300)
-        false_alarms += found.holds
+        false_alarms += found.is_significant
     assert false_alarms <= 16
 
 
@@ -229,18 +229,18 @@ def test_the_same_training_twice_is_named(layout, capsys):
     paced(layout, "one", noise(0))
     paced(layout, "two", noise(0))
     call(layout, STEP, resamples=20)
-    assert "two: the same training as one, seed included" in capsys.readouterr().out
+    assert "two repeats one with the same seed" in capsys.readouterr().out
 
 
 def test_comparison_of_unlike_trainings_says_what_differs(layout):
     paced(layout, "p", 5 + noise(0), image_size=299, augmentation=1.0)
     less = {"augmentation": 0.0, "mirrored_share": 0.1}
-    rival(layout, "a", "all", 9 + noise(1), image_size=96, **less)
-    (found,) = comparison.of_group(group_of(layout), seed=0, resamples=200)
-    assert "image size differ: 299 and 96" in str(found)
-    assert "augmentation differ: 1.0 and 0.0" in str(found)
+    conventional(layout, "a", "all", 9 + noise(1), image_size=96, **less)
+    (found,) = comparison.compare_group(group_of(layout), seed=0, resamples=200)
+    assert "different image size: 299 and 96" in str(found)
+    assert "different augmentation: 1.0 and 0.0" in str(found)
     # a run of before there was a choice mirrored half
-    assert "mirrored share differ: 0.5 and 0.1" in str(found)
+    assert "different mirrored share: 0.5 and 0.1" in str(found)
 
 
 def test_hands_made_otherwise_make_another_method(layout):
@@ -259,20 +259,20 @@ def test_hands_made_otherwise_make_another_method(layout):
 
 def test_one_radiograph_says_nothing(layout):
     paced(layout, "p", noise(0))
-    rival(layout, "a", "all", 9 + noise(1))
+    conventional(layout, "a", "all", 9 + noise(1))
     for path in layout.models.rglob("predictions.csv"):
         pd.read_csv(path).head(1).to_csv(path, index=False)
     methods = group_of(layout)
-    (found,) = comparison.of_group(methods, seed=0, resamples=20)
-    assert not found.holds
-    assert "no difference that holds up" in str(found)
+    (found,) = comparison.compare_group(methods, seed=0, resamples=20)
+    assert not found.is_significant
+    assert "no significant difference between paced and from all" in str(found)
     table = comparison.tabulate("all", methods[0], seed=0, resamples=20)
     assert table[["lower", "upper"]].isna().to_numpy().all()
 
 
 def test_figures_of_groups_that_are_gone_go_too(layout):
     paced(layout, "p", noise(0))
-    rival(layout, "a", "all", noise(0), sex="male")
+    conventional(layout, "a", "all", noise(0), sex="male")
     call(layout, STEP, resamples=20)
     assert (layout.transfer / "loss_joint.png").exists()
     shutil.rmtree(layout.conventional)
@@ -283,11 +283,11 @@ def test_figures_of_groups_that_are_gone_go_too(layout):
 
 def test_one_seed_and_unequal_budgets_are_said(layout):
     paced(layout, "p", 5 + noise(0))
-    rival(layout, "a", "all", 9 + noise(1), length=9)
+    conventional(layout, "a", "all", 9 + noise(1), length=9)
     methods = group_of(layout)
-    (found,) = comparison.of_group(methods, seed=0, resamples=200)
-    assert "one seed, so another training might say otherwise" in str(found)
-    assert "epochs differ: 6 and 9" in str(found)
+    (found,) = comparison.compare_group(methods, seed=0, resamples=200)
+    assert "based on one seed" in str(found)
+    assert "different epochs: 6 and 9" in str(found)
 
 
 def test_interval_holds_the_true_difference_as_often_as_it_says(layout):
@@ -296,7 +296,7 @@ def test_interval_holds_the_true_difference_as_often_as_it_says(layout):
     for _ in range(100):
         shared = rng.normal(20, 2, COUNT)
         paced(layout, "p", shared + rng.normal(0, 2, COUNT))
-        rival(layout, "a", "all", shared + 1 + rng.normal(0, 2, COUNT))
+        conventional(layout, "a", "all", shared + 1 + rng.normal(0, 2, COUNT))
         found = comparison.compare(*group_of(layout), seed=1, resamples=200)
         held += found.lower <= -1 <= found.upper
     assert 88 <= held <= 99
@@ -311,8 +311,8 @@ def test_two_comparisons_at_once_are_refused(layout):
 def test_files_of_the_step(layout, capsys):
     for seed in (0, 1, 2):
         paced(layout, f"p{seed}", noise(seed), seed=seed)
-        rival(layout, f"a{seed}", "all", 12 + noise(seed + 5), seed=seed)
-        rival(layout, f"m{seed}", "all", noise(seed), sex="male", seed=seed)
+        conventional(layout, f"a{seed}", "all", 12 + noise(seed + 5), seed=seed)
+        conventional(layout, f"m{seed}", "all", noise(seed), sex="male", seed=seed)
     call(layout, STEP, resamples=100)
     assert sorted(path.name for path in layout.transfer.iterdir()) == [
         *("loss_joint.png", "loss_xception_female.png", "loss_xception_male.png"),
