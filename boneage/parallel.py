@@ -210,7 +210,8 @@ def map_all(
     description: str = "",
 ) -> tuple[list[Any], list[Skipped]]:
     """The whole `stream` at once: the results in order, and the items set aside."""
-    results, set_aside = [], []
+    results: list[Any] = []
+    set_aside: list[Skipped] = []
     for _, outcome in imap(function, items, workers, description):
         chosen = set_aside if isinstance(outcome, Skipped) else results
         chosen.append(outcome)

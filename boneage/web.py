@@ -198,13 +198,13 @@ def _listen(settings: WebSettings) -> socket.socket:
         family, kind, _, _, where = socket.getaddrinfo(
             settings.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
+    except OSError as unknown:
         raise InputError(
             f"--host must be an address of this machine (got {settings.host}: "
-            f"{error.strerror})"
+            f"{unknown.strerror})"
         ) from None
     ports = range(FIRST_PORT, FIRST_PORT + PORTS)
-    error: OSError | None = None
+    reason: str | None = None
     for port in ports if settings.port is None else [settings.port]:
         listening = socket.socket(family, kind)
         try:
@@ -214,12 +214,12 @@ def _listen(settings: WebSettings) -> socket.socket:
             listening.listen(128)
         except OSError as refused:
             listening.close()
-            error = refused
+            reason = refused.strerror
         else:
             return listening
     wanted = f"{ports[0]} to {ports[-1]}" if settings.port is None else settings.port
     raise InputError(
-        f"--port cannot be opened at {settings.host} (got {wanted}: {error.strerror}); "
+        f"--port cannot be opened at {settings.host} (got {wanted}: {reason}); "
         "choose another"
     )
 

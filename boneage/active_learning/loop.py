@@ -83,7 +83,8 @@ class ActiveLearning:
         Returns:
             The pairs that could not be packed.
         """
-        decision, skipped = Decision.CONTINUE, []
+        decision = Decision.CONTINUE
+        skipped: list[Skipped] = []
         write_history(self.layout.committee, self.state.history)
         while True:
             # an interrupted run may have left questions open: they come first
@@ -136,7 +137,7 @@ class ActiveLearning:
         )
         probabilities = self.committee.probabilities(self.annotated.images[rows])
         return [
-            dice(probability > 0.5, self.annotated.masks[row])
+            dice(probability > 0.5, self._masks[row])
             for probability, row in zip(probabilities.mean(axis=0), rows, strict=True)
         ]
 
@@ -240,11 +241,21 @@ class ActiveLearning:
             f"Dice {record.test_dice:.4f} on {len(test_dice)}, pool {len(pool_rows)}"
         )
 
+    @property
+    def _masks(self) -> np.ndarray:
+        """The packed annotations, (N, size, size)."""
+        if self.annotated.masks is None:
+            raise InputError(
+                f"{self.layout.annotated_h5} must contain masks (got none); pack it "
+                "again with step2_image_2_h5.py --pool annotated"
+            )
+        return self.annotated.masks
+
     def _train(self, epoch: int, rows: np.ndarray, plan: EpochPlan) -> list[float]:
         losses = [0.0] * self.settings.members
         steps = self.committee.train_epoch(
             self.annotated.images,
-            self.annotated.masks,
+            self._masks,
             rows,
             [self.settings.seed, epoch],
             plan,

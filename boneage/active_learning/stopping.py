@@ -44,7 +44,7 @@ def advice_of_state(
     pool_scores: list[float] = []
     for record in reversed(state.history if state else []):
         # scores of another measure cannot be compared
-        if record.measure != state.history[-1].measure:
+        if state and record.measure != state.history[-1].measure:
             break
         if record.pool_score is not None:
             pool_scores.insert(0, record.pool_score)

@@ -89,4 +89,5 @@ def _write(layout: Layout, entries: dict[int, str]) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(sorted(entries.items(), key=lambda entry: entry[1]))
+        by_time = sorted(entries.items(), key=lambda entry: entry[1])
+        writer.writerows(by_time)

@@ -173,7 +173,7 @@ def to_markdown(table: pd.DataFrame, notes: list[str]) -> str:
         text += ["", f"## {group}", ""]
         text.append("| run | radiographs | " + " | ".join(headings) + " |")
         text.append("|---" + "|---:" * (len(headings) + 1) + "|")
-        mean_predictors = {}
+        mean_predictors: dict[tuple, None] = {}
         for run in rows.run.unique():
             of_run = rows[rows.run == run].set_index("metric")
             count = of_run.radiographs.iloc[0]

@@ -147,7 +147,7 @@ def find_grid(backbone: keras.Model, image_size: int) -> Grid:
         kernel = _side(layer, "kernel_size") or _side(layer, "pool_size")
         if kernel is None:
             continue
-        stride = _side(layer, "strides")
+        stride = _side(layer, "strides") or 1
         padding = 0
         if layer.padding == "same":
             size = layer.input.shape[1]

@@ -248,7 +248,7 @@ class _Drawings(Sequence):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, place: int) -> _Drawing:
+    def __getitem__(self, place: int) -> _Drawing:  # type: ignore[override]  # no slices
         number = self.order[place]
         return _Drawing(
             self.gallery.hands.image(number, DISPLAY_PX),

@@ -203,7 +203,8 @@ def preprocessing_in_words(facts: dict) -> str:
 
 def content_hash(content: bytes | np.ndarray) -> int:
     """Of the content, in the 64 bits of an integer."""
-    digest = hashlib.blake2b(content, digest_size=8).digest()
+    # NumPy's types know arrays as buffers from Python 3.12 on
+    digest = hashlib.blake2b(content, digest_size=8).digest()  # type: ignore[arg-type]
     return int.from_bytes(digest, "big", signed=True)
 
 

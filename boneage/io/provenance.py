@@ -30,7 +30,7 @@ def provenance() -> dict:
         commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:  # no git on this machine
         commit = ""
-    packages = ("keras", "tensorflow", "jax", "torch", "numpy", "h5py")
+    packages: tuple[str, ...] = ("keras", "tensorflow", "jax", "torch", "numpy", "h5py")
     packages += ("opencv-python-headless",)
     versions = {}
     for package in packages:

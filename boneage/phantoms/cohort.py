@@ -44,10 +44,10 @@ def simulate_cohort(
         raise InputError(f"{count} phantoms, {annotated} annotated: not possible")
     if size_px < SMALLEST_PHANTOM_PX:
         raise InputError(f"{size_px} px: expected at least {SMALLEST_PHANTOM_PX}")
-    ids = np.arange(1, count + 1)
+    ids = range(1, count + 1)
     drawn = [_draw(seed, i) for i in ids]
     cohort = Cohort(
-        ids,
+        np.array(ids),
         np.array([age for age, _ in drawn], float),
         np.array([male for _, male in drawn]),
     )
@@ -59,7 +59,7 @@ def simulate_cohort(
             )
     refuse_other_cohort(layout.train_csv, cohort, overwrite)
     there = [
-        int(i)
+        i
         for i in ids
         if layout.radiograph(i).exists() and layout.phantom_facts(i).exists()
     ]

@@ -78,7 +78,7 @@ def simulate(
     to_px = _place(rng, hand, shape)
     soft, bone = project(hand, to_px, shape)
     probabilities = [backdrop.probability for backdrop in BACKDROPS.values()]
-    backdrop = rng.choice(list(BACKDROPS.values()), p=probabilities)
+    backdrop = BACKDROPS[rng.choice(list(BACKDROPS), p=probabilities)]
     inside = _collimate(rng, backdrop, hand, to_px, shape)
     mask = np.where((soft > 0) & (inside > 0), np.uint8(255), np.uint8(0))
     signal = _acquire(rng, soft, bone, inside, scale_of(to_px))

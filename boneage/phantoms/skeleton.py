@@ -157,7 +157,9 @@ def _add_bone(hand, maturity, name, bone, digit, start, direction) -> None:
     # The centre keeps close to the joint and reaches the plate at last.
     centre = start + (joint + height - 1.02 * semi_axes[1]) * direction
     axis = np.array([direction[1], -direction[0]]) - shear * direction
-    lobes = ((4, -(0.05 if domed else 0.08) * size, 0.0),)
+    lobes: tuple[tuple[int, float, float], ...] = (
+        (4, -(0.05 if domed else 0.08) * size, 0.0),
+    )
     if bone.shear:
         lobes += ((3, 0.06 * size, 0.6),)
     bow = size * (-0.42 if domed else 0.12)

@@ -168,4 +168,5 @@ class DataSplits:
                     f"{layout.split_csv}: no hand of the {part} part (sex "
                     f"{settings.sex}) in {layout.hands_h5.name}"
                 )
-        return cls(*(hands.select(parts == p) for p in table.PARTS), split_hash)
+        train, validation, test = (hands.select(parts == p) for p in table.PARTS)
+        return cls(train, validation, test, split_hash)

@@ -93,10 +93,10 @@ class Cluster:
             )
             status = LOST
         else:
-            status = cli.exit_status_for(error)
-            if status is None:
+            known = cli.exit_status_for(error)
+            if known is None:
                 traceback.print_exception(error)
-                status = 1
+            status = 1 if known is None else known
         sys.stdout.flush()
         sys.stderr.flush()
         # JAX would wait for the others before it lets Python end

@@ -261,4 +261,4 @@ def _giant(mask: Mask) -> Mask:
 
 
 def _outlines(mask: Mask) -> tuple[np.ndarray, ...]:
-    return cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    return tuple(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0])

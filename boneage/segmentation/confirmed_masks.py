@@ -59,13 +59,15 @@ def confirm(layout: Layout, ids: Sequence[int]) -> None:
     Raises:
         InputError: nobody drew a mask of one of them.
     """
-    paths = {i: layout.annotation_path(i) for i in ids}
-    for radiograph_id, mask_path in paths.items():
+    paths: dict[int, Path] = {}
+    for radiograph_id in ids:
+        mask_path = layout.annotation_path(radiograph_id)
         if mask_path is None:
             raise InputError(
                 f"--confirm {radiograph_id} must name a radiograph with a mask in "
                 f"{layout.new} or {layout.annotated} (got none); draw it first"
             )
+        paths[radiograph_id] = mask_path
     path = layout.confirmed_masks
     with file_lock(path), name_oserror(path):
         known: Collection = read_confirmed(path)

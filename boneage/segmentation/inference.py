@@ -89,7 +89,8 @@ def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
 def _take_over(layout: Layout, confirmed: Confirmed, radiograph_id: int) -> MaskQuality:
     """Copy a person's mask, checked against the radiograph."""
     shape = radiographs.read(layout.radiograph(radiograph_id)).shape
-    path = layout.annotation_path(radiograph_id)
+    # drawn, or the reader names the file that is gone
+    path = layout.annotation_path(radiograph_id) or layout.answer(radiograph_id)
     mask = radiographs.read_mask(path, shape)
     check_drawn_mask(radiograph_id, path, mask, confirmed)
     radiographs.write(layout.mask(radiograph_id), mask)
