@@ -69,8 +69,15 @@ def test_report_names_the_first_and_counts_the_rest():
 
 @pytest.mark.parametrize(
     "module",
-    ["checks", "preparation", "explanation.report"]
-    + [f"segmentation.{x}" for x in ("annotations", "coarse", "hands", "inference")],
+    [
+        "active_learning.dataset",
+        "cohort.checks",
+        "cohort.importing",
+        "explanation.contact_sheet",
+        "segmentation.coarse",
+        "segmentation.hand_images",
+        "segmentation.inference",
+    ],
 )
 def test_workers_import_no_keras(module):
     """Each of them would take seconds and half a gigabyte for it."""

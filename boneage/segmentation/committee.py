@@ -128,7 +128,7 @@ class Committee:
         digest = hashlib.blake2b(digest_size=6)
         for member in self.members:
             for weights in member.get_weights():
-                digest.update(np.ascontiguousarray(weights))
+                digest.update(np.ascontiguousarray(weights))  # type: ignore[arg-type]
         return digest.hexdigest()
 
     def train_epoch(
