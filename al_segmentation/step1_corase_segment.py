@@ -2,7 +2,7 @@
 
 Reads   data/boneage-training-dataset/<id>.png
 Writes  data/segmented_hand_al/<id>_bin.png (mask), <id>_seg.png (the radiograph under
-        it) and quality.csv (size of each mask, and what makes it suspicious)
+        it) and quality.csv (size of each mask, and what makes it implausible)
 
     python al_segmentation/step1_corase_segment.py
 """
@@ -65,22 +65,22 @@ def segment_all(options: Options, ids: list[int]) -> None:
     method = "published" if options.published else "otsu"
     done = {i for i in ids if table.source(i) == method}
     todo = [i for i in ids if i not in done or not layout.coarse_mask(i).exists()]
-    set_aside = []
+    skipped = []
     work = functools.partial(segment, layout, method)
     for _, outcome in parallel.imap(work, todo, options.workers, "coarse masks"):
         if isinstance(outcome, parallel.Skipped):
-            set_aside.append(outcome)
+            skipped.append(outcome)
         else:
             table.add(outcome)
     table.close()
-    lines = parallel.skipped_lines(set_aside)
+    lines = parallel.skipped_lines(skipped)
     if known is not None:
         masks = {i: layout.coarse_mask(i) for i in ids}
         lines += dice.dice_report(masks, known)
     cli.summary(
         *lines,
-        f"{len(table.rows)} of {len(ids)} coarse masks, {len(set_aside)} set aside",
-        table.suspicious(),
+        f"{len(table.rows)} of {len(ids)} coarse masks, {len(skipped)} set aside",
+        table.implausible_line(),
         wrote=layout.coarse,
     )
 

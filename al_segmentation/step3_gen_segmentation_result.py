@@ -66,7 +66,7 @@ def segment_all(options: Options, ids: list[int]) -> None:
         f"{len(table.rows)} of {len(ids)} segmented, {len(skipped)} set aside",
         *inference.outdated_lines(layout, table),
         *excluded.flagged_lines(excluded.flagged(layout)),
-        table.suspicious(),
+        table.implausible_line(),
         wrote=layout.segmentation,
     )
 

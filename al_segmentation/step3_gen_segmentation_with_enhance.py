@@ -59,16 +59,16 @@ def enhance_all(options: Options) -> None:
         or not up_to_date(layout.hand(i), layout.mask(i), layout.hands_facts)
     ]
     work = functools.partial(hand_images.enhance_file, layout, enhancement)
-    _, set_aside = parallel.map_all(work, todo, options.workers, "enhancing")
+    _, skipped = parallel.map_all(work, todo, options.workers, "enhancing")
     # these would stand for masks that are no longer there, or not to be used
-    for radiograph_id in [*(skipped.item for skipped in set_aside), *flagged]:
+    for radiograph_id in [*(entry.item for entry in skipped), *flagged]:
         layout.hand(radiograph_id).unlink(missing_ok=True)
     if todo or not hand_images.is_packed(layout, ids):
-        set_aside += hand_images.pack_hands(layout, ids, enhancement, options.workers)
+        skipped += hand_images.pack_hands(layout, ids, enhancement, options.workers)
     packed = len(hdf5.open_packed(layout.hands_h5, "this step").ids)
     cli.summary(
-        *parallel.skipped_lines(set_aside),
-        f"{packed} of {len(ids)} hands packed, {len(set_aside)} set aside",
+        *parallel.skipped_lines(skipped),
+        f"{packed} of {len(ids)} hands packed, {len(skipped)} set aside",
         *excluded.flagged_lines(flagged),
         wrote=layout.hands_h5,
     )

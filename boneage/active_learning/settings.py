@@ -17,7 +17,7 @@ Measure = Literal[
 
 @dataclass(frozen=True)
 class CommitteeSettings:
-    """How the committee is built, trained, and how it asks.
+    """Settings of the committee: its networks, training and queries.
 
     The published values: --filters 32 --optimizer rmsprop --learning-rate 1e-4
     --no-anneal --batch-size 4 --images-per-epoch 0 --measure feature_cosine.
@@ -28,27 +28,27 @@ class CommitteeSettings:
     filters: int = 32
     """filters at full resolution; 16 is four times faster"""
     epochs: int = 100
-    """epochs in all; after each but the last the oracle is asked"""
+    """number of epochs; queries follow each but the last"""
     images_per_epoch: int = 400
-    """augmented images each member sees an epoch; 0 for every pair once"""
+    """augmented images per member and epoch; 0 for every pair once"""
     batch_size: int = 8
-    """images a training step"""
+    """images per training step"""
     optimizer: Literal["adam", "rmsprop"] = "adam"
-    """how the weights are updated"""
+    """optimizer of the members"""
     learning_rate: float = 1e-3
     """learning rate of the first step of each epoch"""
     anneal: bool = True
-    """let the rate fall within each epoch, to rise again for the next"""
+    """cosine decay of the learning rate within each epoch"""
     measure: Measure = "vote_entropy"
-    """how the members' disagreement is measured"""
+    """measure of the members' disagreement"""
     queries: int = 10
-    """radiographs to ask about after each epoch"""
+    """number of radiographs to ask about after each epoch"""
     score_at_most: int = 0
-    """score a random part of the pool each epoch; 0 for all of it"""
+    """size of a random sample of the pool to score each epoch; 0 for all"""
     first: int = 20
-    """radiographs to ask about before anything is trained, where none is annotated"""
+    """number of radiographs to ask about first, if none is annotated"""
     test_fraction: float = 0.2
-    """share of the first annotated pairs kept for testing, drawn once"""
+    """fraction of the first annotated pairs kept for testing, drawn once"""
     seed: int = 0
     """random seed of weights, order, augmentation, and the test part"""
 
@@ -66,4 +66,6 @@ class CommitteeSettings:
             0, images_per_epoch=self.images_per_epoch, score_at_most=self.score_at_most
         )
         if not 0 < self.test_fraction < 1:
-            raise InputError(f"--test-fraction {self.test_fraction}: between 0 and 1")
+            raise InputError(
+                f"--test-fraction must be between 0 and 1 (got {self.test_fraction})"
+            )

@@ -19,23 +19,23 @@ from boneage.segmentation import unet
 TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
 
 STATE = ("epoch", "members", "clip_limit", "committee_hash")
-"""What state.json says of the networks; the rest is the loop's."""
+"""What state.json says of the networks; the rest belongs to the loop."""
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """One epoch of one member: how many steps, of how many images, at which rate."""
+    """One epoch of one member: its steps, batch size and learning rate."""
 
     steps: int
     batch_size: int
     learning_rate: float
     anneal: bool
-    """Whether the rate falls to a hundredth within the epoch, to rise for the next.
+    """Whether the rate falls to a hundredth within each epoch, and restarts.
 
-    What is asked after an epoch, and what is kept when training stops, then comes from
-    settled members (Loshchilov & Hutter, SGDR, ICLR 2017).
+    The members that ask, and those that are kept, have then settled (Loshchilov &
+    Hutter, SGDR, ICLR 2017).
     """
 
     def rate(self, step: int) -> float:
@@ -47,7 +47,7 @@ class EpochPlan:
 
 
 class Committee:
-    """Members that see the same annotations and disagree where these do not decide."""
+    """Members trained on the same annotations, which disagree where these are few."""
 
     def __init__(
         self,
@@ -108,16 +108,17 @@ class Committee:
         for member in range(state["members"]):
             path = folder / f"member_{member}.keras"
             # not renamed yet: the process was killed, or is about to
-            written = _written(folder, member, state["epoch"])
-            path = written if written.exists() else path
+            pending = _pending_path(folder, member, state["epoch"])
+            path = pending if pending.exists() else path
             network = keras_models.load(
                 path, [unet.FEATURES], advice, with_optimizer=True
             )
             members.append(network)
             if network.input_shape != members[0].input_shape:
                 raise InputError(
-                    f"{path}: sees {network.input_shape[1:]}, member_0.keras "
-                    f"{members[0].input_shape[1:]}; {advice}"
+                    f"{path} must have the input of member_0.keras, "
+                    f"{members[0].input_shape[1:]} (got {network.input_shape[1:]}); "
+                    f"{advice}"
                 )
         return cls(
             members, state["clip_limit"], state["epoch"], state["committee_hash"]
@@ -194,15 +195,15 @@ class Committee:
         """Write the members beside those of the last epoch, `member_<k>.<epoch>`."""
         paths = []
         for index, member in enumerate(self.members):
-            path = _written(folder, index, epoch)
+            path = _pending_path(folder, index, epoch)
             with atomic_write(path) as temporary:
                 member.save(temporary)
             paths.append(path)
         return paths
 
 
-def _written(folder: Path, member: int, epoch: int) -> Path:
-    """A member before the epoch is the committee's."""
+def _pending_path(folder: Path, member: int, epoch: int) -> Path:
+    """Where a member is until its epoch is committed."""
     return folder / f"member_{member}.epoch_{epoch}.keras"
 
 
@@ -223,12 +224,12 @@ def commit_epoch(folder: Path, state: dict | None = None) -> dict | None:
             left_over.unlink()
         return None
     state = read_json(path, TRAINED_BY, ["epoch"])
-    for written in folder.glob("member_*.epoch_*.keras"):
-        name, epoch, _ = written.name.split(".")
+    for pending in folder.glob("member_*.epoch_*.keras"):
+        name, epoch, _ = pending.name.split(".")
         if epoch == f"epoch_{state['epoch']}":
-            written.replace(folder / f"{name}.keras")
+            pending.replace(folder / f"{name}.keras")
         else:
-            written.unlink()
+            pending.unlink()
     return state
 
 

@@ -1,4 +1,4 @@
-"""How well two masks agree."""
+"""Agreement of two masks."""
 
 from pathlib import Path
 
@@ -8,11 +8,14 @@ from boneage.errors import InputError
 from boneage.io import radiographs
 from boneage.layout import MASK_ENDING, ids_in
 
+LOW_DICE = 0.9
+"""Radiographs below this Dice are listed by id."""
+
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice coefficient of two masks of one shape, any dtype, non-zero is inside.
+    """Dice coefficient of two masks of one shape, of any dtype; non-zero is inside.
 
-    Two empty masks agree: 1.
+    1 for two empty masks.
     Source: Dice, Ecology 26 (1945), 297-302.
     """
     inside_first, inside_second = first > 0, second > 0
@@ -23,17 +26,23 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def known_masks(truth: Path) -> dict[int, Path]:
-    """Known masks `<id>_bin.png` of a folder, by id; InputError where there is none."""
+    """Known masks `<id>_bin.png` of a folder, by id.
+
+    Raises:
+        InputError: there is none.
+    """
     known = ids_in(truth, MASK_ENDING)
     if not known:
-        raise InputError(f"{truth}: no known masks <id>_bin.png there")
+        raise InputError(
+            f"{truth} must hold known masks <id>_bin.png (got none); name another"
+        )
     return known
 
 
 def dice_report(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
-    """Summary lines: the Dice of the masks on disk against the known ones.
+    """Summary lines: Dice of masks on disk and known ones.
 
-    masks, known: path of each id's mask; only ids in both count.
+    masks, known: path of each id's mask; ids that are not in both are left out.
 
     Raises:
         InputError: a known mask is of another size.
@@ -45,19 +54,22 @@ def dice_report(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
             truth = radiographs.read_mask(known[radiograph_id], mask.shape)
             scores[radiograph_id] = dice(mask, truth)
     if not scores:
-        return ["no radiograph here has a known mask to compare with"]
+        return ["no known mask belongs to these radiographs: no Dice"]
     values = np.array(list(scores.values()))
     worst = sorted(scores, key=scores.__getitem__)
-    low = [f"{i} ({scores[i]:.2f})" for i in worst if scores[i] < 0.9]
+    low = [f"{i} ({scores[i]:.2f})" for i in worst if scores[i] < LOW_DICE]
     return [
         f"Dice against {len(scores)} known masks: mean {values.mean():.4f}, "
         f"median {np.median(values):.4f}, lowest {values.min():.4f}",
-        f"below 0.9: {len(low)}" + (f": {', '.join(low)}" if low else ""),
+        f"below {LOW_DICE}: {len(low)}" + (f": {', '.join(low)}" if low else ""),
     ]
 
 
 def pairwise_disagreement(probabilities: np.ndarray) -> np.ndarray:
-    """One minus the mean Dice of all pairs of members' masks; two empty ones agree."""
+    """One minus the mean Dice of all pairs of members' masks, (image,).
+
+    probabilities: (member, image, row, column), float32 in [0, 1].
+    """
     masks = probabilities > 0.5
     sizes = masks.sum(axis=(2, 3))
     distances = []

@@ -107,11 +107,13 @@ def enhanced_hand(
         ValueError: the mask is empty or of another shape than the radiograph.
     """
     if mask.shape != radiograph.shape:
-        raise ValueError(f"mask {mask.shape}, radiograph {radiograph.shape}")
+        raise ValueError(
+            f"mask must have the shape {radiograph.shape} (got {mask.shape})"
+        )
     mask = _shown(mask, how)
     left, top, width, height = cv2.boundingRect(mask)
     if width == 0:
-        raise ValueError("the mask is empty")
+        raise ValueError("mask cannot be empty")
     inside = mask[top : top + height, left : left + width]
     crop = radiograph[top : top + height, left : left + width]
     crop = stretch_contrast(crop, inside) if how.stretch_contrast else to_uint8(crop)
@@ -256,8 +258,8 @@ def pack_hands(
     paths = [layout.hand(i) for i in ids if layout.hand(i).exists()]
     if not paths:
         raise InputError(
-            f"{layout.hands}: no hand could be cut out; a radiograph needs a mask of "
-            f"its own size in {layout.segmentation}: run {SEGMENTED_BY} first"
+            f"{layout.hands} must have a hand to pack (got none); each needs a mask in "
+            f"{layout.segmentation}: run {SEGMENTED_BY} first"
         )
     committees = QualityTable(layout.mask_quality, overwrite=False).committees(ids)
     facts = asdict(how) | {"committees": committees if how.crop else []}
@@ -275,7 +277,7 @@ def _read_hand(path: Path) -> np.ndarray:
     hand = radiographs.read(path)
     if hand.shape != (HAND_PX, HAND_PX) or hand.dtype != np.uint8:
         raise InputError(
-            f"{path}: expected {HAND_PX} x {HAND_PX}, 8 bits, found {hand.shape}, "
-            f"{hand.dtype}; remove it and run the step again"
+            f"{path} must be {HAND_PX} x {HAND_PX} with 8 bits (got {hand.shape}, "
+            f"{hand.dtype}); remove it and run the step again"
         )
     return hand

@@ -1,8 +1,8 @@
-"""Left hand or right hand, told by where the thumb is in the mask.
+"""Left or right hand, by the position of the thumb in the mask.
 
-Seen from its back, a left hand has its thumb at the clockwise end of its fingers.
-Palm and fingers cannot be told apart in a mask: a right hand looks like a left one that
-lies on its back, or whose image was mirrored.
+With its back to the viewer, a left hand has its thumb at the clockwise end of the
+fingers. A mask does not show back or palm: a right hand looks like a left one that lies
+on its back, or whose image was mirrored.
 """
 
 from typing import Literal
@@ -15,26 +15,28 @@ from boneage.io.radiographs import Mask
 Side = Literal["left", "right"]
 
 WORKING_SIZE_PX = 256
-# In palm widths, the radius of the largest circle inside the mask: of fingertips from
-# its centre, and of fingers' areas.
-NEAREST_TIP, SMALLEST_FINGER = 1.5, 0.25
+# the unit is the palm's radius, that of the largest circle inside the mask
+NEAREST_TIP = 1.5
+"""Distance of a fingertip from the palm's centre, at least."""
+SMALLEST_FINGER = 0.25
+"""Area of a finger, at least, in squared radii."""
 PALM_OPENING = 0.55
-"""Of the palm's radius: an opening with this disk takes off the fingers alone."""
+"""Radius of the disk whose opening removes the fingers and nothing else."""
 CLEAR_DEGREES = 8.0
-"""By how much the thumb must stand further off than the little finger."""
+"""By how much the thumb's gap must exceed the little finger's."""
 
 
 def laterality(mask: Mask) -> Side | None:
-    """Which hand the mask looks like; None where five fingers are not told apart.
+    """Which hand the mask looks like; None where five fingers cannot be separated.
 
     The hand may lie at any angle. On the 329 checked masks of RSNA radiographs, as
-    acquired: 273 left, 4 right (all 4 show the thumb on that side, two of them beside
-    a marker R), 52 not told apart.
+    acquired: 273 left, 4 right (all 4 have the thumb on that side, two of them a marker
+    R), 52 undecided.
     """
     angles = _finger_angles(mask)
     if len(angles) != 5:
         return None
-    # the widest gap is the forearm's: begin after it, and go on clockwise
+    # the widest gap is the forearm's: start after it, clockwise
     gaps = np.diff(angles, append=angles[0] + 360)
     fan = np.roll(angles, -(int(np.argmax(gaps)) + 1) % 5)
     first, *_, last = np.diff(np.where(fan < fan[0], fan + 360, fan))
@@ -48,7 +50,7 @@ def _finger_angles(mask: Mask) -> np.ndarray:
     scale = WORKING_SIZE_PX / max(mask.shape)
     size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
     small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
-    # the forearm may leave the image, the distance to the border is not its width
+    # where the forearm leaves the image, the border is part of its outline
     hand = cv2.copyMakeBorder(
         np.where(small > 127, 255, 0).astype(np.uint8),
         *(2, 2, 2, 2),

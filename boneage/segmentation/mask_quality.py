@@ -89,11 +89,11 @@ class QualityTable:
         append_line(self.path, text.getvalue())
         self.rows[row.id] = row
 
-    def suspicious(self) -> str:
-        """A summary's line: how many masks are suspicious, and which."""
+    def implausible_line(self) -> str:
+        """The summary's line on implausible masks: how many, and which."""
         ids = [i for i, row in sorted(self.rows.items()) if row.flags]
         which = f": {list_some(ids)} (see {self.path.name})" if ids else ""
-        return f"{len(ids)} suspicious{which}"
+        return f"{len(ids)} implausible masks{which}"
 
     def committees(self, ids: Collection[int]) -> list[str]:
         """Hashes of the committees that made the masks of `ids`, sorted."""

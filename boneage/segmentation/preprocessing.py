@@ -1,4 +1,4 @@
-"""What a member of the committee sees of a radiograph."""
+"""Preparing radiographs and masks for the committee."""
 
 import numpy as np
 
@@ -9,17 +9,17 @@ PACKED_BY = "al_segmentation/step2_image_2_h5.py"
 
 
 def prepare(radiograph: np.ndarray, size: int, clip_limit: float) -> np.ndarray:
-    """What a member of the committee sees: (size, size) uint8.
+    """The committee's input of a radiograph, (row, column): (size, size) uint8.
 
-    Padded to a square, shrunk, then equalised: CLAHE on the small image costs a
-    hundredth of CLAHE on the radiograph and looks the same at this size.
+    Padded to a square, shrunk, then equalised: CLAHE on the small image takes a
+    hundredth of the time and looks the same at this size.
     """
     square = transforms.pad_to_square(transforms.to_uint8(radiograph))
     return transforms.equalize_clahe(transforms.resize(square, size), clip_limit)
 
 
 def prepare_mask(mask: radiographs.Mask, size: int) -> radiographs.Mask:
-    """The mask of `prepare`'s image: (size, size) uint8, 0 or 255."""
+    """The mask of a prepared image: (size, size) uint8, 0 or 255."""
     square = transforms.resize(transforms.pad_to_square(mask), size)
     return np.where(square > 127, 255, 0).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""The U-Net that every member of the committee is."""
+"""The U-Net, the network of every member of the committee."""
 
 import keras
 from keras import layers, ops
@@ -10,15 +10,15 @@ FEATURES = "features"
 def build(size: int, filters: int = 32, depth: int = 4) -> keras.Model:
     """Build (N, size, size, 1) in [0, 255] -> mask logits (N, size, size, 1), float32.
 
-    Two 3 x 3 convolutions with batch norm a level, `filters` at full resolution,
-    doubled at each of `depth` poolings.
+    Two 3 x 3 convolutions with batch norm per level; `filters` at full resolution, twice
+    as many after each of `depth` poolings.
     Source: Ronneberger et al., U-Net, MICCAI 2015.
 
     Raises:
         ValueError: `size` cannot be halved `depth` times.
     """
     if size % 2**depth:
-        raise ValueError(f"size {size}: expected a multiple of {2**depth}")
+        raise ValueError(f"size must be a multiple of {2**depth} (got {size})")
     image = keras.Input((size, size, 1), name="image")
     x = layers.Rescaling(1 / 127.5, -1.0, name="preprocessing")(image)
     skips = []
@@ -53,10 +53,10 @@ def _two_convolutions(
 def dice_and_cross_entropy(
     truth: keras.KerasTensor, logits: keras.KerasTensor
 ) -> keras.KerasTensor:
-    """Soft Dice loss plus pixel cross-entropy, one value an image, (N,).
+    """Soft Dice loss plus pixel cross-entropy, one value per image, (N,).
 
     truth: (N, row, column, 1), 0 or 1. logits: the same shape, before the sigmoid,
-    which is applied here and once.
+    which is applied here alone.
     Source: Milletari et al., V-Net, 3DV 2016, for the soft Dice.
     """
     truth = ops.cast(truth, "float32")
@@ -64,7 +64,7 @@ def dice_and_cross_entropy(
     axes = (1, 2, 3)
     overlap = ops.sum(truth * probability, axes)
     total = ops.sum(truth, axes) + ops.sum(probability, axes)
-    # one pixel in numerator and denominator: an empty mask found empty costs nothing
+    # one pixel in both terms: the loss of an empty mask predicted empty is 0
     soft_dice = 1 - (2 * overlap + 1) / (total + 1)
     cross_entropy = ops.mean(
         ops.binary_crossentropy(truth, logits, from_logits=True), axes

@@ -110,5 +110,5 @@ def test_simulated_oracle_knows_its_masks_and_nothing_else(layout, truth):
 
 
 def test_folder_without_masks_is_refused(layout, tmp_path):
-    with pytest.raises(InputError, match="no known masks"):
+    with pytest.raises(InputError, match="must hold known masks"):
         SimulatedOracle(layout, tmp_path)

@@ -115,7 +115,7 @@ def test_number_with_leading_zeros_is_no_id(cohort_copy):
 
 
 def test_truth_that_is_not_there(cohort_copy, tmp_path):
-    with pytest.raises(InputError, match="nowhere: no known mask"):
+    with pytest.raises(InputError, match="nowhere must hold known masks"):
         call(cohort_copy, COARSE, truth=tmp_path / "nowhere")
 
 

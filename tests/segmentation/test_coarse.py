@@ -177,7 +177,7 @@ def test_largest_hand_leaves_its_argument_alone() -> None:
     assert mask.tolist() == [[255, 0, 255, 255]]
 
 
-def test_drawn_hand_is_not_suspicious() -> None:
+def test_drawn_hand_is_plausible() -> None:
     assert implausibilities(drawn_hand()) == []
 
 

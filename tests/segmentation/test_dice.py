@@ -51,11 +51,11 @@ def test_masks_on_disk_against_the_known_ones(tmp_path, truth):
 def test_nothing_in_common_is_said(tmp_path, truth):
     known = dice.known_masks(truth)
     (line,) = dice.dice_report({9: tmp_path / "9_bin.png"}, known)
-    assert "no radiograph here has a known mask" in line
+    assert "no known mask belongs to these radiographs" in line
 
 
 def test_folder_without_known_masks_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no known masks"):
+    with pytest.raises(InputError, match="must hold known masks"):
         dice.known_masks(tmp_path)
 
 

@@ -28,12 +28,12 @@ def test_each_row_is_on_disk_at_once(path):
     table.close()
 
 
-def test_closing_sorts_and_names_the_suspicious(path):
+def test_closing_sorts_and_names_the_implausible(path):
     table = QualityTable(path, overwrite=False)
     table.add(THREE)
     table.add(ONE)
     table.close()
-    assert table.suspicious() == "1 suspicious: 1 (see quality.csv)"
+    assert table.implausible_line() == "1 implausible masks: 1 (see quality.csv)"
     rows = path.read_text().splitlines()
     assert rows[1:] == [
         "1,committee,1a2b,0.9000,0.1000,too large; ragged",

@@ -69,5 +69,5 @@ def test_filters_double_at_each_level(network):
 
 
 def test_size_that_cannot_be_halved_is_refused():
-    with pytest.raises(ValueError, match="size 20: expected a multiple of 16"):
+    with pytest.raises(ValueError, match="size must be a multiple of 16"):
         unet.build(20)
