@@ -10,8 +10,8 @@ FEATURES = "features"
 def build(size: int, filters: int = 32, depth: int = 4) -> keras.Model:
     """Build (N, size, size, 1) in [0, 255] -> mask logits (N, size, size, 1), float32.
 
-    Two 3 x 3 convolutions with batch norm per level; `filters` at full resolution, twice
-    as many after each of `depth` poolings.
+    Two 3 x 3 convolutions with batch norm per level; `filters` at full resolution,
+    doubled at each of `depth` poolings.
     Source: Ronneberger et al., U-Net, MICCAI 2015.
 
     Raises:
