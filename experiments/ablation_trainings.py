@@ -1,4 +1,4 @@
-"""Trainings that step 4 does not offer, for experiments/ablations.py to try."""
+"""Trainings for experiments/ablations.py that step 4 does not offer."""
 
 import keras
 import numpy as np
@@ -10,27 +10,27 @@ from boneage.regression.label_distribution import MONTHS
 from boneage.regression.losses import MEAN_WEIGHT, label_cross_entropy
 from boneage.regression.trainer import Training
 
-__all__ = ["Averaged", "Beside", "OfUnitGain", "Training"]
+__all__ = ["AuxiliaryDistribution", "AveragedWeights", "Training", "UnitGain"]
 
 EMA_MOMENTUM = 0.99
-"""A step's: about the last hundred steps are averaged."""
+"""Momentum per step: averages about the last hundred steps."""
 
 
 @keras.saving.register_keras_serializable()
 class AveragingAdam(keras.optimizers.Adam):
-    """Adam that leaves the moving average of the weights when `fit` ends."""
+    """Adam that sets the weights to their moving average at the end of `fit`."""
 
     latest: list[np.ndarray] | None = None
-    """The weights themselves, to go on from."""
+    """The weights before, to continue with."""
 
     def finalize_variable_values(self, var_list: list) -> None:
-        """Put the average in their place."""
+        """Store the weights and replace them with the average."""
         self.latest = [ops.convert_to_numpy(variable) for variable in var_list]
         super().finalize_variable_values(var_list)
 
 
-class Averaged(Training):
-    """Validates and keeps a moving average of the weights over steps."""
+class AveragedWeights(Training):
+    """Validates and saves a moving average of the weights."""
 
     def _begin(self) -> keras.Model:
         model = super()._begin()
@@ -41,7 +41,7 @@ class Averaged(Training):
         return model
 
     def _resume(self) -> None:
-        """A checkpoint holds the average, not what to go on from: begin anew."""
+        """Start again, because checkpoints hold the average and not the weights."""
         for path in self.run.folder.glob("*_*.keras"):
             path.unlink()
 
@@ -55,8 +55,8 @@ class Averaged(Training):
         return super()._epoch(epoch)
 
 
-class OfUnitGain(Training):
-    """One unit of the linear unit is a standard deviation of age, and no sixteenth."""
+class UnitGain(Training):
+    """The linear unit is in standard deviations of age, not in sixteenths of them."""
 
     def _build(self) -> keras.Model:
         gain, network.HEAD_GAIN = network.HEAD_GAIN, 1.0
@@ -66,11 +66,11 @@ class OfUnitGain(Training):
             network.HEAD_GAIN = gain
 
 
-class Beside(Training):
-    """Learns the months of the linear unit, and a distribution beside them.
+class AuxiliaryDistribution(Training):
+    """Regresses months, with a distribution over months as an auxiliary output.
 
-    The distribution teaches the backbone and is not asked: predictions and activation
-    maps are the linear unit's, and exact.
+    The distribution is used only in the loss; predictions and activation maps are those
+    of the linear unit.
     """
 
     def _build(self) -> keras.Model:
@@ -84,16 +84,18 @@ class Beside(Training):
 
     def _begin(self) -> keras.Model:
         model = super()._begin()
-        model.compile(optimizer=model.optimizer, loss=of_both)
+        model.compile(optimizer=model.optimizer, loss=months_and_distribution_loss)
         return model
 
     def outputs(self, model: keras.Model, hands: HandDataset) -> np.ndarray:
-        """Months of the linear unit, (hand, 1) float32."""
+        """Predictions of the linear unit, (hand, 1) float32 months."""
         return super().outputs(model, hands)[:, :1]
 
 
 @keras.saving.register_keras_serializable()
-def of_both(true: keras.KerasTensor, both: keras.KerasTensor) -> object:
-    """Cross-entropy of the months plus a tenth of the linear unit's MAE, (N,)."""
-    off = ops.abs(both[:, 0] - true[:, 0])
-    return label_cross_entropy(true, both[:, 1:]) + MEAN_WEIGHT * off
+def months_and_distribution_loss(
+    true: keras.KerasTensor, both: keras.KerasTensor
+) -> object:
+    """Cross-entropy of the distribution plus a tenth of the MAE in months, (N,)."""
+    error = ops.abs(both[:, 0] - true[:, 0])
+    return label_cross_entropy(true, both[:, 1:]) + MEAN_WEIGHT * error

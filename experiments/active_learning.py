@@ -1,12 +1,12 @@
-"""Does asking pay? Test Dice against the number of annotations, beside random choice.
+"""Does active learning pay? Test Dice by number of annotations, against random choice.
 
     python -m experiments.active_learning run --annotated DATA/gt/annotated.h5 --out OUT
     python -m experiments.active_learning report --out OUT
 
 `run` trains committees on a packed file of annotated pairs: a part of them, drawn for
-each seed, is for testing and the rest is the pool; a pair's mask is looked at when it
-is asked about. Finished runs are not made again, so that several processes and
-days can share the work. `report` draws what there is.
+each seed, is for testing and the rest is the pool; the mask of a pair is used only once
+it was queried. Finished runs are skipped, so that the work can be shared among
+processes and days. `report` draws the finished runs.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from experiments.committee_variants import KINDS
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of asking. All start from as many annotations, and see as many images."""
+    """One way of choosing queries; all have equally many annotations and images."""
 
     measure: str = "vote_entropy"
     members: int = 2
@@ -68,40 +68,40 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Run:
-    """Train and ask."""
+    """Train and query."""
 
     annotated: Path
-    """A packed file of pairs: step2_image_2_h5.py --pool annotated."""
+    """Packed file of pairs, by step2_image_2_h5.py --pool annotated."""
     out: Path
-    """Folder of one table a run."""
+    """Folder of the tables, one per run."""
     variants: tuple[str, ...] = ("all_annotations", "random", "vote_entropy")
     """Names from the table of variants."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Of the test part, the first batch, weights and order."""
+    """Seeds of the test part, the first batch, weights and order."""
     filters: int = 8
-    """Of each member at full resolution."""
+    """Filters of each member at full resolution."""
     first: int = 20
-    """Annotations to begin with."""
+    """Annotations at the start."""
     queries: int = 10
-    """Radiographs asked about in a round."""
+    """Queries per round."""
     rounds: int = 8
-    """Rounds of asking."""
+    """Rounds of queries."""
     images: int = 400
-    """Augmented images a member sees between two rounds; thrice that at first."""
+    """Augmented images per member and round; three times as many in the first."""
     test: int = 104
-    """Pairs held back for testing."""
+    """Pairs held out for testing."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Draw the curves, and put them into tables."""
+    """Draw and tabulate the curves."""
 
     out: Path
-    """The folder of `run`."""
+    """Folder that `run` wrote."""
 
 
 def main(options: Run | Report) -> None:
-    """Run what is missing, or report on what is there."""
+    """Train what is missing, or report on what is finished."""
     if isinstance(options, Report):
         print("\n".join(learning_curves.report(options.out)))
         return
@@ -119,7 +119,7 @@ def main(options: Run | Report) -> None:
 def curve(
     packed: hdf5.PackedImages, variant: Variant, seed: int, options: Run
 ) -> list[dict]:
-    """Train and ask to the end; a row a round and test radiograph."""
+    """Train and query to the end; a row per round and test radiograph."""
     rng = np.random.default_rng([seed, 0])
     test, pool = np.split(rng.permutation(len(packed.ids)), [options.test])
     test, pool = np.sort(test), np.sort(pool)
@@ -183,7 +183,7 @@ def _ask(
     count: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, dict]:
-    """Rows asked about; how the pool's disagreement and their proposals were."""
+    """Queried rows; the Dice of their proposals and the pool's disagreement."""
     if not len(left):
         return left, {"asked_dice": np.nan, "pool_disagreement": np.nan}
     images = packed.images[left]
@@ -231,13 +231,13 @@ def _edge(found: np.ndarray) -> np.ndarray:
 
 
 def _off_the_edge(found: np.ndarray) -> np.ndarray:
-    """Let all members agree near the outline, where nobody draws alike."""
+    """Make all members agree near the outline, where people draw differently, too."""
     sure = (found.mean(axis=0) > 0.5).astype(found.dtype)
     return np.where(_edge(found), sure, found)
 
 
 def _on_the_edge(found: np.ndarray) -> np.ndarray:
-    """Let all members agree but near the outline."""
+    """Make all members agree everywhere but near the outline."""
     sure = (found.mean(axis=0) > 0.5).astype(found.dtype)
     return np.where(_edge(found), found, sure)
 

@@ -1,4 +1,4 @@
-"""Committees of other kinds, to compare with members that differ by their seeds."""
+"""Other kinds of committee, for comparison with members of different seeds."""
 
 from collections.abc import Callable, Iterator
 
@@ -20,10 +20,10 @@ Source: Kendall, Badrinarayanan & Cipolla, Bayesian SegNet, BMVC 2017.
 
 @keras.saving.register_keras_serializable("boneage_benchmarks")
 class ReluDropout(keras.layers.Layer):
-    """A rectifier, and dropout that goes on when the network is asked."""
+    """A rectifier with dropout that stays active in prediction."""
 
     def __init__(self, **facts: object) -> None:
-        """Take a layer's usual facts."""
+        """Accept the usual arguments of a layer."""
         super().__init__(**facts)
         self.seeds = keras.random.SeedGenerator(0)
 
@@ -33,7 +33,7 @@ class ReluDropout(keras.layers.Layer):
 
 
 class Snapshots(Committee):
-    """One network; the members are it and what it was after each of the last epochs.
+    """One network; the members are its states after the last epochs.
 
     Source: Huang et al., Snapshot ensembles, ICLR 2017.
     """
@@ -54,7 +54,7 @@ class Snapshots(Committee):
 
 
 class DropoutPasses(Committee):
-    """One network with dropout; the members are its answers, each time another one.
+    """One network with active dropout; the members are its repeated predictions.
 
     Source: Gal & Ghahramani, Dropout as a Bayesian approximation, ICML 2016.
     """
@@ -68,12 +68,12 @@ class DropoutPasses(Committee):
 
 
 def seeds(count: int, size: int, filters: int, seed: int) -> Committee:
-    """What the pipeline trains."""
+    """The committee of the pipeline."""
     return Committee.new(count, size, filters, seed, CLIP_LIMIT)
 
 
 def snapshots(count: int, size: int, filters: int, seed: int) -> Committee:
-    """All begin as the first one."""
+    """Snapshots, which start equal."""
     members = seeds(count, size, filters, seed).members
     return Snapshots(members, CLIP_LIMIT)
 

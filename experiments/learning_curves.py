@@ -12,12 +12,12 @@ from boneage.errors import InputError
 from boneage.io.files import atomic_write
 
 CLOSE = 0.005
-"""Dice: as good as all annotations."""
+"""Difference in Dice from all annotations that counts as equal."""
 POOR = 0.9
-"""Dice below which a mask is of no use."""
+"""Dice below which a mask is useless."""
 ALL, CHANCE = "all_annotations", "random"
 LATEST_ROUNDS = 3
-"""Rounds whose mean is what all annotations give: single rounds differ by chance."""
+"""Rounds that are averaged at the end, because single rounds differ by chance."""
 PANELS = {
     "dice": "Dice, mean",
     "lowest_tenth": "Dice, mean of the lowest tenth",
@@ -64,15 +64,17 @@ def read(folder: Path) -> pd.DataFrame:
             facts.join(dice).reset_index().assign(variant=variant, seed=int(seed))
         )
     if not tables:
-        raise InputError(f"{folder}: no runs; make some with `run --out {folder}`")
+        raise InputError(
+            f"{folder} has no finished run; train some with `run --out {folder}`"
+        )
     runs = pd.concat(tables, ignore_index=True)
-    # means over rounds compare as many rounds of each
+    # all variants are compared over equally many rounds
     common = runs.groupby(["variant", "seed"])["round"].max().min()
     return runs[runs["round"] <= common]
 
 
 def at_the_end(runs: pd.DataFrame, variant: str, column: str) -> pd.Series:
-    """What a variant has reached in the end, by seed: mean of the latest rounds."""
+    """The final value of a variant by seed: the mean of the latest rounds."""
     own = runs[runs.variant == variant].sort_values("round").groupby("seed")[column]
     return own.apply(lambda values: values[-LATEST_ROUNDS:].mean())
 
@@ -90,7 +92,7 @@ def needed(run: pd.DataFrame, column: str, target: float) -> float:
 
 
 def advised(run: pd.DataFrame) -> pd.Series | None:
-    """The row of the round in which the person was told to stop; None where never."""
+    """The row of the round that advised to stop, or None."""
     run = run.sort_values("round").reset_index(drop=True)
     for turn in range(1, len(run)):
         answered = run[:turn].asked_dice
@@ -120,7 +122,7 @@ def against_chance(runs: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def report(folder: Path) -> list[str]:
-    """Write `curves.csv`, `table.md` and `curves.png` beside the runs; say what."""
+    """Write `curves.csv`, `table.md` and `curves.png` into the folder of the runs."""
     runs = read(folder)
     lines = table(runs)
     with atomic_write(folder / "table.md") as temporary:
@@ -139,7 +141,7 @@ def report(folder: Path) -> list[str]:
 
 
 def table(runs: pd.DataFrame) -> list[str]:
-    """A row a variant, in Markdown; the best in the lowest tenth first."""
+    """A row per variant in Markdown, sorted by the lowest tenth."""
     last = runs["round"].max() - LATEST_ROUNDS
     late = runs[runs["round"] > last].groupby("variant")[list(PANELS)].mean()
     gains = {name: against_chance(runs, name) for name in ("dice", "lowest_tenth")}
@@ -148,10 +150,10 @@ def table(runs: pd.DataFrame) -> list[str]:
         "lowest_tenth": at_the_end(runs, CHANCE, "lowest_tenth"),
     }
     lines = [
-        "| way of asking | seeds | Dice | lowest tenth | below 0.9 "
-        "| Dice, less random's | lowest tenth, less random's "
-        "| annotations for the Dice of all, less 0.005 "
-        "| annotations for random's lowest tenth | told to stop at | Dice there |",
+        "| queries by | seeds | Dice | lowest tenth | below 0.9 "
+        "| Dice minus random's | lowest tenth minus random's "
+        "| annotations for the Dice of all minus 0.005 "
+        "| annotations for random's lowest tenth | advised to stop at | Dice then |",
         "|---|---:|---|---|---|---|---|---|---|---|---|",
     ]
     for variant, means in late.sort_values("lowest_tenth", ascending=False).iterrows():
@@ -186,7 +188,7 @@ def _counts(numbers: list[float]) -> str:
 
 
 def figure(runs: pd.DataFrame) -> Figure:
-    """Dice, its lowest tenth, and the share below 0.9 against annotations."""
+    """Dice, its lowest tenth and the share below 0.9 by number of annotations."""
     drawn = Figure(figsize=(13, 4.2), layout="constrained")
     for axes, (column, label) in zip(drawn.subplots(1, 3), PANELS.items(), strict=True):
         for variant, own in runs[runs.variant != ALL].groupby("variant"):

@@ -1,11 +1,11 @@
-"""What moves the error: parts that leave the test part alone, and a true table."""
+"""Ablations: the test part stays unused, and the table is right."""
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.cohort import table
+from boneage.cohort.table import PARTS, split_cohort
 from boneage.io import hdf5
 from boneage.layout import Layout
 from boneage.regression.settings import TrainingSettings
@@ -30,15 +30,15 @@ def test_table_pairs_by_seed_and_joins_sexes(tmp_path):
         write_run(tmp_path, f"mse.{seed}.all", ids, off - np.sign(off))
         half = ids < 150
         for sex, chosen in (("male", half), ("female", ~half)):
-            name = f"a_network_a_sex.{seed}.{sex}"
+            name = f"network_per_sex.{seed}.{sex}"
             write_run(tmp_path, name, ids[chosen][::-1], (off * 1.5)[chosen][::-1])
     # its other half is still to come
-    write_run(tmp_path, "a_network_a_sex.2.male", ids[:150], np.ones(150))
+    write_run(tmp_path, "network_per_sex.2.male", ids[:150], np.ones(150))
     write_run(tmp_path, "huber.3.all", ids, np.full(400, 9.0))
     lines = ablations.report(ablations.Report(out=tmp_path, resamples=500))
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "plain",
-        "a network a sex",
+        "network per sex",
         "mse",
         "huber",
     ]
@@ -50,7 +50,7 @@ def test_table_pairs_by_seed_and_joins_sexes(tmp_path):
 
 
 def test_no_runs_is_one_line(tmp_path):
-    with pytest.raises(ablations.InputError, match="no runs; make some"):
+    with pytest.raises(ablations.InputError, match="has no finished run; train some"):
         ablations.report(ablations.Report(out=tmp_path))
 
 
@@ -70,14 +70,14 @@ def layout(tmp_path):
         file["id"] = ids
         facts = {"size": side, "preprocessing": "{}", "version": hdf5.VERSION}
         file.attrs.update(facts)
-    table.split_cohort(layout)
+    split_cohort(layout)
     return layout
 
 
 def test_test_part_is_never_touched(layout):
-    cohort, parts = table.split_cohort(layout)
-    chosen = ablations.chosen(layout, TrainingSettings(seed=1), choosing=20)
-    used = [getattr(chosen, part).cohort.ids for part in table.PARTS]
+    cohort, parts = split_cohort(layout)
+    chosen = ablations.choose_splits(layout, TrainingSettings(seed=1), choosing=20)
+    used = [getattr(chosen, part).cohort.ids for part in PARTS]
     assert len(used[1]) == 20
     assert sorted(np.concatenate(used)) == sorted(cohort.ids[parts != "test"])
     assert sorted(used[2]) == sorted(cohort.ids[parts == "validation"])
@@ -85,8 +85,8 @@ def test_test_part_is_never_touched(layout):
 
 def test_balanced_hands_are_as_many_steps(layout):
     settings = TrainingSettings(epochs=3, warmup_epochs=0.5)
-    parts = ablations.chosen(layout, settings, choosing=20)
-    drawn, once = ablations.balanced(parts, settings)
+    parts = ablations.choose_splits(layout, settings, choosing=20)
+    drawn, once = ablations.balance_ages(parts, settings)
     assert len(drawn.train) == 3 * len(parts.train)
     assert (once.epochs, once.warmup_epochs) == (1, 0.5 / 3)
     young_before = (parts.train.cohort.bone_age_months < 60).mean()
@@ -95,16 +95,16 @@ def test_balanced_hands_are_as_many_steps(layout):
 
 
 @pytest.mark.slow
-def test_levers_are_trained_once_and_reported(layout, tmp_path, capsys):
+def test_ablations_are_trained_once_and_reported(layout, tmp_path, capsys):
     options = ablations.Run(
         data=layout.data,
         out=tmp_path / "out",
-        levers=(
+        ablations=(
             "plain",
             "averaged_weights",
             "label_distribution",
-            "distribution_beside",
-            "a_network_a_sex",
+            "auxiliary_distribution",
+            "network_per_sex",
         ),
         image_size=75,
         epochs=2,

@@ -64,7 +64,7 @@ def test_report_writes_tables_and_a_figure(packed, tmp_path):
 
 
 def test_report_without_runs(tmp_path):
-    with pytest.raises(InputError, match="no runs"):
+    with pytest.raises(InputError, match="has no finished run"):
         learning_curves.report(tmp_path)
 
 
