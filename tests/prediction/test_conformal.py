@@ -165,6 +165,22 @@ def test_usable_range_of_a_network_that_says_one_age_is_that_age():
     assert calibration.usable_range_months() == (127, 127)
 
 
+def test_usable_range_of_a_network_that_tells_no_ages_apart_is_one_age():
+    predicted = np.random.default_rng(0).uniform(120, 134, 300)
+    true = np.random.default_rng(1).uniform(0, 228, 300)
+    low, high = Calibration(predicted, true, "boys").usable_range_months()
+    assert low == high == np.median(predicted)
+
+
+def test_three_quarters_of_the_hands_beyond_the_reach_are_outside_the_range():
+    predicted = np.arange(20.0, 220)
+    true = predicted.copy()
+    # the reach begins at 22: six hands are younger, predicted 20, 21 and 30 to 33
+    true[10:14] = 5
+    low, _ = Calibration(predicted, true, "girls").usable_range_months()
+    assert low == 32
+
+
 def test_without_validation_hands_no_range_is_known():
     empty = Calibration(np.zeros(0), np.zeros(0), "boys")
     assert empty.usable_range_months() == (-math.inf, math.inf)
