@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from boneage.cli import list_some
 from boneage.errors import InputError
+from boneage.io.files import read_json
 from boneage.layout import PRETRAINED, Layout
 from boneage.prediction import test_time_augmentation
 from boneage.prediction.conformal import Calibration
@@ -28,6 +29,7 @@ MAX_RUNS = 3
 """Runs averaged by default: each costs the time of a whole network."""
 MAX_ERROR_RATIO = 1.15
 """Of a run's validation error to the best run's; averaging worse runs seldom helps."""
+COMMITTEE_BY = "al_segmentation/step2_interactive_segmentation.py"
 SPREAD_QUANTILE = 0.95
 """Share of the validation hands on which the runs differ by no more than is usual."""
 REQUIRED_FACTS = ["backbone", "preprocessing", "sex", "age_range_months", "split_hash"]
@@ -66,6 +68,7 @@ class SexEnsemble:
     same on the test hands. usual_spread_months: range of the runs' predictions that
     SPREAD_QUANTILE of the validation hands do not exceed. measured_view_count: views of
     each hand behind these predictions; 1 if predictions.csv lacks the number wanted.
+    warnings: of runs that were trained on hands of another committee.
     """
 
     sex: Sex
@@ -74,6 +77,7 @@ class SexEnsemble:
     test_hands: Calibration
     usual_spread_months: float
     measured_view_count: int
+    warnings: tuple[str, ...] = ()
 
     def qualifier(self, predicted_months: float) -> Qualifier:
         """Whether a prediction is a limit: the runs predict nothing beyond it."""
@@ -156,7 +160,10 @@ def select_ensembles(
         if not names:
             usable = _select_best(usable, sex)
         if usable:
-            ensembles[sex] = _make_ensemble(sex, usable, view_count)
+            warnings = [w for c in usable for w in _committee_warnings(layout, c)]
+            ensemble = _make_ensemble(sex, usable, view_count)
+            ensembles[sex] = replace(ensemble, warnings=tuple(warnings))
+            notes += [warning for warning in warnings if warning not in notes]
     if not ensembles:
         raise InputError(
             f"{layout.regression} must contain a run with validation hands (got none: "
@@ -219,6 +226,25 @@ def _read_candidate(name: str, run: Run) -> CandidateRun:
             "others); train the run again"
         )
     return CandidateRun(name, run, config, predictions)
+
+
+def _committee_warnings(layout: Layout, candidate: CandidateRun) -> list[str]:
+    """Says so if the committee that will cut the hands is not the one of training.
+
+    Without a committee there is nothing to compare; loading it reports that.
+    """
+    known = candidate.config["preprocessing"].get("committees", [])
+    if not known or not layout.committee_state.is_file():
+        return []
+    state = read_json(layout.committee_state, COMMITTEE_BY)
+    used = state.get("committee_hash")
+    if used in known:
+        return []
+    return [
+        f"{candidate.name} was trained on hands cut out by another committee "
+        f"({', '.join(known)}) than the one in use ({used}): its errors and intervals "
+        "may not apply"
+    ]
 
 
 def _select_best(candidates: list[CandidateRun], sex: Sex) -> list[CandidateRun]:

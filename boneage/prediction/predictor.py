@@ -293,9 +293,12 @@ class Predictor:
         age = float(run_months.mean())
         width = ensemble.calibration.width(age, self.coverage)
         half = width.half_months if math.isfinite(width.half_months) else math.nan
-        warnings = reliability.age_warnings(
-            age, ensemble.age_range_months, run_months, ensemble.usual_spread_months
-        )
+        warnings = [
+            *ensemble.warnings,
+            *reliability.age_warnings(
+                age, ensemble.age_range_months, run_months, ensemble.usual_spread_months
+            ),
+        ]
         if math.isnan(half):
             warnings.append(
                 f"no interval: {width.hands} validation hands of {width.group} are too "

@@ -122,3 +122,21 @@ def test_age_range_is_what_all_runs_were_trained_on(trained, layout):
     write_json(first.config, first.read_config() | {"age_range_months": [10.0, 200.0]})
     ensembles, _ = model_selection.select_ensembles(layout, BOTH, 1)
     assert ensembles["male"].age_range_months == (20, 200)
+
+
+@pytest.mark.parametrize(
+    ("committees", "is_other"), [(["1a2b"], False), (["ffff"], True), ([], False)]
+)
+def test_another_committee_than_that_of_training_is_named(
+    trained, layout, hand, committees, is_other
+):
+    facts = Run(trained.regression / "tiny_1").read_config()["preprocessing"]
+    copy_runs(trained, layout, preprocessing=facts | {"committees": committees})
+    predictor = Predictor(layout, ["tiny_1"], 1)
+    expected = (
+        "tiny_1 was trained on hands cut out by another committee (ffff) than the one "
+        "in use (1a2b): its errors and intervals may not apply"
+    )
+    assert predictor.notes == [expected] * is_other
+    prediction = predictor.predict(InputRadiograph(hand, "male"))
+    assert (expected in prediction.warnings) == is_other
