@@ -1,6 +1,7 @@
 """One entry for all scripts: typed options become flags and --help."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Collection
@@ -92,7 +93,8 @@ def run(
     """
     # file names in another encoding cannot be printed, and must not end a run
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = _call(main, options, arguments)
     except (InputError, OSError, KeyboardInterrupt) as error:

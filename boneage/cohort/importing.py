@@ -51,11 +51,11 @@ def import_folder(
         Skipped(i, f"{folder}: no radiograph of id {i}") for i in wanted.ids[~present]
     ]
     extra = [paths[i].name for i in sorted(set(paths) - set(wanted.ids.tolist()))]
-    others = [path.name for path in others if path.resolve() != table_path.resolve()]
+    unread = [path.name for path in others if path.resolve() != table_path.resolve()]
     for names, why in (
         (extra, "no row in the table"),
         (unnamed, "no whole number as name"),
-        (others, "no radiographs"),
+        (unread, "no radiographs"),
     ):
         if names:
             print(f"not imported, {why} ({len(names)}): {list_some(names)}")

@@ -3,7 +3,7 @@
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -110,7 +110,7 @@ def _stretched(values: np.ndarray, measured: np.ndarray) -> np.ndarray:
     return np.round((values - low) * scale).clip(0, 65535).astype(np.uint16)
 
 
-def _open(path: Path, **options: object) -> "pydicom.Dataset":
+def _open(path: Path, **options: Any) -> "pydicom.Dataset":
     """Parse a file, with or without a preamble."""
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -197,10 +197,14 @@ def _check_decimal(path: Path, dataset: "pydicom.Dataset", keyword: str) -> None
     # bytes that are not parsed yet; between several values stands a backslash
     written = raw.value if raw is not None and raw.is_raw else None
     if isinstance(written, bytes) and b"," in written:
-        dataset[keyword] = raw._replace(value=written.replace(b",", b"."))
+        # it is a RawDataElement, a named tuple
+        dataset[keyword] = raw._replace(  # type: ignore[attr-defined]
+            value=written.replace(b",", b".")
+        )
     try:
         value = dataset.get(keyword)
-        values = [] if value in (None, "") else np.atleast_1d(value).astype(float)
+        numbers = () if value in (None, "") else value
+        values = np.atleast_1d(numbers).astype(float)
     except (TypeError, ValueError):
         got = written.decode("latin-1").strip() if isinstance(written, bytes) else raw
         raise InputError(

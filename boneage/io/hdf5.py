@@ -179,11 +179,10 @@ def open_packed(path: Path, made_by: str) -> PackedImages:
         preprocessing = json.loads(file.attrs["preprocessing"])
         if not isinstance(preprocessing, dict):
             raise TypeError("the attribute preprocessing must be a JSON object")
-        hashes = [
-            None if layer is None else _hashes(file[f"{name}_hash"], len(ids))
-            for name, layer in (("image", images), ("mask", masks))
-        ]
-        return PackedImages(images, masks, ids, size, preprocessing, *hashes)
+        image_hashes = _hashes(file["image_hash"], len(ids))
+        mask_hashes = None if masks is None else _hashes(file["mask_hash"], len(ids))
+        facts = (size, preprocessing, image_hashes, mask_hashes)
+        return PackedImages(images, masks, ids, *facts)
 
 
 def preprocessing_in_words(facts: dict) -> str:
@@ -246,7 +245,7 @@ def append(
     in `without` go. hashes: (pair,), of the masks' files.
     """
     before = open_packed(path, "step2_image_2_h5.py --pool annotated")
-    if before.masks is None:
+    if before.masks is None or before.mask_hashes is None:
         raise InputError(
             f"{path}: must hold masks (got images alone); remove it and run "
             "step2_image_2_h5.py --pool annotated"

@@ -129,7 +129,7 @@ class _TiffLayout(NamedTuple):
 
     first: int
     offset: str
-    count: str
+    count: str  # type: ignore[assignment]  # hides tuple.count
     entry_bytes: int
     inline_bytes: int
 

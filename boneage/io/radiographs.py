@@ -71,7 +71,8 @@ def find_below(folder: Path) -> tuple[list[Path], list[Path]]:
     A radiograph has the first bytes or the suffix of one: damaged files count, so that
     they are named later on. Hidden files and folders are left out.
     """
-    chosen, others = [], []
+    chosen: list[Path] = []
+    others: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(place, name) for name in names if not name.startswith(".")):

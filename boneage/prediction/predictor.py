@@ -419,7 +419,7 @@ def predict_bone_age(
         InputError: a radiograph, its sex or a model cannot be used.
     """
     is_single = isinstance(files, str | Path)
-    paths = [Path(path) for path in ([files] if is_single else files)]
+    paths = [Path(files)] if isinstance(files, str | Path) else [*map(Path, files)]
     inputs, skipped, notes = collect_inputs(paths, sex)
     for note in notes:
         warnings.warn(note, stacklevel=2)

@@ -53,7 +53,7 @@ def train_paced(layout: Layout, settings: PacedSettings) -> FinishedTraining:
 
 def _keep_plan(path: Path, settings: PacedSettings, parts: DataSplits) -> None:
     """Write the plan of a new run; refuse a different plan once a stage has begun."""
-    plan = {
+    plan: dict[str, dict] = {
         "rates": settings.rates,
         "epochs": settings.epochs,
         # all stages share one split and the same hands
