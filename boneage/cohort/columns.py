@@ -7,7 +7,7 @@ from pathlib import Path
 
 from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.layout import LARGEST_ID, is_id
+from boneage.layout import is_id
 
 OLDEST_MONTHS = 300
 """No skeleton grows after 25 years; above this the column is not in months."""
@@ -47,14 +47,14 @@ def find_columns(path: Path, header: list[str], *required: str) -> dict[str, int
             both = " and ".join(header[place] for place in places)
             raise InputError(
                 f"{path}: must have one column for the {meaning} (got {both}); rename "
-                "the other"
+                "one of them"
             )
         if places:
             columns[meaning] = places[0]
         elif meaning in required:
             raise InputError(
                 f"{path}: must have the columns id,boneage,male (got no {meaning} in "
-                f"{','.join(header) or 'an empty file'})"
+                f"{','.join(header) or 'an empty file'}); add or rename it"
             )
     if "months" in columns:
         columns.pop("years", None)
@@ -84,9 +84,7 @@ def parse_id(text: str) -> int:
             stem = text[: -len(suffix)]
     stem = re.sub(r"(?<=[0-9])\.0+$", "", stem)
     if not is_id(stem):
-        raise ValueError(
-            f"an id must be a whole number up to {LARGEST_ID} (got {text!r})"
-        )
+        raise ValueError(f"an id must be a whole number below 2^63 (got {text!r})")
     return int(stem)
 
 

@@ -70,7 +70,7 @@ def read_cohort(
     table = read_table(path, advice)
     columns = find_columns(path, table.header, "id", "sex")
     if not table.rows:
-        raise InputError(f"{path}: must have a header and rows (got no rows)")
+        raise InputError(f"{path}: must have a header and rows (got no rows); add some")
     is_male_column = normalized(table.header[columns["sex"]]) == "male"
     values: dict[int, tuple[float, bool, str]] = {}
     problems = []

@@ -22,7 +22,7 @@ FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Group of the first element where there is no preamble, little-endian."""
 
 DECIMALS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
-TABLES = ("ModalityLUTSequence", "VOILUTSequence")
+TABLES = {"ModalityLUTSequence": "Modality LUT", "VOILUTSequence": "VOI LUT"}
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 
@@ -97,7 +97,9 @@ def read_frame(path: Path, longest_side_px: int) -> np.ndarray:
     if is_padding is None:
         return _stretched(values, values)
     if is_padding.all():
-        raise InputError(f"{path}: must show a hand (got padding alone)")
+        raise InputError(
+            f"{path}: must show a hand (got padding alone); {EXPORT_AGAIN}"
+        )
     stretched = _stretched(values, values[~is_padding])
     stretched[is_padding] = 0
     return stretched
@@ -123,7 +125,9 @@ def _open(path: Path, **options: Any) -> "pydicom.Dataset":
         raise InputError(f"{path}: must be DICOM (got another format); rename it")
     # looked for in the bytes, because pydicom inflates before it shows the header
     if DEFLATED in content:
-        raise InputError(f"{path}: cannot be deflated as a whole; {EXPORT_AGAIN}")
+        raise InputError(
+            f"{path}: cannot be read (got a file deflated as a whole); {EXPORT_AGAIN}"
+        )
     if content[128:132] != PREFIX[128:]:
         content = PREFIX + content
     dataset = pydicom.dcmread(io.BytesIO(content), **options)
@@ -153,7 +157,7 @@ def _check(path: Path, dataset: "pydicom.Dataset", longest_side_px: int) -> None
     if not 0 < min(rows, columns) <= max(rows, columns) <= longest_side_px:
         raise InputError(
             f"{path}: must have 1 to {longest_side_px} px a side "
-            f"(got {columns} x {rows} px)"
+            f"(got {columns} x {rows} px); {EXPORT_AGAIN}"
         )
     kind = str(dataset.get("PhotometricInterpretation") or "")
     if not kind:
@@ -171,9 +175,9 @@ def _check(path: Path, dataset: "pydicom.Dataset", longest_side_px: int) -> None
         )
     for keyword in DECIMALS:
         _check_decimal(path, dataset, keyword)
-    for keyword in TABLES:
+    for keyword, name in TABLES.items():
         for item in dataset.get(keyword) or []:
-            _check_table(path, item, keyword.removesuffix("Sequence"))
+            _check_table(path, item, name)
 
 
 def _whole_number(

@@ -100,10 +100,11 @@ def _head(path: Path) -> bytes:
     """
     try:
         if not path.is_file():
-            got = "a folder" if path.is_dir() else "neither file nor folder"
-            if not path.exists():
-                got = "a link to nothing" if path.is_symlink() else "no such file"
-            raise InputError(f"{path}: {got}")
+            if not (path.exists() or path.is_symlink()):
+                raise InputError(f"{path}: no such file")
+            got = "a folder" if path.is_dir() else "a device or pipe"
+            got = got if path.exists() else "a link to nothing"
+            raise InputError(f"{path}: must be a file (got {got})")
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except OSError as error:

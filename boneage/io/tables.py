@@ -81,8 +81,8 @@ def _csv_rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
         return [(reader.line_num + skipped, row) for row in reader]
     except csv.Error as error:
         raise InputError(
-            f"{path}: must be a CSV file (got a line that is none: {error}); look for "
-            "a quote that is never closed"
+            f"{path}: cannot be read as CSV ({error}); look for a quote that is never "
+            "closed"
         ) from None
 
 

@@ -81,7 +81,7 @@ def test_empty_lines_do_not_count(tmp_path):
         ("1,nan,True", "at most 300 months (got 'nan')"),
         ("1,old,True", "old"),
         ("1,20,maybe", "True or False, M or F (got 'maybe')"),
-        ("1.5,20,True", "a whole number up to 9223372036854775807 (got '1.5')"),
+        ("1.5,20,True", "a whole number below 2^63 (got '1.5')"),
         ("-1,20,True", "(got '-1')"),
         ("٣,20,True", "an id must be a whole number"),
         ("99999999999999999999,20,True", "99999999999999999999"),

@@ -1,6 +1,8 @@
 """What exists is whole."""
 
+import errno
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -149,3 +151,65 @@ def test_scratch_folder_of_a_living_process_stays(working):
         assert (folder / "picture.png").exists()
         assert own != folder
     assert not own.exists()
+
+
+@pytest.mark.parametrize("lock", [locks.exclusive, locks.file_lock])
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_file_system_without_locks_is_named_in_words(
+    tmp_path, monkeypatch, lock, number
+):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with (
+        pytest.raises(InputError, match="run: must lie on a file system with locks"),
+        lock(tmp_path / "run"),
+    ):
+        pass
+
+
+def test_disk_that_fails_for_another_reason_is_not_called_one_without_locks(
+    tmp_path, monkeypatch
+):
+    def flock(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with (
+        pytest.raises(OSError, match="run") as caught,
+        locks.exclusive(tmp_path / "run"),
+    ):
+        pass
+    assert caught.value.errno == errno.EIO
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (struct.error("unpack requires 4 bytes"), "unpack requires 4 bytes"),
+        (RecursionError("too deep\nby far"), "too deep by far"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_whatever_a_parser_raises_is_one_line(raised, words):
+    def parse():
+        with errors.refuse_damaged("1.dcm", "cannot be decoded", "copy it again"):
+            raise raised
+
+    with pytest.raises(InputError) as caught:
+        parse()
+    assert str(caught.value) == f"1.dcm: cannot be decoded ({words}); copy it again"
+
+
+def test_an_interruption_is_no_damaged_file():
+    def parse():
+        with errors.refuse_damaged("1.dcm", "cannot be decoded", "copy it again"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parse()
+
+
+def test_bytes_of_a_name_that_are_no_text_are_escaped():
+    assert errors.printable(os.fsdecode(b"Jos\xe9 \xc3\xa9.png")) == "Jos\\xe9 é.png"

@@ -1,7 +1,11 @@
 """Network files that are damaged, hostile, or of somebody else's network."""
 
 import io
+import json
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,10 +14,12 @@ import numpy as np
 import pytest
 
 from boneage.errors import InputError
-from boneage.io import keras_models
+from boneage.io import keras_models, radiographs
+from boneage.layout import Layout
 from boneage.regression import backbones
 from boneage.regression.run_folder import Run
 from boneage.segmentation.committee import Committee, commit_epoch
+from tests.conftest import REPOSITORY
 
 ADVICE = "train one again"
 
@@ -179,3 +185,60 @@ def test_members_of_two_sizes(tmp_path):
     )
     with pytest.raises(InputError, match=r"member_1\.keras: sees \(32, 32, 1\)"):
         Committee.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("backend", "keras_json", "words"),
+    [
+        ("mxnet", None, "KERAS_BACKEND: the backend must be one of"),
+        ("", "mxnet", "keras.json: the backend must be one of"),
+        ("", "torch", "keras.json: the backend torch must be installed"),
+        ("torch", "mxnet", "KERAS_BACKEND: the backend torch must be installed"),
+    ],
+)
+def test_backend_that_is_not_there_is_named(
+    tmp_path, monkeypatch, backend, keras_json, words
+):
+    found = {"torch": None}
+    monkeypatch.setattr(
+        keras_models.importlib.util, "find_spec", lambda name: found.get(name, name)
+    )
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    if keras_json:
+        (tmp_path / "keras.json").write_text(json.dumps({"backend": keras_json}))
+    with pytest.raises(InputError, match=words):
+        keras_models.check_backend()
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"backend": "jax"}', "no JSON"])
+def test_backend_that_is_there(tmp_path, monkeypatch, content):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    if content is not None:
+        (tmp_path / "keras.json").write_text(content)
+    keras_models.check_backend()
+
+
+def test_script_ends_in_one_line_where_keras_has_no_backend(tmp_path):
+    script = "al_segmentation/step3_gen_segmentation_result.py"
+    command = [sys.executable, script, "--data", tmp_path, "--models", tmp_path]
+    (tmp_path / "committee").mkdir()
+    commit_epoch(tmp_path / "committee", {"epoch": 1, "members": 1, "clip_limit": 0.03})
+    radiographs.write(
+        Layout(tmp_path, tmp_path).radiograph(1), np.zeros((80, 80), np.uint8)
+    )
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env=os.environ | {"KERAS_BACKEND": "mxnet", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1] == (
+        "error: KERAS_BACKEND: the backend must be one of tensorflow, jax, torch "
+        "(got mxnet)"
+    )
+    assert "Traceback" not in done.stderr

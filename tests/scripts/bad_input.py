@@ -1,12 +1,16 @@
 """Bad input of every kind, made at test time, and what is expected of each.
 
-A kind is a name, the bytes (or a function that makes them lie there), and either the
-image that must come out or words of the one line that refuses it.
+`python -m tests.scripts.bad_input > tests/scripts/messages.txt` writes down the line
+that each kind gets, for a person to read through. A kind is a name, the bytes (or a
+function that makes them lie there), and either the image that must come out or words
+of the one line that refuses it.
 """
 
+import contextlib
 import functools
 import io
 import os
+import re
 import struct
 import tempfile
 import zlib
@@ -27,6 +31,10 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     RLELossless,
 )
+
+from boneage.cohort import table
+from boneage.errors import InputError
+from boneage.io import radiographs
 
 GREY = (np.add.outer(np.arange(96), np.arange(80)) * 255 // 174).astype(np.uint8)
 GREY[20:40, 20:40] = 255
@@ -361,9 +369,9 @@ IMAGES: dict[str, Kind] = {
         ".png", raw(png_of(60_000, 1)), "at most 10000 px a side (got 60000 x 1 px)"
     ),
     "no pixels": Kind(".png", raw(promised(0, 5)), NO_IMAGE),
-    "a folder": Kind(".png", Path.mkdir, "a folder"),
+    "a folder": Kind(".png", Path.mkdir, "must be a file (got a folder)"),
     "a link to nothing": Kind(".png", dangling, "a link to nothing"),
-    "a pipe": Kind(".png", os.mkfifo, "neither file nor folder"),
+    "a pipe": Kind(".png", os.mkfifo, "must be a file (got a device or pipe)"),
     "dicom": Kind(".dcm", raw(dicom_of(DEEP)), STRETCHED),
     "dicom of 8 bits": Kind(".dicom", raw(dicom_of(GREY)), STRETCHED),
     "compressed dicom": Kind(".dcm", raw(run_length_dicom()), STRETCHED),
@@ -402,7 +410,7 @@ IMAGES: dict[str, Kind] = {
         ".dcm", raw(nested_dicom(3000)), NO_PIXELS
     ),
     "dicom deflated as a whole": Kind(
-        ".dcm", raw(deflated_dicom()), "cannot be deflated as a whole"
+        ".dcm", raw(deflated_dicom()), "deflated as a whole"
     ),
     "dicom with a window of no width": Kind(
         ".dcm", raw(dicom_of(DEEP, WindowCenter=10, WindowWidth=0)), "got 0"
@@ -462,7 +470,7 @@ IMAGES: dict[str, Kind] = {
     ),
     "dicom with a table": Kind(".dcm", raw(with_table(256, 256)), STRETCHED),
     "dicom with a short table": Kind(
-        ".dcm", raw(with_table(256, 200)), "VOILUT must have 256 entries (got 200)"
+        ".dcm", raw(with_table(256, 200)), "VOI LUT must have 256 entries (got 200)"
     ),
     "dicom that does not say what black is": Kind(
         ".dcm",
@@ -642,18 +650,18 @@ TABLES: dict[str, tuple[str | bytes, tuple | str]] = {
     ),
     "unknown sex": (HEAD + "1,12,x\n", "True or False, M or F (got 'x')"),
     "no sex": (HEAD + "1,12,\n", "True or False, M or F (got '')"),
-    "id with a blank": (HEAD + "1 2,12,True\n", "a whole number up to"),
+    "id with a blank": (HEAD + "1 2,12,True\n", "a whole number below 2^63"),
     "id with slashes": (HEAD + "../../etc/1,12,True\n", "(got '../../etc/1')"),
     "id of dots": (HEAD + "..,12,True\n", "(got '..')"),
     "id of a suffix alone": (HEAD + ".png,12,True\n", "(got '.png')"),
     "negative id": (HEAD + "-1,12,True\n", "(got '-1')"),
-    "id of 30 digits": (HEAD + f"{10**29},12,True\n", "a whole number up to"),
-    "id above int64": (HEAD + f"{1 << 63},12,True\n", "a whole number up to"),
-    "id of other digits": (HEAD + "\u0661,12,True\n", "a whole number up to"),
+    "id of 30 digits": (HEAD + f"{10**29},12,True\n", "a whole number below 2^63"),
+    "id above int64": (HEAD + f"{1 << 63},12,True\n", "a whole number below 2^63"),
+    "id of other digits": (HEAD + "\u0661,12,True\n", "a whole number below 2^63"),
     "fractional id": (HEAD + "1.5,12,True\n", "(got '1.5')"),
     "quote that is never closed": (
         'id,boneage,male,note\n1,12,True,"x\n2,180,False,y\n',
-        "must be a CSV file (got a line that is none",
+        "cannot be read as CSV",
     ),
     "row too short": (HEAD + "1,12\n", "must have 3 values (got 2)"),
     "row too long": (HEAD + "1,12,True,9\n", "must have 3 values (got 4)"),
@@ -673,3 +681,39 @@ def quiet_grey(path: Path, seed: int) -> None:
     """A small radiograph that differs from all others."""
     noise = np.random.default_rng(seed).integers(0, 40, GREY.shape, np.uint8)
     cv2.imwrite(str(path), np.maximum(GREY // 2, noise))
+
+
+def message(name: str, path: Path, read: Callable[[Path], object]) -> str | None:
+    """The line that refuses what lies there; None where it is read.
+
+    What a decoder says of itself differs from version to version, and is left out.
+    """
+    try:
+        # what is read names the columns that it does not need
+        with contextlib.redirect_stdout(io.StringIO()):
+            read(path)
+    except InputError as error:
+        line = str(error).replace(f"{path}", f"{name}{path.suffix}")
+        return re.sub(r"(decoded|workbook) \((?!it)[^;]*\);", r"\1 (...);", line)
+    return None
+
+
+def messages() -> str:
+    """The messages of all kinds of images and tables, a line each."""
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, kind) in enumerate(IMAGES.items()):
+            path = Path(folder, f"{number}{kind.suffix}")
+            kind.make(path)
+            lines.append(message(name, path, radiographs.read))
+        for number, (name, (content, _)) in enumerate(TABLES.items()):
+            path = Path(folder, f"{number}.csv")
+            path.write_bytes(
+                content if isinstance(content, bytes) else content.encode()
+            )
+            lines.append(message(name, path, table.read_cohort))
+    return "".join(f"{line}\n" for line in lines if line is not None)
+
+
+if __name__ == "__main__":
+    print(messages(), end="")

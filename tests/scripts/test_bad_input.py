@@ -1,6 +1,7 @@
 """Bad input on every step that reads it: one line each, and the rest is processed."""
 
 import contextlib
+import io
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import h5py
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -16,8 +18,8 @@ from hypothesis import strategies as st
 from boneage.cohort import columns, table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
-from boneage.io import hdf5, radiographs
-from tests.conftest import call
+from boneage.io import dicom, hdf5, radiographs
+from tests.conftest import REPOSITORY, call
 from tests.scripts import bad_input
 from tests.scripts.bad_input import IMAGES, TABLES
 
@@ -64,6 +66,12 @@ def test_table_is_read_as_it_is_or_refused_in_one_line(tmp_path, name):
         found = table.read_cohort(path)
         columns = (found.ids, found.bone_age_months, found.is_male)
         assert tuple(column.tolist() for column in columns) == expected
+
+
+def test_messages_are_those_that_a_person_has_read():
+    """Changed on purpose? Write them anew as bad_input.py says, and read them."""
+    written = (REPOSITORY / "tests" / "scripts" / "messages.txt").read_text()
+    assert bad_input.messages().splitlines() == written.splitlines()
 
 
 @pytest.fixture
@@ -368,3 +376,82 @@ def test_whatever_a_table_says_is_read_or_refused_in_one_line(
     assert (found.ids >= 0).all()
     assert len(set(found.ids.tolist())) == len(found)
     assert ((ages > 0) & (ages <= columns.OLDEST_MONTHS) | np.isnan(ages)).all()
+
+
+# what the reader looks at: tag, type, values that devices and vandals write
+HEADER = {
+    "TransferSyntaxUID": ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.2", "1.2.3"],
+    "PhotometricInterpretation": ["MONOCHROME1", "RGB", "PALETTE COLOR", "", "x"],
+    "SamplesPerPixel": [1, 3, 0, None],
+    "PlanarConfiguration": [0, 1, 9],
+    "NumberOfFrames": ["1", "2", "-1", "", "x"],
+    "Rows": [96, 95, 0, 65535, None],
+    "Columns": [80, 81, 0, None],
+    "BitsAllocated": [8, 16, 32, 1, 0, None],
+    "BitsStored": [8, 12, 16, 0, 99],
+    "HighBit": [7, 11, 15, 99],
+    "PixelRepresentation": [0, 1, 7, None],
+    "PixelPaddingValue": [0, 65535, 255],
+    "PixelPaddingRangeLimit": [0, 65535, 9],
+    "RescaleSlope": ["1", "0", "-1", "1e400", "1,5", "nan", "x", ""],
+    "RescaleIntercept": ["0", "-1024", "0,5", "x", ""],
+    "WindowCenter": ["128", "40\\80", "127,5", "", "x", "1e308"],
+    "WindowWidth": ["256", "0", "-5", "0,5", "1\\2", "x", "1e308"],
+    "VOILUTFunction": ["LINEAR", "SIGMOID", "LINEAR_EXACT", "x"],
+    "PatientSex": ["M", "F", "O", "W", "\u00e9", "M\\F"],
+    "Laterality": ["R", "L", "", "x"],
+    "BodyPartExamined": ["HAND", "CHEST", ""],
+}
+
+
+def with_header(tags):
+    """A DICOM file with these tags, whatever they say; text goes in as it is."""
+    dataset = pydicom.dcmread(io.BytesIO(bad_input.dicom_of(bad_input.GREY)))
+    for keyword, value in tags.items():
+        if keyword == "TransferSyntaxUID":
+            continue
+        if value is None:
+            if keyword in dataset:
+                delattr(dataset, keyword)
+            continue
+        tag = pydicom.tag.Tag(keyword)
+        vr = pydicom.datadict.dictionary_VR(tag)
+        if isinstance(value, int):
+            dataset.add(pydicom.DataElement(tag, "US", value))
+            continue
+        content = value.encode("latin-1", "replace")
+        content += b" " * (len(content) % 2)
+        dataset[tag] = pydicom.dataelem.RawDataElement(
+            tag, vr, len(content), content, 0, False, True
+        )
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(
+        buffer, dataset, implicit_vr=False, little_endian=True, force_encoding=True
+    )
+    plain = b"1.2.840.10008.1.2.1\0"
+    syntax = tags.get("TransferSyntaxUID", "1.2.840.10008.1.2.1").encode()
+    return buffer.getvalue().replace(plain, syntax.ljust(len(plain), b"\0"))
+
+
+@RELAXED
+@given(
+    tags=st.dictionaries(
+        st.sampled_from(sorted(HEADER)), st.integers(0, 7), max_size=6
+    ),
+    without_preamble=st.booleans(),
+)
+def test_whatever_a_dicom_header_says_is_read_or_refused_in_one_line(
+    tmp_path, tags, without_preamble
+):
+    chosen = {
+        name: HEADER[name][place % len(HEADER[name])] for name, place in tags.items()
+    }
+    path = tmp_path / "1"
+    path.write_bytes(with_header(chosen)[132 if without_preamble else 0 :])
+    found = read_or_refused(radiographs.read, path)
+    if found is not None:
+        assert found.dtype == np.uint16
+        assert found.ndim == 2
+        assert found.size
+    facts = read_or_refused(dicom.read_facts, path)
+    assert facts is None or all(isinstance(fact, str) for fact in facts)
