@@ -33,6 +33,7 @@
   const setAside = []; // why radiographs could not be read, until the person is told
   let confirmPending = "";
   let busy = false;
+  let actions = 0; // so far; an answer to an earlier question is out of date
   let shownAt = 0;
 
   // ---------------------------------------------------------------- run lengths
@@ -88,6 +89,7 @@
   const exclusively = async (work) => {
     if (busy) return;
     busy = true;
+    actions++;
     view.ariaBusy = "true";
     try {
       await work();
@@ -215,7 +217,7 @@
 
   const showMask = () => {
     canvas.style.opacity = look.mask === 1 ? 1 : $("opacity").value / 100;
-    canvas.hidden = look.mask === 2;
+    canvas.style.visibility = look.mask === 2 ? "hidden" : "visible";
     $("outline").setAttribute("aria-pressed", look.mask === 1);
     $("outline").dataset.shown = MASK_LOOKS[look.mask];
     draw();
@@ -928,15 +930,16 @@
   // a page without a radiograph asks for one; others look whether the round is over
   setInterval(async () => {
     let state;
+    const before = actions;
     try {
       state = await (await request("state", { page: name })).json();
     } catch {
       return; // the next key says so
     }
-    if (busy || gesture) return;
-    const before = round.round;
+    if (busy || gesture || before !== actions) return;
+    const isOver = state.round !== round.round;
     accept(state);
-    if (!open || before !== round.round) await exclusively(() => showNext());
+    if (!open || isOver) await exclusively(() => showNext());
     else report();
   }, POLL_MS);
 

@@ -264,6 +264,7 @@ class _Api:
         """Correct the mask that the page sends."""
         queue, opened = self._opened(request)
         mask, tool = _mask(body, opened), request.path_params["tool"]
+        corrected: Mask | None
         if tool == "to_edge":
             height, width = mask.shape
             point = (_whole(request, "row"), _whole(request, "column"))

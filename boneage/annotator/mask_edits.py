@@ -94,7 +94,7 @@ def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:
     # its mixtures start by chance; the same click is to give the same mask
     cv2.setRNGSeed(0)
     cv2.grabCut(
-        *(colour, labels, None, np.zeros((1, 65)), np.zeros((1, 65))),
+        *(colour, labels, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65))),
         CUT_ROUNDS,
         cv2.GC_INIT_WITH_MASK,
     )

@@ -96,7 +96,7 @@ def thumbnail(layout: Layout, radiograph_id: int, status: Status) -> bytes:
         colour = np.array(mask_edits.MASK_COLOUR[::-1]) * opacity
         shown[mask] = (shown[mask] * (1 - opacity) + colour).astype(np.uint8)
     elif status != "waiting":
-        shown //= 3
+        shown = shown // 3
     return cv2.imencode(".jpg", shown)[1].tobytes()
 
 

@@ -389,6 +389,8 @@ def test_contrast_changes_what_is_seen_and_not_what_is_saved(annotate, layout):
     tab.page.mouse.up(button="right")
     assert float(tab.page.get_attribute("feFuncR", "slope")) > 1.2
     assert tab.page.locator("#stage img").count() == 2
+    assert tab.page.locator("#mask").is_visible()
+    assert not tab.press("v").page.locator("#mask").is_visible()
     tab.press("0")
     assert float(tab.page.get_attribute("feFuncR", "slope")) == 1
     save(tab, PORTRAIT)
