@@ -7,6 +7,7 @@ an ASGI application of this program's own (`serve`). The same settings hold for 
 import base64
 import binascii
 import contextlib
+import importlib.util
 import os
 import secrets
 import socket
@@ -56,6 +57,15 @@ class WebSettings:
             )
         if self.port is not None and not 1 <= self.port <= 65535:
             raise InputError(f"--port must be from 1 to 65535 (got {self.port})")
+
+
+def check_installed(package: str) -> None:
+    """Raise InputError where a page needs a package that is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise InputError(
+            f"a page in the browser must have {package} installed (got none); run: pip "
+            'install "boneage[annotate]"'
+        )
 
 
 ENVIRONMENT = {

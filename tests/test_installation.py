@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from boneage import web
+from boneage.errors import InputError
 from boneage.io import radiographs
 from boneage.phantoms import radiograph as phantoms
 from tests.conftest import REPOSITORY
@@ -109,6 +111,12 @@ def test_constraints_pin_what_the_project_needs():
     for requirement in needed:
         name = requirement.split(">")[0].split("[")[0]
         assert name in pins, name
+
+
+def test_page_without_its_packages_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r'pip install "boneage\[annotate\]"'):
+        web.check_installed("gradio")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from boneage.annotator.queue import AnnotationQueue
 from boneage.annotator.round import CLOSE, FINISH, GO_ON, LEAVE, AnnotationRound
 from boneage.errors import InputError
 from boneage.layout import Layout
-from boneage.web import WebSettings, serve
+from boneage.web import WebSettings, check_installed, serve
 
 FAREWELL_S = 3.0
 """How long the page is still served after the last decision, to say so."""
@@ -34,6 +34,7 @@ def serving(annotation_round: AnnotationRound, settings: WebSettings) -> Iterato
         InputError: a host that others see without a password, or a port that is taken.
     """
     settings.check_page()
+    check_installed("starlette")
     from boneage.annotator import api
 
     greeting = "annotate at {address} (Ctrl-C stops; everything saved is kept)"

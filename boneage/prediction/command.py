@@ -26,7 +26,7 @@ from boneage.prediction.batch import OutputSettings
 from boneage.prediction.inputs import collect_inputs
 from boneage.prediction.model_selection import find_models
 from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
-from boneage.web import WebSettings
+from boneage.web import WebSettings, check_installed
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Options(cli.ScriptOptions):
 def main(options: Options) -> None:
     """Predict for the named files, or serve the page."""
     if options.serve:
+        check_installed("gradio")
         cli.reject_flags(["sex"], "of no use with --serve")
         cli.reject_flags(OutputSettings, "of no use with --serve")
     else:

@@ -1,11 +1,13 @@
 """Training on JAX: one device, two, and two processes that may die."""
 
+import inspect
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -239,3 +241,21 @@ def test_cluster_without_jax(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", None)
     with pytest.raises(InputError, match=r'pip install "jax\[cuda12\]"'):
         multi_host.process_group(TrainingSettings(cluster="a:1", processes=2))
+
+
+def test_oldest_jax_that_may_be_installed_meets_the_others_as_we_ask_it_to():
+    """`initialize` knows shutdown_timeout_seconds from 0.9 on."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    (bound,) = project["project"]["optional-dependencies"]["jax"]
+    assert bound.startswith("jax[cpu]>=0.9,")
+
+
+def test_process_meets_the_others_with_arguments_that_jax_knows(monkeypatch):
+    jax = pytest.importorskip("jax")
+    known = inspect.signature(jax.distributed.initialize)
+    given = []
+    monkeypatch.setattr(
+        jax.distributed, "initialize", lambda *a, **k: given.append(known.bind(*a, **k))
+    )
+    multi_host.Cluster(TrainingSettings(cluster="a:1", processes=2)).__enter__()
+    assert given[0].arguments["heartbeat_timeout_seconds"] == multi_host.HEARTBEAT_S
