@@ -94,11 +94,11 @@ class Calibration:
     def usable_range_months(self) -> tuple[float, float]:
         """Lowest and highest prediction that stand for an age and not for a limit.
 
-        A network cannot predict ages beyond what it has learned to say: very young and
-        very old hands get the predictions at its ends. Its reach are the central
-        REACH of its predictions for these hands. Hands whose true age lies beyond the
-        reach are predicted wrongly whatever they show; the usable range begins and
-        ends where CAUGHT of them are outside. Without such hands it is the reach.
+        Very young and very old hands get the predictions at the ends of what a network
+        predicts. Its reach is the range between the REACH quantile of its predictions
+        for these hands and one minus it. Hands with a true age beyond the reach cannot
+        be predicted right; the usable range ends where CAUGHT of them are outside.
+        Without such hands it is the reach.
         """
         predicted, true = self.predicted_months, self.true_months
         if not len(self):
