@@ -9,6 +9,7 @@ from boneage.annotator.mask_edits import (
     disagreement_layer,
     fill_holes,
     keep_largest,
+    move_to_edge,
     refine_edge,
     smooth,
     stretched,
@@ -107,6 +108,45 @@ def test_sixteen_bits_are_refined_alike(bright_disk):
     radiograph, truth = bright_disk
     refined = refine_edge(radiograph.astype(np.uint16) * 200, truth)
     assert dice(refined, truth) > 0.99
+
+
+def test_a_click_adds_what_is_missing_up_to_the_edge(bright_disk):
+    radiograph, truth = bright_disk
+    drawn = cv2.circle(truth.copy(), (136, 100), 14, 0, -1)
+    added = move_to_edge(radiograph, drawn, (100, 131))
+    missing = np.count_nonzero(truth) - np.count_nonzero(drawn)
+    assert np.count_nonzero(added != truth) < 0.2 * missing
+    assert ((added > 0) >= (drawn > 0)).all()
+
+
+def test_a_click_removes_what_is_too_much_up_to_the_edge(bright_disk):
+    radiograph, truth = bright_disk
+    drawn = cv2.rectangle(truth.copy(), (60, 20), (100, 70), 255, -1)
+    removed = move_to_edge(radiograph, drawn, (28, 68))
+    assert dice(removed, truth) > dice(drawn, truth)
+    assert ((removed > 0) <= (drawn > 0)).all()
+    assert not removed[22:34, 62:74].any()
+
+
+def test_a_click_reaches_no_further_than_its_share(bright_disk):
+    radiograph, truth = bright_disk
+    changed = move_to_edge(radiograph, np.zeros_like(truth), (100, 80)) > 0
+    assert changed[100, 80]
+    rows, columns = np.nonzero(changed)
+    reach_px = mask_edits.CLICK_REACH * 200 + mask_edits.MARKER_PX + 1
+    assert np.hypot(rows - 100, columns - 80).max() <= reach_px
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 2), (40, 30)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_clicks_on_empty_full_and_tiny_masks(shape, value):
+    radiograph = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    drawn = np.full(shape, value, np.uint8)
+    corner = (shape[0] - 1, shape[1] - 1)
+    changed = move_to_edge(radiograph, drawn, corner)
+    assert changed.shape == shape
+    assert changed[corner] == 255 - value
+    assert (drawn == value).all()
 
 
 @pytest.mark.parametrize("tool", [fill_holes, keep_largest, smooth])
