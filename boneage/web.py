@@ -254,13 +254,16 @@ class Guard:
         if self.auth and not self._knows_password(headers):
             challenge = (b"www-authenticate", b'Basic realm="bone age"')
             await _refuse(send, 401, challenge)
-        elif self._is_foreign(headers):
+        elif self._is_foreign(scope["method"], headers):
             await _refuse(send, 403)
         else:
             await self.application(scope, receive, send)
 
-    def _is_foreign(self, headers: dict[bytes, bytes]) -> bool:
-        if headers.get(b"sec-fetch-site", b"none") in (b"cross-site", b"same-site"):
+    def _is_foreign(self, method: str, headers: dict[bytes, bytes]) -> bool:
+        # a link to the page may stand anywhere; following it is no request of that site
+        is_link = method == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
+        site = headers.get(b"sec-fetch-site", b"none")
+        if site in (b"cross-site", b"same-site") and not is_link:
             return True
         return not self.auth and not _is_own_host(headers.get(b"host", b""))
 

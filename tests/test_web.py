@@ -81,6 +81,10 @@ def test_other_websites_reach_nothing():
             assert fetch(address, Host=host)[0] in (400, 403)
         assert fetch(address, **{"Sec-Fetch-Site": "cross-site"})[0] == 403
         assert fetch(address, **{"Sec-Fetch-Site": "same-origin"})[0] == 200
+        link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert fetch(address, **link)[0] == 200
+        # a form of another site would look like a link, but it sends something
+        assert fetch(address, b"x=1", **link)[0] == 403
 
 
 def test_taken_port_and_foreign_address_are_named():
