@@ -74,19 +74,17 @@ def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:
     margin_px = 3 * outwards_px
     rows = slice(max(0, top - margin_px), top + height + margin_px)
     columns = slice(max(0, left - margin_px), left + width + margin_px)
-    inside = mask[rows, columns]
-    core = _distance(inside == 0) > inwards_px
-    reach = _distance(inside) <= outwards_px
-    shrink = min(1.0, GRABCUT_PX / max(inside.shape))
+    shape = mask[rows, columns].shape
+    shrink = min(1.0, GRABCUT_PX / max(shape))
 
-    def small(image: np.ndarray, how: int = cv2.INTER_NEAREST) -> np.ndarray:
-        image = image.astype(np.uint8, copy=False)
+    def small(image: np.ndarray, how: int) -> np.ndarray:
         return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=how)
 
-    grey = small(_root(stretched(radiograph[rows, columns])), cv2.INTER_AREA)
-    labels = np.where(small(inside) > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
-    labels[small(core) > 0] = cv2.GC_FGD
-    labels[small(reach) == 0] = cv2.GC_BGD
+    grey = _root(stretched(small(radiograph[rows, columns], cv2.INTER_AREA)))
+    inside = small(mask[rows, columns], cv2.INTER_NEAREST)
+    labels = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    labels[_distance(inside == 0) > inwards_px * shrink] = cv2.GC_FGD
+    labels[_distance(inside) > outwards_px * shrink] = cv2.GC_BGD
     if not (labels == cv2.GC_FGD).any() or not (labels == cv2.GC_BGD).any():
         return mask
     labels = labels.astype(np.uint8)
@@ -99,10 +97,9 @@ def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:
         cv2.GC_INIT_WITH_MASK,
     )
     is_hand = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
-    large = cv2.resize(is_hand, inside.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(is_hand, shape[::-1], interpolation=cv2.INTER_LINEAR)
     refined = np.zeros_like(mask)
-    cut = ((large > 0.5) & reach) | core
-    refined[rows, columns] = cut * np.uint8(255)
+    refined[rows, columns] = np.where(large > 0.5, np.uint8(255), np.uint8(0))
     return refined
 
 
