@@ -46,7 +46,7 @@ def segment(
     hand = cv2.bitwise_and(radiograph, radiograph, mask=mask)
     radiographs.write(layout.coarse_hand(radiograph_id), hand)
     radiographs.write(layout.coarse_mask(radiograph_id), mask)
-    return mask_quality.assess(radiograph_id, method, mask)
+    return mask_quality.assess(radiograph_id, method, mask, radiograph)
 
 
 def main(options: Options) -> None:

@@ -138,7 +138,7 @@ def test_wheel_in_an_empty_environment_predicts(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("boneage-*.whl")
     binaries = tmp_path / "env" / "bin"
     run(binaries / "pip", "install", "-q", wheel)
-    made = phantoms.simulate(np.random.default_rng(8), 100, False, 128)
+    made = phantoms.simulate(np.random.default_rng(8), 100, False, 384)
     radiographs.write(tmp_path / "hand.png", made.radiograph)
     said = run(binaries / "boneage-predict", "hand.png", "--sex", "female")
     assert "hand.png: " in said

@@ -137,7 +137,7 @@ def test_screen_of_a_training(layout):
 
 @pytest.mark.slow
 def test_screen_of_a_prediction(tmp_path):
-    made = phantoms.simulate(np.random.default_rng(8), 100, False, 128)
+    made = phantoms.simulate(np.random.default_rng(8), 100, False, 384)
     radiographs.write(tmp_path / "hand.png", made.radiograph)
     hand = [tmp_path / "hand.png", "--sex", "female"]
     assert_quiet(["predict.py", *hand, "--report", tmp_path / "pages"])

@@ -3,12 +3,48 @@
 import cv2
 import numpy as np
 
+EMPTY_SHARE, FEW_PIXELS, SET_APART = 0.5, 0.002, 0.1
+"""Of the range without pixels, of the pixels that may lie there all the same (a label's
+blurred edges), and of the pixels beyond it."""
+
 
 def to_uint8(radiograph: np.ndarray) -> np.ndarray:
-    """Bring 16 bits to 8 by the image's own range; 8 bits stay as they are."""
+    """Bring 16 bits to 8 by the radiograph's own range; 8 bits stay as they are.
+
+    The range is that of `grey_range`: labels and dead pixels far brighter or darker
+    than all else are cut to it.
+    """
     if radiograph.dtype == np.uint8:
         return radiograph
+    low, high = grey_range(radiograph)
+    if (low, high) != (int(radiograph.min()), int(radiograph.max())):
+        radiograph = radiograph.clip(low, high)
     return cv2.normalize(radiograph, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+
+
+def grey_range(radiograph: np.ndarray) -> tuple[int, int]:
+    """Least and greatest grey level of what a radiograph shows.
+
+    From the darkest to the brightest pixel, unless half of that range is all but empty
+    and at most a tenth of the pixels lies beyond: 12 bits of anatomy under a label that
+    was written at 65535.
+    """
+    low, high = int(radiograph.min()), int(radiograph.max())
+    while high - low > 255:
+        counts, edges = np.histogram(radiograph, bins=256, range=(low, high))
+        share = counts / radiograph.size
+        empty = round(EMPTY_SHARE * 256)
+        # (start,): pixels in the `empty` bins from each start on
+        within = np.convolve(share, np.ones(empty), "valid")
+        start = int(np.argmin(within))
+        below, above = share[:start].sum(), share[start + empty :].sum()
+        if within[start] > FEW_PIXELS or min(below, above) > SET_APART:
+            break
+        if above <= below:
+            high = int(np.ceil(edges[start]))
+        else:
+            low = int(edges[start + empty])
+    return low, high
 
 
 def pad_to_square(image: np.ndarray) -> np.ndarray:

@@ -106,19 +106,24 @@ def predict_all(
     """
     taken: set[str] = set()
     for radiograph in inputs:
-        try:
-            prediction = predictor.predict(radiograph)
-        except InputError as error:
-            skipped.append(Skipped(radiograph.path, str(error)))
-            continue
-        if settings.report is not None:
-            # Matplotlib takes a second, and few ask for pages
-            from boneage.prediction import report_page
+        for prediction in _predict_hands(predictor, radiograph, skipped):
+            if settings.report is not None:
+                # Matplotlib takes a second, and few ask for pages
+                from boneage.prediction import report_page
 
-            name = _free_name(radiograph.path.stem, taken)
-            path = settings.report / f"{name}_bone_age.{settings.report_format}"
-            report_page.write(path, prediction, predictor)
-        yield prediction.without_images()
+                name = _free_name(radiograph.path.stem, taken)
+                path = settings.report / f"{name}_bone_age.{settings.report_format}"
+                report_page.write(path, prediction, predictor)
+            yield prediction.without_images()
+
+
+def _predict_hands(
+    predictor: Predictor, radiograph: InputRadiograph, skipped: list[Skipped]
+) -> Iterator[Prediction]:
+    try:
+        yield from predictor.predict_hands(radiograph)
+    except InputError as error:
+        skipped.append(Skipped(radiograph.path, str(error)))
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

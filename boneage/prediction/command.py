@@ -49,6 +49,8 @@ class Options(cli.ScriptOptions):
     """nominal coverage of the prediction intervals"""
     include_refused: bool = False
     """predict an age even for images that are likely not a hand"""
+    all_hands: bool = False
+    """read both hands of a radiograph that shows two, not the left one alone"""
     serve: bool = False
     """serve a web page and an API instead of reading files"""
 
@@ -70,7 +72,7 @@ def main(options: Options) -> None:
     options.output.check_no_overwrite(options.radiographs, listed)
     models = find_models(options.layout, options.runs)
     settings = (options.views, options.coverage, options.include_refused)
-    predictor = Predictor(models, options.runs, *settings)
+    predictor = Predictor(models, options.runs, *settings, options.all_hands)
     if models.models != options.paths.models:
         cli.summary(
             f"{options.paths.models}: no trained models; using the pretrained ones"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -26,12 +26,8 @@ from boneage.prediction.model_selection import (
     find_models,
     select_ensembles,
 )
-from boneage.segmentation import dice, preprocessing
-from boneage.segmentation.hand_images import (
-    Enhancement,
-    committee_mask,
-    enhanced_hand,
-)
+from boneage.segmentation.hand_images import Enhancement, enhanced_hand
+from boneage.segmentation.hand_search import FoundHand, find_hands
 
 if TYPE_CHECKING:
     from boneage.explanation.activation_maps import Explainer
@@ -127,11 +123,12 @@ class Predictor:
         view_count: int = VIEW_COUNT,
         coverage: float = COVERAGE,
         include_refused: bool = False,
+        all_hands: bool = False,
     ) -> None:
         """Select the runs; `names` as in `model_selection.select_ensembles`.
 
         include_refused: predict an age for radiographs that the checks refuse, too, and
-        warn of it.
+        warn of it. all_hands: `predict_hands` goes on after the first hand.
 
         Raises:
             InputError: a number is out of range, or a model is missing or broken.
@@ -142,7 +139,7 @@ class Predictor:
                 f"--coverage must be between 0 and 1 (got {coverage}); 0.9 is usual"
             )
         self.layout, self.view_count, self.coverage = layout, view_count, coverage
-        self.include_refused = include_refused
+        self.include_refused, self.all_hands = include_refused, all_hands
         self.ensembles, self.notes = select_ensembles(layout, names, view_count)
         self._committee: Committee | None = None
         self._explainers: dict[Path, Explainer] = {}
@@ -168,7 +165,7 @@ class Predictor:
             self._explainer(candidate)
 
     def predict(self, inputs: InputRadiograph) -> Prediction:
-        """Predict the bone age of one radiograph.
+        """Predict the bone age of one radiograph; of its left hand, if it shows two.
 
         For an unknown sex the predictions for both sexes are averaged, and the interval
         covers both.
@@ -176,6 +173,14 @@ class Predictor:
         Raises:
             InputError: the file is unreadable, shows no hand, or no run was trained on
                 hands of its sex.
+        """
+        return next(self.predict_hands(inputs))
+
+    def predict_hands(self, inputs: InputRadiograph) -> Iterator[Prediction]:
+        """Predict for one hand of a radiograph, or for all, the left one first.
+
+        Raises:
+            InputError: as in `predict`.
         """
         sexes = SEXES if inputs.sex == "unknown" else (inputs.sex,)
         for sex in sexes:
@@ -186,14 +191,29 @@ class Predictor:
                     "or choose other runs"
                 )
         radiograph = radiographs.read(inputs.path)
-        mask, disagreement = self._segment(radiograph)
+        found = find_hands(self._load_committee(), radiograph)
+        for number, hand in enumerate(found if self.all_hands else found[:1], 1):
+            notes = [*inputs.notes, *hand.notes]
+            if len(found) > 1:
+                name = f"the {hand.side} hand" if hand.side else f"hand {number}"
+                notes.append(f"{len(found)} hands in one radiograph; this is {name}")
+            yield self._predict_hand(inputs, sexes, hand, notes)
+
+    def _predict_hand(
+        self,
+        inputs: InputRadiograph,
+        sexes: Sequence[str],
+        hand: FoundHand,
+        notes: Sequence[str],
+    ) -> Prediction:
+        radiograph, mask = hand.radiograph, hand.mask
         if not mask.any():
             raise InputError(
                 f"{inputs.path}: no hand was found; crop the radiograph to one upright "
                 "hand"
             )
-        verdict = reliability.check_mask(mask, disagreement)
-        warnings = [*inputs.notes, *verdict.warnings]
+        verdict = reliability.check_hand(hand)
+        warnings = [*notes, *verdict.warnings]
         if verdict.refusal:
             if not self.include_refused:
                 return self._refuse(inputs, radiograph, mask, warnings, verdict.refusal)
@@ -259,14 +279,6 @@ class Predictor:
             explanations={},
             refusal=refusal,
         )
-
-    def _segment(self, radiograph: np.ndarray) -> tuple[Mask, float]:
-        """The committee's mask, and one minus the Dice of its members."""
-        committee = self._load_committee()
-        image = preprocessing.prepare(radiograph, committee.size, committee.clip_limit)
-        probabilities = committee.probabilities(image[np.newaxis], batch_size=1)
-        mask = committee_mask(probabilities[:, 0], radiograph.shape)
-        return mask, float(dice.pairwise_disagreement(probabilities)[0])
 
     def _predict_sex(
         self,

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from boneage.io.radiographs import Mask
+from boneage.segmentation import hand_search, image_quality
 from boneage.segmentation.coarse import implausibilities
+from boneage.segmentation.hand_search import FoundHand
 from boneage.segmentation.laterality import laterality
 
 DOUBTFUL_DISAGREEMENT, NO_HAND_DISAGREEMENT = 0.1, 0.2
@@ -22,6 +24,26 @@ class Verdict(NamedTuple):
 
     warnings: list[str]
     refusal: str = ""
+
+
+def check_hand(hand: FoundHand) -> Verdict:
+    """Whether what was found is a hand, whole, upright, large and sharp enough.
+
+    hand: its mask is not empty.
+    """
+    verdict = check_mask(hand.mask, hand.disagreement)
+    if verdict.refusal:
+        return verdict
+    warnings = list(verdict.warnings)
+    flags = hand_search.radiograph_flags(hand.radiograph, hand.mask)
+    if flags:
+        warnings.append(f"not a whole hand ({', '.join(flags)})")
+    detail = image_quality.check_detail(hand.radiograph, hand.mask)
+    if detail.is_hopeless:
+        return Verdict(warnings, f"too little detail ({detail.reason})")
+    if detail.reason:
+        warnings.append(f"little detail ({detail.reason}); likely months off")
+    return Verdict(warnings)
 
 
 def check_mask(mask: Mask, disagreement: float) -> Verdict:
@@ -42,8 +64,8 @@ def check_mask(mask: Mask, disagreement: float) -> Verdict:
         warnings.append(f"the committee is unsure of the mask ({disagreement:.2f})")
     if laterality(mask) == "right":
         warnings.append(
-            "the thumb is where a right hand has it: a right hand, or a mirrored "
-            "image; bone ages are defined for left hands"
+            "the thumb is where a right hand has it: a right hand, a mirrored image, "
+            "or a left hand on its back; bone ages are defined for left hands"
         )
     return Verdict(warnings)
 

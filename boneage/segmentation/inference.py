@@ -11,7 +11,7 @@ from boneage.io import radiographs
 from boneage.io.files import read_json, up_to_date
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, Skipped, Workers
-from boneage.segmentation import dice, hand_images, preprocessing
+from boneage.segmentation import dice, hand_images, image_quality, preprocessing
 from boneage.segmentation.confirmed_masks import (
     Confirmed,
     check_drawn_mask,
@@ -88,13 +88,13 @@ def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
 
 def _take_over(layout: Layout, confirmed: Confirmed, radiograph_id: int) -> MaskQuality:
     """Copy a person's mask, checked against the radiograph."""
-    shape = radiographs.read(layout.radiograph(radiograph_id)).shape
+    radiograph = radiographs.read(layout.radiograph(radiograph_id))
     # drawn, or the reader names the file that is gone
     path = layout.annotation_path(radiograph_id) or layout.answer(radiograph_id)
-    mask = radiographs.read_mask(path, shape)
+    mask = radiographs.read_mask(path, radiograph.shape)
     check_drawn_mask(radiograph_id, path, mask, confirmed)
     radiographs.write(layout.mask(radiograph_id), mask)
-    return assess(radiograph_id, "person", mask)
+    return assess(radiograph_id, "person", mask, radiograph)
 
 
 def _finish(table: QualityTable, stream) -> list[Skipped]:
@@ -109,19 +109,21 @@ def _finish(table: QualityTable, stream) -> list[Skipped]:
 
 def _prepare(
     layout: Layout, size: int, clip_limit: float, radiograph_id: int
-) -> tuple[np.ndarray, tuple[int, int]]:
+) -> tuple[np.ndarray, tuple[int, int], np.ndarray]:
+    """A radiograph as the committee sees it, its shape, and a small copy."""
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
-    return preprocessing.prepare(radiograph, size, clip_limit), radiograph.shape
+    image = preprocessing.prepare(radiograph, size, clip_limit)
+    return image, radiograph.shape, image_quality.shrunk(radiograph, size)
 
 
 def _segment_batch(
     layout: Layout, committee: "Committee", batch: list[tuple], table: QualityTable
 ) -> None:
-    """Predict (id, image, shape) of a batch; write mask and row of each."""
-    images = np.stack([image for _, image, _ in batch])
+    """Predict (id, image, shape, small) of a batch; write mask and row of each."""
+    images = np.stack([image for _, image, *_ in batch])
     probabilities = committee.probabilities(images, batch_size=len(images))
     disagreements = dice.pairwise_disagreement(probabilities)
-    for index, (radiograph_id, _, shape) in enumerate(batch):
+    for index, (radiograph_id, _, shape, small) in enumerate(batch):
         mask = hand_images.committee_mask(probabilities[:, index], shape)
         radiographs.write(layout.mask(radiograph_id), mask)
         table.add(
@@ -131,5 +133,6 @@ def _segment_batch(
                 committee.committee_hash,
                 mask,
                 float(disagreements[index]),
+                small,
             )
         )

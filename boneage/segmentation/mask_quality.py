@@ -12,6 +12,7 @@ from boneage.cli import list_some
 from boneage.io.files import append_line, atomic_write
 from boneage.io.radiographs import Mask
 from boneage.segmentation.coarse import implausibilities
+from boneage.segmentation.hand_search import radiograph_flags
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class MaskQuality:
     source: otsu or published, the committee and its epoch, or person. committee: the
     committee's hash, empty for other sources. area_fraction: of the radiograph.
     disagreement: one minus the members' mean pairwise Dice, empty for other sources.
-    flags: `coarse.implausibilities`, separated by semicolons.
+    flags: `coarse.implausibilities` and `hand_search.radiograph_flags`, separated by
+    semicolons.
     """
 
     id: int
@@ -35,24 +37,35 @@ class MaskQuality:
 COLUMNS = tuple(field.name for field in fields(MaskQuality))
 
 
-def assess(radiograph_id: int, source: str, mask: Mask) -> MaskQuality:
-    """Describe a mask that no committee made."""
+def assess(
+    radiograph_id: int, source: str, mask: Mask, radiograph: np.ndarray
+) -> MaskQuality:
+    """Describe a mask that no committee made.
+
+    radiograph: of the mask's proportions, of any size.
+    """
+    flags = [*implausibilities(mask), *radiograph_flags(radiograph, mask)]
     return MaskQuality(
         radiograph_id,
         source,
         committee="",
         area_fraction=f"{np.count_nonzero(mask) / mask.size:.4f}",
         disagreement="",
-        flags="; ".join(implausibilities(mask)),
+        flags="; ".join(flags),
     )
 
 
 def assess_committee_mask(
-    radiograph_id: int, epoch: int, committee_hash: str, mask: Mask, disagreement: float
+    radiograph_id: int,
+    epoch: int,
+    committee_hash: str,
+    mask: Mask,
+    disagreement: float,
+    radiograph: np.ndarray,
 ) -> MaskQuality:
-    """Describe a mask of the committee."""
+    """Describe a mask of the committee; `radiograph` as in `assess`."""
     return replace(
-        assess(radiograph_id, f"committee, epoch {epoch}", mask),
+        assess(radiograph_id, f"committee, epoch {epoch}", mask, radiograph),
         committee=committee_hash,
         disagreement=f"{disagreement:.4f}",
     )

@@ -52,6 +52,7 @@ STEPS = {
     "paced_maps": f"{PTL}/step5_cam_inference --limit 4",
     "comparison": f"{PTL}/step6_visualize --resamples 50",
     "predict": "predict DATA/boneage-training-dataset --sex unknown --views 1 "
+    "--include-refused "
     "--csv DATA/answers.csv --json DATA/answers.json --report DATA/reports",
 }
 """In order; each begins where the one before ended."""

@@ -54,7 +54,7 @@ def trained(tmp_path_factory, _untraced) -> Layout:
 def hand(tmp_path_factory) -> Path:
     """A simulated radiograph on black."""
     path = tmp_path_factory.mktemp("radiographs") / "hand.png"
-    made = phantoms_radiograph.simulate(np.random.default_rng(8), 100, False, 128)
+    made = phantoms_radiograph.simulate(np.random.default_rng(8), 100, False, 384)
     radiographs.write(path, made.radiograph)
     return path
 

@@ -13,9 +13,10 @@ import pytest
 
 from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.prediction import batch, command, formats, report_page
+from boneage.prediction import batch, command, formats, predictor, report_page
 from boneage.prediction.inputs import InputRadiograph
-from boneage.prediction.predictor import STATEMENT, Predictor
+from boneage.prediction.predictor import STATEMENT
+from boneage.segmentation.hand_search import FoundHand
 from tests.io.test_radiographs import write_dicom
 from tests.prediction.tiny_runs import BOTH, exit_code, predict, refuse_all
 
@@ -99,7 +100,9 @@ def test_nothing_readable_is_exit_code_2(
     else:
         radiographs.write(path, image)
         monkeypatch.setattr(
-            Predictor, "_segment", lambda _, radiograph: (radiograph * 0, 0.0)
+            predictor,
+            "find_hands",
+            lambda _, image: [FoundHand(image, image * 0, 0.0, None)],
         )
     table = tmp_path / "ages.csv"
     table.write_text("kept")
@@ -210,11 +213,11 @@ def test_what_was_read_before_an_interruption_is_written(
         def load(self):
             pass
 
-        def predict(self, inputs):
+        def predict_hands(self, inputs):
             self.count += 1
             if self.count == 3:
                 raise KeyboardInterrupt
-            return tiny_predictor.predict(inputs)
+            return tiny_predictor.predict_hands(inputs)
 
     monkeypatch.setattr(command, "Predictor", lambda *_: Interrupted())
     table, facts = tmp_path / "ages.csv", tmp_path / "ages.json"

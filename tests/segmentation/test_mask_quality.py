@@ -84,10 +84,10 @@ def test_last_line_torn_by_a_kill_is_done_again(path, torn):
 def test_assess():
     mask = np.zeros((10, 10), np.uint8)
     mask[:5] = 255
-    row = assess(7, "otsu", mask)
+    row = assess(7, "otsu", mask, mask)
     assert (row.id, row.area_fraction, row.disagreement) == (7, "0.5000", "")
-    assert assess(7, "otsu", mask * 0).flags == "empty"
-    row = assess_committee_mask(7, 5, "1a2b", mask, 0.25)
+    assert assess(7, "otsu", mask * 0, mask).flags == "empty"
+    row = assess_committee_mask(7, 5, "1a2b", mask, 0.25, mask)
     assert (row.source, row.committee) == ("committee, epoch 5", "1a2b")
     assert row.disagreement == "0.2500"
 

@@ -1,0 +1,143 @@
+"""Palm, fingers and forearm of a mask, and what of a whole hand is missing."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from boneage.io.radiographs import Mask
+
+WORKING_SIZE_PX = 256
+NEAREST_TIP, SMALLEST_FINGER = 1.5, 0.25
+"""Distance of a fingertip from the palm's centre, and area of a finger, in palm radii
+and their squares."""
+PALM_OPENING = 0.55
+"""Of the palm's radius: an opening with this disk takes off the fingers alone."""
+
+# Masks of the committee stop short of the border, so nearness is counted as contact.
+# Distances to the border are shares of the longer side, lengths are palm radii. No mask
+# of 400 RSNA radiographs lies beyond these limits; of hands whose fingers were cut off
+# by 15 to 100 % of their length all do, and all cut off through the wrist.
+TOP_GAP, LONGEST_TOP, TOP_DEPTH = 0.06, 0.75, 0.2
+"""A hand's top, the highest fifth of a palm radius, is one fingertip wide, or two."""
+SIDE_GAP, LONGEST_SIDE = 0.02, 1.8
+SHORTEST_FOREARM = 1.35
+FEWEST_FINGERS = 3
+
+
+@dataclass(frozen=True)
+class HandShape:
+    """What a mask looks like, of a hand at any angle.
+
+    radius: of the palm, the largest circle inside the mask, px of the mask. angles:
+    directions of the fingertips from the palm's centre, ascending, degrees clockwise
+    from straight up. forearm: how far the mask goes on against the fingers' mean
+    direction, palm radii. reaches_border: whether it goes on to the border there.
+    """
+
+    radius: float
+    angles: np.ndarray
+    forearm: float
+    reaches_border: bool
+
+    @property
+    def tilt(self) -> float:
+        """Mean direction of the fingers, -180 to 180 degrees; NaN without any."""
+        return _mean_direction(self.angles)
+
+
+def measure(mask: Mask) -> HandShape | None:
+    """Measure a mask; None where it is too small to have fingers."""
+    small, scale = _shrunk(mask)
+    # the forearm may leave the image, the distance to the border is not its width
+    hand = cv2.copyMakeBorder(small, 2, 2, 2, 2, cv2.BORDER_CONSTANT)
+    distance = cv2.distanceTransform(hand, cv2.DIST_L2, 5)
+    radius = float(distance.max())
+    if radius < 4:  # px: nothing with fingers
+        return None
+    row, column = np.unravel_index(distance.argmax(), distance.shape)
+    side = 2 * round(PALM_OPENING * radius) + 1
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    palm = cv2.dilate(cv2.morphologyEx(hand, cv2.MORPH_OPEN, disk), np.ones((3, 3)))
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(
+        cv2.subtract(hand, palm)
+    )
+    angles = []
+    for label in range(1, count):
+        rows, columns = np.nonzero(labels == label)
+        away = np.hypot(rows - row, columns - column)
+        tip = int(away.argmax())
+        area = statistics[label, cv2.CC_STAT_AREA]
+        if area >= SMALLEST_FINGER * radius**2 and away[tip] > NEAREST_TIP * radius:
+            angles.append(np.arctan2(columns[tip] - column, row - rows[tip]))
+    fingers = np.sort(np.degrees(angles))
+    forearm, reaches_border = _forearm(hand, (row, column), _mean_direction(fingers))
+    return HandShape(radius / scale, fingers, forearm / radius, reaches_border)
+
+
+def missing_parts(mask: Mask) -> list[str]:
+    """What an upright hand lacks; an empty list for a whole one.
+
+    mask: not empty, fingers upwards.
+    """
+    shape = measure(mask)
+    if shape is None:
+        return []  # too small for any of this: `implausibilities` says so
+    small, scale = _shrunk(mask)
+    radius = shape.radius * scale
+    top, top_px = _end(small, TOP_DEPTH * radius)
+    missing = []
+    if top <= TOP_GAP * WORKING_SIZE_PX and top_px > LONGEST_TOP * radius:
+        missing.append("fingers are cut off")
+    elif len(shape.angles) < FEWEST_FINGERS:
+        missing.append(f"fewer than {FEWEST_FINGERS} fingers")
+    for side in (small.T, small.T[::-1]):
+        gap, length_px = _end(side, TOP_DEPTH * radius)
+        if gap <= SIDE_GAP * WORKING_SIZE_PX and length_px > LONGEST_SIDE * radius:
+            missing.append("a side is cut off")
+    if shape.reaches_border and shape.forearm < SHORTEST_FOREARM:
+        missing.append("the wrist is cut off")
+    return missing
+
+
+def _shrunk(mask: Mask) -> tuple[Mask, float]:
+    """The mask with its longer side at the working size, and the scale."""
+    scale = WORKING_SIZE_PX / max(mask.shape)
+    size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
+    small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    return np.where(small > 127, 255, 0).astype(np.uint8), scale
+
+
+def _end(hand: Mask, depth_px: float) -> tuple[int, int]:
+    """Rows above the hand, and columns that it covers in its first rows."""
+    first = int(np.argmax(hand.any(axis=1)))
+    last = first + max(1, round(depth_px))
+    return first, int(hand[first:last].any(axis=0).sum())
+
+
+def _mean_direction(degrees: np.ndarray) -> float:
+    if len(degrees) == 0:
+        return float("nan")
+    x, y = np.sin(np.radians(degrees)).sum(), np.cos(np.radians(degrees)).sum()
+    return float(np.degrees(np.arctan2(x, y)))
+
+
+def _forearm(framed: Mask, centre: tuple[int, int], tilt: float) -> tuple[float, bool]:
+    """How far the hand goes on below the palm, px, and whether to the border.
+
+    framed: with a black frame of 2 px.
+    """
+    if np.isnan(tilt):
+        return 0.0, False
+    rows, columns = np.nonzero(framed)
+    up, right = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
+    along = (rows - centre[0]) * up - (columns - centre[1]) * right
+    across = (rows - centre[0]) * right + (columns - centre[1]) * up
+    below = (along > 0) & (abs(across) < along)
+    if not below.any():
+        return 0.0, False
+    rows, columns = rows[below], columns[below]
+    margin = 2 + TOP_GAP * WORKING_SIZE_PX / 2
+    bottom, end = framed.shape
+    gap = min(rows.min(), columns.min(), bottom - rows.max(), end - columns.max())
+    return float(along[below].max()), bool(gap <= margin)

@@ -1,0 +1,86 @@
+"""Fingers, forearm and missing parts of simulated masks."""
+
+import numpy as np
+import pytest
+
+from boneage.phantoms import radiograph as phantoms
+from boneage.segmentation import hand_shape
+
+
+@pytest.fixture(scope="module")
+def masks() -> list[np.ndarray]:
+    """Upright masks of five spread fingers and a forearm."""
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        mask = phantoms.simulate(rng, 40 + 3 * seed, bool(seed % 2), 300).mask
+        shape = hand_shape.measure(mask)
+        if len(shape.angles) == 5 and abs(shape.tilt) < 12 and shape.forearm > 1.8:
+            found.append(mask)
+    assert len(found) >= 10
+    return found[:10]
+
+
+def palm(mask: np.ndarray) -> tuple[int, float]:
+    """Row of the palm's centre, and its radius."""
+    import cv2
+
+    distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+    return int(np.argmax(distance.max(axis=1))), float(distance.max())
+
+
+def test_whole_hands_lack_nothing(masks):
+    assert [hand_shape.missing_parts(mask) for mask in masks] == [[]] * len(masks)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6])
+def test_fingers_that_the_border_cuts_off(masks, share):
+    for mask in masks:
+        row, radius = palm(mask)
+        top = int(np.argmax(mask.any(axis=1)))
+        start = top + round(share * (row - radius - top))
+        assert "fingers are cut off" in hand_shape.missing_parts(mask[start:])
+
+
+def test_fewer_than_three_fingers(masks):
+    for mask in masks:
+        row, radius = palm(mask)
+        stump = mask.copy()
+        stump[: round(row - 1.1 * radius)] = 0
+        assert "fewer than 3 fingers" in hand_shape.missing_parts(
+            np.pad(stump, ((60, 0), (0, 0)))
+        )
+
+
+@pytest.mark.parametrize("radii", [0.5, 1.0])
+def test_a_wrist_that_the_border_cuts_off(masks, radii):
+    for mask in masks:
+        row, radius = palm(mask)
+        cut = mask[: round(row + radii * radius)]
+        assert "the wrist is cut off" in hand_shape.missing_parts(cut)
+
+
+def test_a_side_that_the_border_cuts_off(masks):
+    for mask in masks:
+        middle = int(np.median(np.nonzero(mask)[1]))
+        assert "a side is cut off" in hand_shape.missing_parts(mask[:, middle:].copy())
+
+
+@pytest.mark.parametrize(
+    "mask", [np.zeros((30, 20), np.uint8), np.eye(60, dtype=np.uint8) * 255]
+)
+def test_what_is_too_small_has_no_shape(mask):
+    assert hand_shape.measure(mask) is None
+    assert hand_shape.missing_parts(mask) == []
+
+
+def test_measures_scale_with_the_image(masks):
+    import cv2
+
+    for mask in masks:
+        one = hand_shape.measure(mask)
+        large = cv2.resize(mask, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+        other = hand_shape.measure(large)
+        assert other.radius == pytest.approx(3 * one.radius, rel=0.03)
+        assert other.tilt == pytest.approx(one.tilt, abs=2)
+        assert other.forearm == pytest.approx(one.forearm, rel=0.05)
