@@ -202,7 +202,7 @@ class Predictor:
     def _predict_hand(
         self,
         inputs: InputRadiograph,
-        sexes: Sequence[str],
+        sexes: Sequence[Sex],
         hand: FoundHand,
         notes: Sequence[str],
     ) -> Prediction:

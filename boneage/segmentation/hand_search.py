@@ -210,7 +210,7 @@ def _hand_windows(
 ) -> list[tuple[slice, slice]]:
     """Rows and columns around all that looks like a hand, the largest first."""
     scale = len(probability) / max(shape)
-    small = tuple(max(1, round(side * scale)) for side in shape)
+    small = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
     inside = (from_square(probability, small) > 0.5).astype(np.uint8)
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(inside)
     areas = statistics[1:, cv2.CC_STAT_AREA]
