@@ -266,9 +266,12 @@ class Layout:
         ids = [int(path.stem) for path in paths]
         for radiograph_id, path in zip(ids, paths, strict=True):
             if path.stem != str(radiograph_id):
-                raise InputError(f"{path}: expected {radiograph_id}.png; rename it")
+                raise InputError(
+                    f"{path}: must be named {radiograph_id}.png, without zeros before "
+                    "it; rename it"
+                )
             if radiograph_id > LARGEST_ID:
-                raise InputError(f"{path}: an id has at most 18 digits; rename it")
+                raise InputError(f"{path}: an id must be below 2^63; rename it")
         if not ids:
             raise InputError(
                 f"{self.radiographs}: no radiographs named <id>.png; run "

@@ -90,9 +90,12 @@ def _check(
 def _plausible(path: Path) -> np.ndarray:
     image = transforms.to_uint8(radiographs.read(path))
     if min(image.shape) < SMALLEST_PX:
-        raise InputError(f"{path}: {image.shape} px, too small")
+        raise InputError(
+            f"{path}: must have at least {SMALLEST_PX} px a side (got "
+            f"{image.shape[1]} x {image.shape[0]} px)"
+        )
     if int(image.max()) - int(image.min()) < LEAST_CONTRAST:
-        raise InputError(f"{path}: nearly one grey level, nothing to see")
+        raise InputError(f"{path}: must show something (got nearly one grey level)")
     return image
 
 
@@ -148,7 +151,10 @@ def _check_hand(layout: Layout, radiograph_id: int) -> None:
     path = layout.hand(radiograph_id)
     hand = _plausible(path)
     if hand.shape != (hdf5.HAND_PX, hdf5.HAND_PX):
-        raise InputError(f"{path}: expected {hdf5.HAND_PX} px square, is {hand.shape}")
+        raise InputError(
+            f"{path}: must be {hdf5.HAND_PX} px square (got {hand.shape[1]} x "
+            f"{hand.shape[0]} px)"
+        )
 
 
 def _check_packed(layout: Layout, ids: Sequence[int]) -> Stage:
@@ -162,6 +168,8 @@ def _check_packed(layout: Layout, ids: Sequence[int]) -> Stage:
     except InputError as error:
         stage.problems = dict.fromkeys(ids, str(error))
         return stage
-    there = set(packed.ids.tolist())
-    stage.problems = {i: f"{path}: id {i} is missing" for i in ids if i not in there}
+    packed_ids = set(packed.ids.tolist())
+    stage.problems = {
+        i: f"{path}: id {i} is missing" for i in ids if i not in packed_ids
+    }
     return stage

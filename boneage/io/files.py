@@ -106,12 +106,18 @@ def read_json(path: Path, made_by: str, keys: Collection[str] = ()) -> dict:
         raise InputError(f"{path}: not found; run {made_by} first") from None
     # JSONDecodeError and UnicodeDecodeError are both ValueError
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from error
+        raise InputError(
+            f"{path}: cannot be read as JSON ({error}); run {made_by} again"
+        ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object")
+        raise InputError(
+            f"{path}: must be a JSON object (got another value); run {made_by} again"
+        )
     absent = [key for key in keys if key not in content]
     if absent:
-        raise InputError(f"{path}: no {', '.join(absent)}; run {made_by} again")
+        raise InputError(
+            f"{path}: must have {', '.join(absent)} (got none); run {made_by} again"
+        )
     return content
 
 

@@ -41,9 +41,14 @@ def simulate_cohort(
         InputError: impossible numbers, or somebody else's radiographs lie there.
     """
     if count < 1 or not 0 <= annotated <= count:
-        raise InputError(f"{count} phantoms, {annotated} annotated: not possible")
+        raise InputError(
+            "--count must be at least 1, and --annotated from 0 to --count (got "
+            f"{count} and {annotated})"
+        )
     if size_px < SMALLEST_PHANTOM_PX:
-        raise InputError(f"{size_px} px: expected at least {SMALLEST_PHANTOM_PX}")
+        raise InputError(
+            f"--size-px must be at least {SMALLEST_PHANTOM_PX} (got {size_px})"
+        )
     ids = range(1, count + 1)
     drawn = [_draw(seed, i) for i in ids]
     cohort = Cohort(
@@ -54,24 +59,24 @@ def simulate_cohort(
     for i in ids:
         if layout.radiograph(i).exists() and not layout.phantom_facts(i).exists():
             raise InputError(
-                f"{layout.radiograph(i)}: was not simulated here; choose another "
-                "--data DIR for phantoms"
+                f"{layout.radiograph(i)}: phantoms cannot replace other radiographs; "
+                "choose another --data DIR for them"
             )
     refuse_other_cohort(layout.train_csv, cohort, overwrite)
-    there = [
+    existing = [
         i
         for i in ids
         if layout.radiograph(i).exists() and layout.phantom_facts(i).exists()
     ]
-    for i in [] if overwrite else there:
-        before = read_json(layout.phantom_facts(i), "this step").get("size_px", size_px)
+    for i in [] if overwrite else existing:
+        before = read_json(layout.phantom_facts(i), "this step", ["size_px"])["size_px"]
         if before != size_px:
             raise InputError(
-                f"{layout.radiograph(i)}: simulated with --size-px {before}, now "
-                f"{size_px}; give the same, or --overwrite"
+                f"{layout.radiograph(i)}: --size-px must be {before} as before (got "
+                f"{size_px}); give the same, or --overwrite"
             )
     table.write_cohort(layout.train_csv, cohort)
-    todo = [int(i) for i in ids if overwrite or i not in there]
+    todo = [int(i) for i in ids if overwrite or i not in existing]
     simulate = functools.partial(_simulate_one, layout, size_px, seed)
     _, set_aside = parallel.map_all(simulate, todo, workers, "simulating")
     for i in ids[:annotated]:

@@ -98,7 +98,7 @@ def test_another_seed_does_not_relabel_the_radiographs_there(layout):
 def test_phantoms_of_two_sizes_do_not_mix(layout):
     simulate(layout, 2, size_px=64)
     before = everything(layout.data)
-    with pytest.raises(InputError, match="simulated with --size-px 64, now 80"):
+    with pytest.raises(InputError, match=r"--size-px must be 64 as before .got 80"):
         simulate(layout, 3, size_px=80)
     assert everything(layout.data) == before
 
