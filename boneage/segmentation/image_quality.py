@@ -1,7 +1,7 @@
 """Whether a radiograph is a negative, and whether its hand is large and sharp enough.
 
-The limits come from validation hands that were shrunk and blurred:
-`python -m experiments.resolution_limits`.
+The limits come from validation hands at half of their original size that were shrunk
+(53 hands) and blurred (40), read by the pretrained network.
 """
 
 from typing import NamedTuple
