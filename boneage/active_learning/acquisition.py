@@ -1,9 +1,8 @@
 """Which radiographs the committee should ask a person to annotate.
 
-A measure takes `probabilities: (member, image, row, column), float32 in [0, 1]` and
-gives `score: (image,) float32`, higher where the members disagree more. Pixelwise
-measures are summed over the image and divided by the hand's size, so that large hands
-are not favoured.
+A measure maps `probabilities: (member, image, row, column), float32 in [0, 1]` to
+`score: (image,) float32`, higher where the members disagree more. Pixelwise measures
+are summed over the image and divided by the hand's size: large hands are not favoured.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from boneage.segmentation.committee import Committee
 
 SMALLEST_HAND = 0.01
-"""Share of the image below which a predicted hand no longer divides the score."""
+"""Fraction of the image; for smaller predicted hands, the score is divided by it."""
 
 
 def _entropy(probability: np.ndarray) -> np.ndarray:
@@ -33,7 +32,7 @@ def _per_hand(pixel_scores: np.ndarray, probabilities: np.ndarray) -> np.ndarray
 
 
 def vote_entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Entropy of the members' hard votes (Dagan & Engelson, ICML 1995)."""
+    """Entropy of the members' votes (Dagan & Engelson, ICML 1995)."""
     votes = (probabilities > 0.5).mean(axis=0)
     return _per_hand(_entropy(votes), probabilities)
 
@@ -75,7 +74,7 @@ FEATURE_ACQUISITION_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "feature_cosine": feature_cosine,
 }
 RANDOM = "random"
-"""Chance in place of a measure: the rival that is hard to beat."""
+"""Random selection, the baseline that is hard to beat."""
 
 NAMES = (*ACQUISITION_FUNCTIONS, *FEATURE_ACQUISITION_FUNCTIONS, RANDOM)
 
@@ -87,14 +86,14 @@ def pool_scores(
     measure: str,
     batch_size: int = 16,
 ) -> Iterator[np.ndarray]:
-    """Yield the disagreement (image,) on one batch of the pool after the other.
+    """Yield the scores, (image,), of the pool, batch by batch.
 
     Args:
-        committee: whose members disagree.
+        committee: the members whose disagreement is measured.
         images: (N, size, size) uint8, may be mapped from disk.
         rows: (image,) int64, which of them to score.
         measure: a name in NAMES, but not RANDOM.
-        batch_size: images a forward pass.
+        batch_size: images per forward pass.
     """
     for start in range(0, len(rows), batch_size):
         batch = images[rows[start : start + batch_size]]

@@ -1,8 +1,8 @@
 """Coarse hand masks by thresholds alone: the start of the annotation loop.
 
-Archives hold radiographs in frames, tilted, on bright grounds, beside marker plates.
-So Otsu's threshold is taken above a fitted background, within several guesses at the
-collimated field, and the guess that gives the most hand-like shape wins.
+Archived radiographs have frames, tilted fields, bright backgrounds and marker plates.
+So Otsu's threshold is applied above a fitted background, within several candidates for
+the collimated field; the candidate that gives the most hand-like shape wins.
 """
 
 import cv2
@@ -13,13 +13,14 @@ from boneage.io.transforms import to_uint8
 
 WORKING_SIZE_PX = 256
 DISK = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-# of Otsu's threshold, found on the root of the excess: skin is fainter than bone
 SKIN_SHARE = 0.55
+"""Fraction of Otsu's threshold of the root of the excess: skin is fainter than bone."""
 
-# What checked masks of 329 RSNA radiographs measure, and the cost of a unit outside.
-# area: log share of the image; solidity: share of the convex hull; compactness: log of
-# 4 pi area / outline^2, low for ragged shapes; forearm: share covered of the image side
-# that is covered most; contact: of the others, summed; enclosure: of the least covered.
+# Ranges of the checked masks of 329 RSNA radiographs, and the cost of a unit outside.
+# area: log of the fraction of the image; solidity: fraction of the convex hull;
+# compactness: log of 4 pi area / outline^2, low for ragged shapes; forearm: covered
+# fraction of the image side that is covered most; contact: sum of the other three;
+# enclosure: that of the side covered least.
 PLAUSIBLE = {
     "area": (np.log(0.10), np.log(0.42), 1.0),
     "solidity": (0.54, 0.82, 8.0),
@@ -34,10 +35,10 @@ NO_HAND = ("no fingers", "touches all borders")
 
 
 def coarse_mask(radiograph: np.ndarray) -> Mask:
-    """Cut the hand out with Otsu's threshold and the giant component.
+    """Segment the hand with Otsu's threshold and the giant component.
 
     radiograph: (row, column), uint8 or uint16, grey, bone bright (or dark).
-    The mask has its size and is all 0 where nothing stands out.
+    The mask has its size; it is all 0 if nothing exceeds the background.
     """
     small = _shrunk(radiograph).astype(np.float32)
     low, high = np.percentile(small, [0.5, 99.5]).astype(np.float32)
@@ -71,7 +72,7 @@ def largest_hand(mask: Mask) -> Mask:
 
 
 def implausibilities(mask: Mask) -> list[str]:
-    """What makes this an unlikely hand; an empty list for a plausible one.
+    """What makes this an implausible hand; an empty list for a plausible one.
 
     All 329 checked masks lie within these limits: area 0.09 to 0.46 of the image,
     solidity 0.49 to 0.88, compactness above 0.139, contact with further sides to 0.05.
@@ -103,13 +104,17 @@ def no_hand_reasons(mask: Mask) -> list[str]:
 
 
 def _best_hand(small: np.ndarray) -> tuple[Mask, float]:
-    """The most plausible hand over the guesses at the field, and its score."""
+    """The most plausible hand of all candidate fields, and its score."""
     grey = cv2.GaussianBlur(np.sqrt(small), (0, 0), 1.5)
     steepness = cv2.magnitude(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1))
-    tried = [(_hand_within(small, field), field) for field in _fields(small)]
-    scores = [_plausibility(hand, field, steepness) for hand, field in tried]
+    fields = _fields(small)
+    hands = [_hand_within(small, field) for field in fields]
+    scores = [
+        _plausibility(hand, field, steepness)
+        for hand, field in zip(hands, fields, strict=True)
+    ]
     best = int(np.argmax(scores))
-    return tried[best][0], scores[best]
+    return hands[best], scores[best]
 
 
 def _hand_within(small: np.ndarray, field: np.ndarray) -> Mask:
@@ -123,7 +128,7 @@ def _hand_within(small: np.ndarray, field: np.ndarray) -> Mask:
 
 
 def _plausibility(hand: Mask, field: np.ndarray, steepness: np.ndarray) -> float:
-    """Score a hand: its measures, how steep and how cut off its outline is."""
+    """Score a hand by its measures, and by how steep and how cut off its outline is."""
     if not hand.any():
         return -np.inf
     points = np.concatenate(_outlines(hand))[:, 0]
@@ -131,7 +136,7 @@ def _plausibility(hand: Mask, field: np.ndarray, steepness: np.ndarray) -> float
     free = np.all((points > 1) & (points < np.subtract(hand.shape[::-1], 2)), axis=1)
     if not free.any():
         return -np.inf
-    # a tenth of the outline may be faint, but not along a hand
+    # a tenth of a hand's outline may be faint, but no more
     faint = np.percentile(steepness[row[free], column[free]], 10)
     # the forearm ends at the edge of the field, the fingers do not
     outside = cv2.dilate((~field).astype(np.uint8), DISK)
@@ -160,9 +165,9 @@ def _measures(hand: Mask) -> dict[str, float]:
 
 
 def _fields(small: np.ndarray) -> list[np.ndarray]:
-    """Guesses at the collimated field: (row, column) bool, no two the same."""
+    """Candidates for the collimated field: distinct (row, column) bool."""
     guesses = [np.ones(small.shape, bool), *_cut_at_lines(small)]
-    # or it is one rectangle, brighter or darker than all around it
+    # or it is one rectangle, brighter or darker than its surroundings
     grey = (small * 255).astype(np.uint8)
     otsu, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_OTSU)
     for part in (grey > 0.7 * otsu, grey <= otsu):
@@ -175,11 +180,12 @@ def _fields(small: np.ndarray) -> list[np.ndarray]:
 
 
 def _cut_at_lines(small: np.ndarray) -> list[np.ndarray]:
-    """Cut the image at straight lines that lie off its centre.
+    """Crop the image at straight lines away from its centre.
 
-    The longest first, a line is an edge of the field if enough of its way through what
-    the others left runs along edges: half near the image's border, more inside, where
-    it could follow a finger. Three fields: ever more is asked inside, at last too much.
+    Longest first, a line is an edge of the field if enough of its part within the
+    field so far lies on image edges: half near the image's border, more inside, where
+    it could follow a finger. Three fields, with ever stricter demands inside; the last
+    admits no line there.
     """
     height, width = small.shape
     grey = cv2.GaussianBlur((255 * np.sqrt(small)).astype(np.uint8), (0, 0), 1)
@@ -208,23 +214,23 @@ def _cut_at_lines(small: np.ndarray) -> list[np.ndarray]:
     row, column = np.ogrid[:height, :width]
     fields = []
     for share in (0.75, 0.85, np.inf):
-        field, left = np.ones(small.shape, bool), visible
+        field, remaining = np.ones(small.shape, bool), visible
         while True:
-            length = np.count_nonzero(left, axis=1)
-            found = np.count_nonzero(hit & left, axis=1)
-            good = length > np.where(outer, 0.2, 0.4) * min(small.shape)
-            good &= found > np.where(outer, 0.5, share) * np.maximum(length, 1)
-            if not good.any():
+            length = np.count_nonzero(remaining, axis=1)
+            on_edges = np.count_nonzero(hit & remaining, axis=1)
+            is_edge = length > np.where(outer, 0.2, 0.4) * min(small.shape)
+            is_edge &= on_edges > np.where(outer, 0.5, share) * np.maximum(length, 1)
+            if not is_edge.any():
                 break
-            best = np.argmax(found * good)
-            left = left & (c[best] * x + s[best] * y > rho[best] + 2)
+            best = np.argmax(on_edges * is_edge)
+            remaining = remaining & (c[best] * x + s[best] * y > rho[best] + 2)
             field &= c[best] * column + s[best] * row > rho[best] + 2
         fields.append(field)
     return fields
 
 
 def _background(small: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Fit a quadratic surface to the background, leaving the brighter hand out."""
+    """Fit a quadratic surface to the background, without the brighter hand."""
     step = max(1, max(small.shape) // 32)
     shape = small[::step, ::step].shape
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].reshape(2, -1)
@@ -245,10 +251,10 @@ def _background(small: np.ndarray, field: np.ndarray) -> np.ndarray:
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    """Shrink the longest side to the working size; smaller images stay."""
+    """Shrink the longest side to the working size; smaller images keep theirs."""
     scale = min(1.0, WORKING_SIZE_PX / max(image.shape))
     size = [max(1, round(side * scale)) for side in image.shape[::-1]]
-    # a mean of 9 pixels is smooth enough, so most of a large radiograph is skipped
+    # a mean of 9 pixels is smooth enough: most pixels of a large radiograph are skipped
     step = max(1, max(image.shape) // (3 * WORKING_SIZE_PX))
     return cv2.resize(image[::step, ::step].copy(), size, interpolation=cv2.INTER_AREA)
 
