@@ -254,7 +254,7 @@ def test_without_a_pair_to_train_on_it_says_what_to_do(cohort_copy):
             (cohort_copy.annotated / f"{i}_bin.png").unlink()
     dataset.pack_annotated(cohort_copy, 32)
     with pytest.raises(
-        InputError, match="must have a pair beside those for testing .*annotate"
+        InputError, match=r"must have a pair beside those for testing .*annotate"
     ):
         learn(cohort_copy, Oracle(cohort_copy, silent=True), epochs=5)
 
@@ -265,7 +265,7 @@ def test_shipped_committee_cannot_be_trained_further(undisturbed, cohort_copy):
     facts = json.loads(state.read_text())
     del facts["history"]
     state.write_text(json.dumps(facts))
-    with pytest.raises(InputError, match="cannot be trained further .*exported"):
+    with pytest.raises(InputError, match=r"cannot be trained further .*exported"):
         learn(cohort_copy)
 
 
