@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from boneage.io.radiographs import Mask
-from boneage.segmentation import hand_search, image_quality
+from boneage.segmentation import image_quality, mask_quality
 from boneage.segmentation.coarse import implausibilities
 from boneage.segmentation.hand_search import FoundHand
 from boneage.segmentation.laterality import laterality
@@ -35,7 +35,7 @@ def check_hand(hand: FoundHand) -> Verdict:
     if verdict.refusal:
         return verdict
     warnings = list(verdict.warnings)
-    flags = hand_search.radiograph_flags(hand.radiograph, hand.mask)
+    flags = mask_quality.radiograph_flags(hand.radiograph, hand.mask)
     if flags:
         warnings.append(f"not a whole hand ({', '.join(flags)})")
     detail = image_quality.check_detail(hand.radiograph, hand.mask)

@@ -132,20 +132,6 @@ def turned(image: np.ndarray, degrees: float) -> np.ndarray:
     return cv2.warpAffine(image, matrix, size.tolist(), flags=cv2.INTER_LINEAR)
 
 
-def radiograph_flags(radiograph: np.ndarray, mask: Mask) -> list[str]:
-    """What a mask says of its radiograph: a negative, turned, cut off; no network."""
-    if not mask.any():
-        return []
-    flags = []
-    if image_quality.is_negative(radiograph, mask):
-        flags.append("a negative")
-    shape = hand_shape.measure(mask)
-    # a hand of two fingers has no direction to speak of
-    if shape is not None and len(shape.angles) >= 4 and abs(shape.tilt) > 45:
-        return [*flags, f"turned by {shape.tilt:.0f} degrees"]
-    return [*flags, *hand_shape.missing_parts(mask)]
-
-
 def _search(committee: "Committee", radiograph: np.ndarray, first: _Look) -> _Look:
     """The most plausible look at quarter turns, eighths and the negative."""
     # as small as members see it, and a little more

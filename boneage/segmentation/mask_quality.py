@@ -11,8 +11,11 @@ import numpy as np
 from boneage.cli import list_some
 from boneage.io.files import append_line, atomic_write
 from boneage.io.radiographs import Mask
+from boneage.segmentation import (
+    hand_shape,
+    image_quality,
+)
 from boneage.segmentation.coarse import implausibilities
-from boneage.segmentation.hand_search import radiograph_flags
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class MaskQuality:
     source: otsu or published, the committee and its epoch, or person. committee: the
     committee's hash, empty for other sources. area_fraction: of the radiograph.
     disagreement: one minus the members' mean pairwise Dice, empty for other sources.
-    flags: `coarse.implausibilities` and `hand_search.radiograph_flags`, separated by
+    flags: `coarse.implausibilities` and `radiograph_flags`, separated by
     semicolons.
     """
 
@@ -145,3 +148,17 @@ class QualityTable:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows(astuple(row) for _, row in sorted(self.rows.items()))
+
+
+def radiograph_flags(radiograph: np.ndarray, mask: Mask) -> list[str]:
+    """What a mask says of its radiograph: a negative, turned, cut off; no network."""
+    if not mask.any():
+        return []
+    flags = []
+    if image_quality.is_negative(radiograph, mask):
+        flags.append("a negative")
+    shape = hand_shape.measure(mask)
+    # a hand of two fingers has no direction to speak of
+    if shape is not None and len(shape.angles) >= 4 and abs(shape.tilt) > 45:
+        return [*flags, f"turned by {shape.tilt:.0f} degrees"]
+    return [*flags, *hand_shape.missing_parts(mask)]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.phantoms import radiograph as phantoms
-from boneage.segmentation import hand_search, hand_shape
+from boneage.segmentation import hand_search, hand_shape, mask_quality
 from boneage.segmentation.coarse import largest_hand
 
 
@@ -155,12 +155,14 @@ def test_odd_hands_stay_what_they_are(hands):
 def test_flags_tell_turned_negative_and_cut_off_hands(hands):
     hand = hands[0]
     mask = np.uint8(255) * (hand > 40)
-    assert hand_search.radiograph_flags(hand, mask) == []
-    assert hand_search.radiograph_flags(hand, mask * 0) == []
-    assert hand_search.radiograph_flags(255 - hand, mask) == ["a negative"]
+    assert mask_quality.radiograph_flags(hand, mask) == []
+    assert mask_quality.radiograph_flags(hand, mask * 0) == []
+    assert mask_quality.radiograph_flags(255 - hand, mask) == ["a negative"]
     turned = [np.ascontiguousarray(np.rot90(each)) for each in (hand, mask)]
-    (flag,) = hand_search.radiograph_flags(*turned)
+    (flag,) = mask_quality.radiograph_flags(*turned)
     assert flag.startswith("turned by -")
     top = int(np.argmax(mask.any(axis=1)))
     cut = np.s_[top + 25 :]
-    assert hand_search.radiograph_flags(hand[cut], mask[cut]) == ["fingers are cut off"]
+    assert mask_quality.radiograph_flags(hand[cut], mask[cut]) == [
+        "fingers are cut off"
+    ]
