@@ -31,7 +31,7 @@ class Options(cli.ScriptOptions):
     runs: tuple[str, ...] = ()
     """runs to export, by name or folder"""
     training_data: str = ""
-    """training data, for the model card"""
+    """training data, for the model card; exported runs keep what they state"""
     terms: str = ""
     """terms of use of the weights, for the model card"""
     failures: str = ""

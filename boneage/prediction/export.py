@@ -179,7 +179,7 @@ def export_run(
         run: a finished run.
         target: its new folder.
         layout: with the hands of its predictions in segment_all.h5.
-        training_data: in words, for the model card.
+        training_data: in words, for the model card; of runs that do not state theirs.
         view_count: views to average in a second prediction, for intervals.
 
     Raises:
@@ -203,7 +203,8 @@ def export_run(
         table[test_time_augmentation.prediction_column(view_count)] = _predict_views(
             exported, hands, size, view_count, mirrored
         )
-    target_config = _without_folders(config) | {"training_data": training_data}
+    # a run that was exported before keeps what its card said
+    target_config = {"training_data": training_data} | _without_folders(config)
     write_json(target.config, target_config)
     # last: a run with predictions is a finished one
     target.write_predictions(table)

@@ -67,12 +67,14 @@ def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
     assert config["settings"]["mirrored_share"] == 0.5
     weights = str(tmp_path / "weights.keras")
     config["settings"] |= {"weights": weights, "mirrored_share": 0.0}
+    config["training_data"] = "what it was exported with before"
     write_json(run.config, config)
     ship = script("ship")
     ship.main(to_ship(again, ("tiny_0",), layout.models, views=3))
     shipped = Run(layout.regression / "tiny_0")
     assert str(tmp_path) not in shipped.config.read_text()
     assert shipped.read_config()["settings"]["weights"] == "weights.keras"
+    assert shipped.read_config()["training_data"] == config["training_data"]
     table = shipped.read_predictions().set_index("id")
     # its three views are the hand as it is and turned, without repetition
     assert len(shown) == len(table)
