@@ -6,7 +6,7 @@ of the queue that the page shows; once that is over a request answers 410.
 
 | request | answer |
 |---|---|
-| GET / , annotator.js, annotator.css | the page |
+| GET / , annotator.css, annotator.js and what it imports | the page |
 | GET api/state?page= | the round: statuses, versions, what comes next |
 | GET api/open/ID?round= | facts of a radiograph; with &page= it is claimed for it |
 | GET api/start/ID?round= | the mask to begin with |
@@ -83,11 +83,10 @@ def build(annotation_round: AnnotationRound) -> Starlette:
     api = _Api(annotation_round)
     html = page.render(annotation_round.decisions)
     files = {"/": ("text/html", html)}
-    for name, kind in (
-        ("annotator.js", "text/javascript"),
-        ("annotator.css", "text/css"),
-    ):
-        files[f"/{name}"] = (kind, (page.HERE / name).read_text(encoding="utf-8"))
+    for name in page.FILES:
+        content = (page.HERE / name).read_text(encoding="utf-8")
+        kind = "text/css" if name.endswith(".css") else "text/javascript"
+        files[f"/{name}"] = (kind, content)
 
     async def file(request: Request) -> Response:
         kind, content = files[request.url.path]

@@ -10,6 +10,11 @@ from boneage.annotator.actions import DECISIONS, SECTIONS, Action
 from boneage.annotator.mask_edits import MASK_COLOUR
 
 HERE = Path(__file__).parent
+FILES = (
+    "annotator.css",
+    *("page.js", "requests.js", "canvas.js", "tools.js", "annotator.js"),
+)
+"""What the template loads; a script imports only those before it."""
 
 
 def render(decisions: Collection[str]) -> str:

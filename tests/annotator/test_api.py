@@ -1,6 +1,7 @@
 """The annotator over HTTP: what it answers, and what it refuses."""
 
 import json
+import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from boneage.active_learning import query_folder
-from boneage.annotator import actions, api, run_lengths, server
+from boneage.annotator import actions, api, page, run_lengths, server
 from boneage.annotator.queue import AnnotationQueue
 from boneage.annotator.round import CLOSE, AnnotationRound
 from boneage.io import radiographs
@@ -135,7 +136,8 @@ def test_no_other_file_is_given_out(served, layout, tmp_path):
 
 def test_fifty_at_once_are_served(served):
     root = served.removesuffix("api")
-    paths = (root, f"{root}annotator.js", f"{served}/picture/{PORTRAIT}/radiograph")
+    files = [f"{root}{name}" for name in page.FILES]
+    paths = (root, *files, f"{served}/picture/{PORTRAIT}/radiograph")
     with ThreadPoolExecutor(50) as clients:
         for path in paths:
             answers = list(clients.map(fetch, [path] * 50))
@@ -185,7 +187,7 @@ def test_with_a_password_nothing_is_shown_without_it(layout):
     with server.serving(annotation_round, settings) as address:
         for path in (
             "",
-            "annotator.js",
+            *page.FILES,
             "api/state",
             f"api/picture/{PORTRAIT}/radiograph",
         ):
@@ -210,3 +212,11 @@ def test_every_action_has_a_key_of_its_own():
 def test_every_correction_of_the_table_is_answered():
     answered = {*api.CORRECTIONS, "clear"}  # the page clears by itself
     assert {action.name for action in actions.CORRECTIONS} == answered
+
+
+def test_script_imports_only_those_before_it():
+    scripts = [name for name in page.FILES if name.endswith(".js")]
+    assert {path.name for path in page.HERE.glob("*.js")} == {*scripts}
+    for index, name in enumerate(scripts):
+        text = (page.HERE / name).read_text(encoding="utf-8")
+        assert {*re.findall(r'from "\./(.*)"', text)} <= {*scripts[:index]}, name

@@ -1,0 +1,40 @@
+// What the page's scripts share: its elements and settings, the message to the person,
+// and one piece of work at a time. A script imports only those before it: page.js,
+// requests.js, canvas.js, tools.js, annotator.js; what a later one is to know, it is told
+// by an event on `view`.
+
+export const $ = (id) => document.getElementById(id);
+export const config = JSON.parse($("config").textContent);
+export const view = $("view");
+
+export const say = (...texts) => {
+  $("message").textContent = texts.filter(Boolean).join(" ");
+};
+
+// what cannot be done, in words for the person; status as in HTTP, 0 without an answer
+export class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export let busy = false;
+export let actions = 0; // so far; an answer to an earlier question is out of date
+
+// one at a time; strokes and keys that come meanwhile are not for the answer
+export const exclusively = async (work) => {
+  if (busy) return;
+  busy = true;
+  actions++;
+  view.ariaBusy = "true";
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    say(error.message);
+  } finally {
+    busy = false;
+    view.ariaBusy = "false";
+  }
+};
