@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 """Compressed as a whole: a small file can swell to any size before its header shows."""
 
-PREFIX = bytes(128) + b"DICM"
-"""The preamble of PS3.10 7.1; older archives leave it out."""
-
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Group of the first element where there is no preamble, little-endian."""
 
@@ -128,9 +125,8 @@ def _open(path: Path, **options: Any) -> "pydicom.Dataset":
         raise InputError(
             f"{path}: cannot be read (got a file deflated as a whole); {EXPORT_AGAIN}"
         )
-    if content[128:132] != PREFIX[128:]:
-        content = PREFIX + content
-    dataset = pydicom.dcmread(io.BytesIO(content), **options)
+    # older archives leave out the preamble of PS3.10 7.1, and pydicom asks for it
+    dataset = pydicom.dcmread(io.BytesIO(content), force=True, **options)
     if "TransferSyntaxUID" not in dataset.file_meta:
         is_implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = (

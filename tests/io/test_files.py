@@ -202,6 +202,18 @@ def test_whatever_a_parser_raises_is_one_line(raised, words):
     assert str(caught.value) == f"1.dcm: cannot be decoded ({words}); copy it again"
 
 
+def test_a_message_for_the_user_passes_unchanged():
+    message = InputError("1.dcm: must be one grey frame (got 3); export it again")
+
+    def parse():
+        with errors.refuse_damaged("1.dcm", "cannot be decoded", "copy it again"):
+            raise message
+
+    with pytest.raises(InputError) as caught:
+        parse()
+    assert caught.value is message
+
+
 def test_an_interruption_is_no_damaged_file():
     def parse():
         with errors.refuse_damaged("1.dcm", "cannot be decoded", "copy it again"):
