@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from boneage.segmentation.committee import Committee
 
 UPRIGHT_DEGREES = 25.0
-"""Tilts that are read as they are: 99 % of 400 RSNA radiographs lie within."""
+"""Tilts that are read as they are: 393 of 400 RSNA radiographs lie within."""
 REMAINING_DEGREES = 10.0
 """Tilts that are left after a quarter turn."""
 SURE = 0.04
-"""One minus the Dice of the members: below on 98 of 100 upright radiographs, above on
-99 of 100 that were turned or inverted."""
+"""One minus the Dice of the members. Below on 394 of 400 RSNA radiographs; above on 12
+originals in 48 of 48 turns (90 to 270 degrees) and 48 of 48 negatives, but in 19 of 24
+tilts of 45 degrees and 6 of 24 of 30: these need the fingers' direction."""
 SECOND_HAND = 0.35
 """Least area of a further hand, as a share of the first one's."""
 MARGIN = 0.12
