@@ -6,7 +6,8 @@ Writes  nothing; with --report FILE, a CSV with a row for every problem
     python al_segmentation/step3_check_data.py
 
 Exit code 1 when a stage that has begun is incomplete, or when one radiograph lies in
-two parts of the split under two ids. The full RSNA set has 12611.
+two parts of the split under two ids. Negatives and turned hands are counted by their
+masks, and do not change the exit code. The full RSNA set has 12611.
 """
 
 import csv
@@ -16,6 +17,7 @@ from pathlib import Path
 from boneage import cli
 from boneage.cohort import checks, excluded, table
 from boneage.io.files import atomic_write
+from boneage.segmentation import mask_quality
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ def main(options: Options) -> int:
                 rows.writerows((i, stage.name, p) for i, p in stage.problems.items())
     notes, is_leaking = checks.find_duplicate_radiographs(layout, stages[0])
     verdict = "incomplete" if incomplete else "complete as far as begun"
-    notes += excluded.flagged_lines(excluded.flagged(layout))
+    flagged = excluded.flagged(layout)
+    usable = [i for i in ids if i not in flagged and layout.radiograph(i).exists()]
+    notes += mask_quality.display_lines(layout, usable, options.workers)
+    notes += excluded.flagged_lines(flagged)
     cli.summary(*notes, f"{len(ids)} radiographs, {verdict}", wrote=options.report)
     return 1 if incomplete or is_leaking else 0
 

@@ -1,20 +1,22 @@
 """quality.csv: a row for every mask of a folder, written as the masks are."""
 
 import csv
+import functools
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
+from boneage import parallel
 from boneage.cli import list_some
+from boneage.io import radiographs
 from boneage.io.files import append_line, atomic_write
 from boneage.io.radiographs import Mask
-from boneage.segmentation import (
-    hand_shape,
-    image_quality,
-)
+from boneage.layout import Layout
+from boneage.parallel import ALL_CORES, Skipped, Workers
+from boneage.segmentation import hand_shape, image_quality
 from boneage.segmentation.coarse import implausibilities
 
 
@@ -154,11 +156,52 @@ def radiograph_flags(radiograph: np.ndarray, mask: Mask) -> list[str]:
     """What a mask says of its radiograph: a negative, turned, cut off; no network."""
     if not mask.any():
         return []
-    flags = []
-    if image_quality.is_negative(radiograph, mask):
-        flags.append("a negative")
+    return _negative(radiograph, mask) + (
+        _turned(mask) or hand_shape.missing_parts(mask)
+    )
+
+
+def display_lines(
+    layout: Layout, ids: Sequence[int], workers: Workers = ALL_CORES
+) -> list[str]:
+    """A summary line on negatives and turned hands: how many, and which.
+
+    Judged by the final mask, else by the coarse one; radiographs without a readable
+    mask are left out.
+    """
+    masked = [i for i in ids if _newest_mask(layout, i) is not None]
+    check = functools.partial(_display_flags, layout)
+    which = [
+        f"{radiograph_id} ({' and '.join(flags)})"
+        for radiograph_id, flags in parallel.imap(check, masked, workers, "orientation")
+        if flags and not isinstance(flags, Skipped)
+    ]
+    if not which:
+        return []
+    return [f"{len(which)} radiographs turned or negative: {list_some(which)}"]
+
+
+def _newest_mask(layout: Layout, radiograph_id: int) -> Path | None:
+    paths = layout.mask(radiograph_id), layout.coarse_mask(radiograph_id)
+    return next((path for path in paths if path.exists()), None)
+
+
+def _display_flags(layout: Layout, radiograph_id: int) -> list[str]:
+    radiograph = radiographs.read(layout.radiograph(radiograph_id))
+    path = _newest_mask(layout, radiograph_id)
+    mask = None if path is None else radiographs.read_mask(path, radiograph.shape)
+    if mask is None or not mask.any():
+        return []
+    return _negative(radiograph, mask) + _turned(mask)
+
+
+def _negative(radiograph: np.ndarray, mask: Mask) -> list[str]:
+    return ["a negative"] if image_quality.is_negative(radiograph, mask) else []
+
+
+def _turned(mask: Mask) -> list[str]:
     shape = hand_shape.measure(mask)
     # a hand of two fingers has no direction to speak of
-    if shape is not None and len(shape.angles) >= 4 and abs(shape.tilt) > 45:
-        return [*flags, f"turned by {shape.tilt:.0f} degrees"]
-    return [*flags, *hand_shape.missing_parts(mask)]
+    if shape is None or len(shape.angles) < 4 or abs(shape.tilt) <= 45:
+        return []
+    return [f"turned by {shape.tilt:.0f} degrees"]

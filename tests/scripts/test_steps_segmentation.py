@@ -11,7 +11,8 @@ from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import hdf5, radiographs
 from boneage.io.files import write_json
-from boneage.segmentation import confirmed_masks
+from boneage.layout import mask_in
+from boneage.segmentation import confirmed_masks, hand_shape
 from boneage.segmentation.committee import Committee
 from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
@@ -200,6 +201,43 @@ def test_check_before_and_after_each_step(cohort_copy, capsys):
     assert "13 of 14" in printed
     assert "5.png" in printed
     assert "4_bin.png" in printed
+
+
+@pytest.mark.parametrize("only", ["coarse", "final"])
+def test_check_counts_negatives_and_turned_hands_and_passes_them(
+    cohort_copy, capsys, only
+):
+    folder = cohort_copy.coarse if only == "coarse" else cohort_copy.segmentation
+    shutil.copytree(cohort_copy.truth, folder)
+    ids = [i for i in cohort_copy.ids_on_disk() if looks_upright(cohort_copy, i)]
+    assert call(cohort_copy, CHECK) == 0
+    assert "turned or negative" not in capsys.readouterr().out
+    negative, turned = ids[:2]
+    change(cohort_copy.radiograph(negative), lambda image: 255 - image)
+    for path in (cohort_copy.radiograph(turned), mask_in(folder, turned)):
+        change(path, np.rot90)
+    assert call(cohort_copy, CHECK) == 0
+    # a mask that cannot be read is a problem of its stage
+    mask_in(folder, ids[2]).write_bytes(b"")
+    assert call(cohort_copy, CHECK) == 1
+    _, line = (
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if "turned or negative" in line
+    )
+    assert line.startswith("2 radiographs turned or negative: ")
+    assert f"{negative} (a negative)" in line
+    assert f"{turned} (turned by -" in line
+
+
+def looks_upright(layout, radiograph_id: int) -> bool:
+    """Whether the exact mask shows enough fingers to tell a turn."""
+    shape = hand_shape.measure(radiographs.read_mask(layout.true_mask(radiograph_id)))
+    return shape is not None and len(shape.angles) >= 4 and abs(shape.tilt) < 20
+
+
+def change(path, how) -> None:
+    radiographs.write(path, np.ascontiguousarray(how(radiographs.read(path))))
 
 
 def test_check_without_cohort_names_the_step(layout):
