@@ -77,6 +77,8 @@ def check_detail(radiograph: np.ndarray, mask: Mask) -> Detail:
         reason = f"the hand is {length_px} px long, {SMALL_PX} are needed"
         return Detail(reason, length_px < HOPELESSLY_SMALL_PX)
     sharp = sharpness(radiograph, mask)
+    if np.isnan(sharp):
+        return Detail("a faint image, its grey levels too few to show detail")
     if sharp < BLURRED:
         reason = f"a blurred or enlarged image, sharpness {sharp:.3f} of {BLURRED}"
         return Detail(reason, sharp < HOPELESSLY_BLURRED)
@@ -93,7 +95,8 @@ def sharpness(radiograph: np.ndarray, mask: Mask) -> float:
 
     Deviation of what a Gaussian of 1/340 of the hand's length takes away, less what
     rounding to grey levels adds, over the deviation of the grey levels, well inside
-    the mask. NaN for an empty mask.
+    the mask. NaN for an empty mask, and for a faint image whose few grey levels would
+    hide the detail.
     """
     left, top, width, height = cv2.boundingRect(mask)
     if width == 0:
@@ -111,8 +114,12 @@ def sharpness(radiograph: np.ndarray, mask: Mask) -> float:
     fine = grey - cv2.GaussianBlur(grey, (0, 0), WORKING_SIZE_PX / 340)
     levels = np.unique(radiograph[window][mask[window] > 0])
     step = float(np.median(np.diff(levels))) if len(levels) > 1 else 0.0
-    variance = max(0.0, float(fine[inside].var()) - step**2 / 12)
-    return float(np.sqrt(variance / max(float(grey[inside].var()), 1e-6)))
+    rounding, contrast = step**2 / 12, float(grey[inside].var())
+    variance = max(0.0, float(fine[inside].var()) - rounding)
+    value = float(np.sqrt(variance / max(contrast, 1e-6)))
+    # little detail, or too few grey levels to show it
+    is_hidden = BLURRED**2 * contrast < rounding
+    return float("nan") if value < BLURRED and is_hidden else value
 
 
 def _disk(radius: float) -> np.ndarray:

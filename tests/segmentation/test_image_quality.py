@@ -96,3 +96,15 @@ def test_hopelessly_blurred_hands(simulated):
         detail = image_quality.check_detail(blurred, each.mask)
         assert detail.is_hopeless
         assert "blurred" in detail.reason
+
+
+def test_faint_images_are_doubted_and_not_refused(simulated):
+    # a fraction of the exposure, stored in the few grey levels that are left
+    for each in simulated[:4]:
+        radiograph = (each.radiograph // 24).astype(np.uint8)
+        detail = image_quality.check_detail(radiograph, each.mask)
+        assert not detail.is_hopeless
+        assert np.isnan(image_quality.sharpness(radiograph, each.mask)) == (
+            "faint" in detail.reason
+        )
+    assert "faint" in detail.reason
