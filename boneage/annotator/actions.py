@@ -32,16 +32,16 @@ TOOLS = (
     Action("brush", "Brush", ("b",), "paint; its size stays the same on the screen"),
     Action("eraser", "Eraser", ("e",), "erase"),
     Action(
-        "similar", "Similar grey", ("t",), "paint only what is as bright as the start"
+        "bright", "Bright brush", ("t",), "paint, but nothing darker than at the start"
     ),
     Action("add_area", "Add area", ("a",), "drag around an area, or click its corners"),
-    Action("remove_area", "Remove area", ("w",), "the same, to erase the area"),
-    Action("cut", "Straight cut", ("f",), "drag a line; the smaller part is removed"),
-    Action("to_edge", "To the edge", ("i",), "click: add or remove up to nearby edges"),
+    Action("remove_area", "Remove area", ("w",), "the same, but erase the area"),
+    Action("cut", "Straight cut", ("f",), "drag a line: the smaller side is removed"),
+    Action("to_edge", "To the edge", ("i",), "click: grow or shrink to nearby edges"),
 )
 HISTORY = (
     Action("undo", "Undo", ("z", "Ctrl+z"), "undo the last stroke or correction"),
-    Action("redo", "Redo", ("y", "Ctrl+y", "Ctrl+Z"), "redo it"),
+    Action("redo", "Redo", ("y", "Ctrl+y", "Ctrl+Z"), "redo what you undid last"),
     Action("smaller", "Smaller", ("[",), "make the brush smaller", repeats=True),
     Action("larger", "Larger", ("]",), "make the brush larger", repeats=True),
 )
@@ -57,7 +57,7 @@ CORRECTIONS = (
 VIEW = (
     Action("map", "Disagreement", ("d",), "show where the committee disagrees"),
     Action("equalize", "Equalize", ("q",), "show the radiograph equalized"),
-    Action("outline", "Outline", ("v",), "show the mask as outline, as area, or not"),
+    Action("outline", "Outline", ("v",), "area, outline or no mask, in turn"),
     Action(
         "zoom_in", "Zoom in", ("+", "="), "zoom in (or turn the wheel)", repeats=True
     ),
@@ -66,8 +66,8 @@ VIEW = (
     Action("keys", "Keys", ("?",), "show this list"),
 )
 DECISIONS = (
-    Action("skipped", "Show skipped", ("u",), "go through the skipped ones"),
-    Action("go_on", "Continue training", ("g",), "let the committee train on"),
+    Action("skipped", "Show skipped", ("u",), "show the skipped radiographs again"),
+    Action("go_on", "Continue training", ("g",), "train on your masks, then ask again"),
     Action("close", "Finish and close", ("g",), "end the program"),
     Action("finish", "Train on, ask no more", (), "train without further questions"),
     Action("leave", "Stop for today", (), "end the program; it can continue later"),

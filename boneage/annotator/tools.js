@@ -9,7 +9,7 @@ import {
 import { $, busy, view } from "./page.js";
 
 const CLICK_PX = 8; // on the screen: the pointer may move so far in a click
-const SIMILAR_LEVELS = 22; // grey levels that count as equally bright
+const DARKER_LEVELS = 22; // so much darker than its start the bright brush still paints
 
 // ---------------------------------------------------------------- gestures
 
@@ -79,7 +79,8 @@ const cut = (a, b) => {
   draw();
 };
 
-// grey levels of the radiograph as it was sent, read once
+// grey levels of the radiograph by their root, as for the coarse mask: skin is fainter than
+// bone; read once
 const levels = () => {
   if (!open.levels) {
     const { width, height, image } = open;
@@ -87,7 +88,9 @@ const levels = () => {
     sheet.drawImage(image, 0, 0);
     const colours = sheet.getImageData(0, 0, width, height).data;
     open.levels = new Uint8Array(width * height);
-    for (let at = 0; at < open.levels.length; at++) open.levels[at] = colours[4 * at];
+    for (let at = 0; at < open.levels.length; at++) {
+      open.levels[at] = Math.sqrt(255 * colours[4 * at]);
+    }
   }
   return open.levels;
 };
@@ -147,15 +150,16 @@ const finishGesture = () => {
   showPointer();
 };
 
-const similar = (point) => {
-  const grey = levels(), middle = levelAt(point);
-  return (at) => Math.abs(grey[at] - middle) <= SIMILAR_LEVELS;
+// the hand is brighter than what surrounds it: from the skin, bone is painted as well
+const notDarker = (point) => {
+  const grey = levels(), darkest = levelAt(point) - DARKER_LEVELS;
+  return (at) => grey[at] >= darkest;
 };
 
 export const TOOLS = {
   brush: stroke(1),
   eraser: stroke(0),
-  similar: stroke(1, similar),
+  bright: stroke(1, notDarker),
   add_area: area(1),
   remove_area: area(0),
   cut: {
@@ -198,7 +202,7 @@ export const showPointer = () => {
   const [circle, line] = ["circle", "polyline"].map((shape) => $("preview").querySelector(shape));
   const onScreen = (p) => ({ x: p.x * place.scale + place.x, y: p.y * place.scale + place.y });
   const { x, y } = onScreen(pointer);
-  const isRound = ["brush", "eraser", "similar"].includes(tool);
+  const isRound = ["brush", "eraser", "bright"].includes(tool);
   const shownPx = isRound ? radius() * place.scale : 3;
   circle.setAttribute("cx", x);
   circle.setAttribute("cy", y);

@@ -330,20 +330,21 @@ def test_areas_and_cuts_change_what_they_enclose(annotate, layout):
     np.testing.assert_array_equal(mask[:200], proposal[:200])
 
 
-def test_similar_grey_stays_within_the_hand(annotate, layout):
+def test_bright_brush_paints_skin_and_bone_but_not_the_background(annotate, layout):
     lay_out(layout, PORTRAIT)
-    # two grey levels: a bright bar on a dark ground
+    # a bar of skin with bone in it, on a dark ground
     image = np.full((240, 180), 40, np.uint8)
-    image[:, 80:100] = 200
+    image[:, 75:105] = 120
+    image[:, 85:95] = 200
     radiographs.write(layout.query(PORTRAIT), image)
     layout.proposal(PORTRAIT).unlink()
     tab = annotate().ready(PORTRAIT).press("k").brush(60).press("t")
-    tab.stroke((60, 90), (180, 90))
+    tab.stroke((60, 80), (180, 80))
     save(tab, PORTRAIT)
     mask = saved(layout, PORTRAIT)
-    assert mask[40:200, 80:100].all()
-    assert not mask[:, :80].any()
-    assert not mask[:, 100:].any()
+    assert mask[60:180, 75:105].all()
+    assert not mask[:, :75].any()
+    assert not mask[:, 105:].any()
 
 
 def test_a_click_moves_the_mask_to_the_edge(annotate, layout):
