@@ -59,7 +59,8 @@ class Prediction:
     """A bone age with its interval, in months; NaN limits where there is no interval.
 
     qualifier: says that the age is a limit of what the runs can predict. refusal: why
-    no age is reported; then all months are NaN, and no run was used. months_by_run: the
+    no age is reported; then all months are NaN, and no run was used. doubts: those of
+    the warnings that make this age less sure than others of its sex. months_by_run: the
     mean over the views, by name of the run. calibration_group: the validation hands
     that the interval was derived from, in words. radiograph, mask: (row, column) uint8.
     explanations: by name of the run.
@@ -79,6 +80,7 @@ class Prediction:
     explanations: dict[str, RunExplanation]
     qualifier: Qualifier = ""
     refusal: str = ""
+    doubts: tuple[str, ...] = ()
 
     def with_file(self, file: str) -> Prediction:
         """The same prediction under another file name, as an upload needs."""
@@ -109,6 +111,7 @@ class SexPrediction(NamedTuple):
     months_by_run: dict[str, float]
     explanations: dict[str, RunExplanation]
     warnings: list[str]
+    doubts: list[str]
     calibration_group: str
     qualifier: Qualifier
 
@@ -213,11 +216,12 @@ class Predictor:
                 "hand"
             )
         verdict = reliability.check_hand(hand)
-        warnings = [*notes, *verdict.warnings]
+        doubts = list(verdict.warnings)
         if verdict.refusal:
             if not self.include_refused:
-                return self._refuse(inputs, radiograph, mask, warnings, verdict.refusal)
-            warnings.append(verdict.refusal)
+                return self._refuse(inputs, hand, notes, verdict)
+            doubts.append(verdict.refusal)
+        warnings = [*notes, *doubts]
         hands: dict[Enhancement, np.ndarray] = {}
         by_sex = [
             self._predict_sex(self.ensembles[sex], radiograph, mask, hands)
@@ -225,6 +229,7 @@ class Predictor:
         ]
         for prediction in by_sex:
             warnings += [w for w in prediction.warnings if w not in warnings]
+            doubts += [d for d in prediction.doubts if d not in doubts]
         if inputs.sex == "unknown":
             female, male = by_sex
             warnings.append(
@@ -254,15 +259,15 @@ class Predictor:
                 ).items()
             },
             qualifier=_common_qualifier([p.qualifier for p in by_sex]),
+            doubts=tuple(doubts),
         )
 
     def _refuse(
         self,
         inputs: InputRadiograph,
-        radiograph: np.ndarray,
-        mask: Mask,
-        warnings: Sequence[str],
-        refusal: str,
+        hand: FoundHand,
+        notes: Sequence[str],
+        verdict: reliability.Verdict,
     ) -> Prediction:
         return Prediction(
             file=str(inputs.path),
@@ -271,13 +276,14 @@ class Predictor:
             lower_months=math.nan,
             upper_months=math.nan,
             coverage=self.coverage,
-            warnings=tuple(warnings),
+            warnings=(*notes, *verdict.warnings),
             months_by_run={},
             calibration_group="",
-            radiograph=to_uint8(radiograph),
-            mask=mask,
+            radiograph=to_uint8(hand.radiograph),
+            mask=hand.mask,
             explanations={},
-            refusal=refusal,
+            refusal=verdict.refusal,
+            doubts=tuple(verdict.warnings),
         )
 
     def _predict_sex(
@@ -305,12 +311,10 @@ class Predictor:
         age = float(run_months.mean())
         width = ensemble.calibration.width(age, self.coverage)
         half = width.half_months if math.isfinite(width.half_months) else math.nan
-        warnings = [
-            *ensemble.warnings,
-            *reliability.age_warnings(
-                age, ensemble.age_range_months, run_months, ensemble.usual_spread_months
-            ),
-        ]
+        doubts = reliability.age_warnings(
+            age, ensemble.age_range_months, run_months, ensemble.usual_spread_months
+        )
+        warnings = [*ensemble.warnings, *doubts]
         if math.isnan(half):
             warnings.append(
                 f"no interval: {width.hands} validation hands of {width.group} are too "
@@ -324,6 +328,7 @@ class Predictor:
             months_by_run=months_by_run,
             explanations=explanations,
             warnings=warnings,
+            doubts=doubts,
             calibration_group=f"{width.hands} {width.group}",
             qualifier=ensemble.qualifier(age),
         )

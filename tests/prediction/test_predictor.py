@@ -9,13 +9,15 @@ import pytest
 
 import boneage
 from boneage.errors import InputError
-from boneage.io import transforms
+from boneage.io import radiographs, transforms
 from boneage.prediction import formats
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import STATEMENT, Predictor
 from boneage.regression.run_folder import Run
+from boneage.segmentation import image_quality
+from experiments.answers import reader_of
 from tests.conftest import REPOSITORY
-from tests.prediction.tiny_runs import copy_runs, refuse_all
+from tests.prediction.tiny_runs import BOTH, copy_runs, refuse_all
 
 
 def test_unknown_sex_covers_both(tiny_predictor, hand):
@@ -108,6 +110,37 @@ def test_refused_radiographs_get_an_age_if_asked_for(trained, hand, monkeypatch)
     assert prediction.bone_age_months == expected.bone_age_months
     assert prediction.refusal == ""
     assert prediction.warnings[:2] == ("a doubt", "likely not a hand (a test)")
+
+
+def test_doubts_are_of_this_radiograph_alone(
+    tiny_predictor, trained, hand, monkeypatch
+):
+    both = tiny_predictor.predict(InputRadiograph(hand, "unknown", ("a note",)))
+    assert {"a note", *both.doubts} < set(both.warnings)
+    assert not any("sex unknown" in d or "a note" in d for d in both.doubts)
+    refuse_all(monkeypatch)
+    refused = tiny_predictor.predict(InputRadiograph(hand, "male", ("a note",)))
+    assert refused.warnings == ("a note", "a doubt")
+    assert refused.doubts == ("a doubt",)
+    insisting = Predictor(trained, BOTH, 2, include_refused=True)
+    kept = insisting.predict(InputRadiograph(hand, "male", ("a note",)))
+    assert kept.warnings[:3] == ("a note", "a doubt", "likely not a hand (a test)")
+    assert kept.doubts[:2] == kept.warnings[1:3]
+
+
+def test_experiments_ask_by_way_of_a_file(tiny_predictor, hand, tmp_path):
+    read = reader_of(tiny_predictor, tmp_path)
+    image = radiographs.read(hand)
+    answer = read(image, "male")
+    assert answer == read(image, "male")
+    expected = tiny_predictor.predict(InputRadiograph(hand, "male"))
+    assert answer.months == expected.bone_age_months
+    assert answer.doubts == "; ".join(expected.doubts)
+    assert answer.length_px == image_quality.hand_length_px(expected.mask)
+    assert 0 < answer.sharpness < 1
+    nothing = read(np.zeros((300, 300), np.uint8), "male")
+    assert np.isnan(nothing.months)
+    assert nothing.refusal.startswith("no hand was found")
 
 
 def test_python_use(trained, hand):
