@@ -55,5 +55,5 @@ Look at
   demo/models/regression/*/cam/contact_sheet.png
   demo/models/regression/xception_all_cam/cam/evolution.webm  how the maps came about
   demo/models/paced/xception_female/cam/stages.png            the same hands by stage
-  demo/models/transfer/loss_xception_female.png               paced transfer and rivals
+  demo/models/transfer/loss_xception_female.png               paced and conventional transfer
 TEXT

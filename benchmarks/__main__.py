@@ -33,10 +33,11 @@ class Options(Size):
 
 
 def main(options: Options) -> None:
-    """Print the table: ours, the rival, the floor, ratios, what is to be reached."""
+    """Print the table: ours, the baseline, the floor, ratios and goals."""
     unknown = [name for name in options.only if name not in MODULES]
     if unknown:
-        raise InputError(f"--only {unknown[0]}: there are {', '.join(MODULES)}")
+        names = ", ".join(MODULES)
+        raise InputError(f"--only must name some of {names} (got {unknown[0]})")
     rounds = 1 if options.quick else options.rounds
     size = Size(options.quick, rounds, options.radiographs)
     # as the scripts: TensorFlow's warnings are worth reading, its notes are not

@@ -33,12 +33,19 @@ def one(backbone: str, size: Size) -> Row:
         if pytorch_script.is_installed():
             with pytorch_script.epochs(hands, backbone, side, BATCH) as epoch:
                 seconds = medians([*ours_and_floor, epoch], size.rounds)
-            rival = "PyTorch: timm's network, DataLoader on PNG files"
+            baseline = "PyTorch: timm's network, DataLoader on PNG files"
         else:
             seconds = [*medians(ours_and_floor, size.rounds), math.nan]
-            rival = "PyTorch, torchvision and timm are not installed"
+            baseline = "PyTorch, torchvision and timm are not installed"
     ours, floor, theirs = (taken / count for taken in seconds)
     return Row(
         f"{backbone}, training, {side} px",
-        *(ours, rival, theirs, "train_on_batch on one batch", floor, Goal(LEAST, 0.95)),
+        *(
+            ours,
+            baseline,
+            theirs,
+            "train_on_batch on one batch",
+            floor,
+            Goal(LEAST, 0.95),
+        ),
     )

@@ -26,7 +26,7 @@ def compare(size: Size) -> list[Row]:
         feed = functools.partial(network.feed_dict, model)
         batches = TrainingBatches(hands, feed, side, BATCH, augmentation=1.0, seed=0)
         batch = batches[0]
-        ours_s, rival_s, step_s = medians(
+        ours_s, baseline_s, step_s = medians(
             [
                 lambda: batches[0],
                 lambda: whole_file_as_floats(hands.packed.images),
@@ -38,7 +38,7 @@ def compare(size: Size) -> list[Row]:
         f"one batch of {BATCH} hands, {side} px",
         ours_s,
         f"loading {len(hands)} hands as float32",
-        rival_s,
+        baseline_s,
         "Inception v3's training step, in parallel",
         step_s,
         # one thread that prepares batches is then always ahead

@@ -52,7 +52,7 @@ def compare(size: Size) -> list[Row]:
         # as libpng compresses it, like radiographs that come from elsewhere
         cv2.imwrite(str(path), size.full_size())
         cv2.setNumThreads(1)
-        ours_s, rival_s, floor_s = medians(
+        ours_s, baseline_s, floor_s = medians(
             [
                 lambda: ours(path, folder),
                 lambda: first_implementation(path, folder),
@@ -65,7 +65,7 @@ def compare(size: Size) -> list[Row]:
         "step1, one full-size radiograph",
         ours_s,
         "the first implementation",
-        rival_s,
+        baseline_s,
         "decoding its PNG",
         floor_s,
         Goal(MOST, 2.5),

@@ -57,16 +57,16 @@ def compare(size: Size) -> list[Row]:
             size.rounds,
         )
         cv2.setNumThreads(-1)
-    rival = "CLAHE of scikit-image at full size"
+    baseline = "CLAHE of scikit-image at full size"
     return [
         Row(
             "step2_image_2_h5, one radiograph",
-            *(times[0], rival, times[1], "decoding and packing alone", times[2]),
+            *(times[0], baseline, times[1], "decoding and packing alone", times[2]),
             Goal(MOST, 2.0),
         ),
         Row(
             "step 3, enhancing one hand",
-            *(times[3], rival, times[4], "decoding and encoding alone", times[5]),
+            *(times[3], baseline, times[4], "decoding and encoding alone", times[5]),
             Goal(MOST, 2.0),
         ),
     ]

@@ -24,7 +24,9 @@ def anonymous_mb() -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
-    raise OSError("/proc/self/status: no RssAnon; Linux 4.5 or newer is needed")
+    raise OSError(
+        "/proc/self/status must have RssAnon (got none); use Linux 4.5 or newer"
+    )
 
 
 def highest(stop: threading.Event, seen: list[float]) -> None:

@@ -29,6 +29,7 @@ def hands(count: int, distinct: int = 64) -> Iterator[HandDataset]:
             for number in range(min(count, distinct)):
                 images[number] = rng.integers(0, 255, (side, side), np.uint8)
             file["id"] = ids
+            file["image_hash"] = ids
             facts = {"size": side, "preprocessing": "{}", "version": hdf5.VERSION}
             file.attrs.update(facts)
         packed = hdf5.open_packed(path, "this benchmark")

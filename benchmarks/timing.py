@@ -36,10 +36,12 @@ class Size:
     def full_size(self) -> np.ndarray:
         """The first radiograph of the folder, or a phantom of an original's size."""
         if self.radiographs is not None:
-            found = sorted(self.radiographs.glob("*.png"))
-            if not found:
-                raise InputError(f"{self.radiographs}: no PNG files")
-            return radiographs.read(found[0])
+            paths = sorted(self.radiographs.glob("*.png"))
+            if not paths:
+                raise InputError(
+                    f"{self.radiographs} must contain PNG files (got none)"
+                )
+            return radiographs.read(paths[0])
         height = self.of(ORIGINAL_HEIGHT_PX, 256)
         rng = np.random.default_rng(0)
         return radiograph.simulate(rng, 120, True, height).radiograph
@@ -64,14 +66,14 @@ class Goal:
 class Row:
     """One line of the table; seconds an image or a start, or MB; medians.
 
-    rival: what a user would otherwise run, NaN where nothing comparable is installed.
+    baseline: what a user would otherwise run; NaN if nothing comparable is installed.
     floor: what the machine cannot avoid.
     """
 
     work: str
     ours_s: float
-    rival: str
-    rival_s: float
+    baseline: str
+    baseline_s: float
     floor: str
     floor_s: float
     goal: Goal | None = None
@@ -81,21 +83,21 @@ class Row:
         """The row of the table, and what it compares with."""
         factor = 1e3 if self.unit == "ms" else 1.0
         shown = [f"{self.work:<40}"]
-        for value in (self.ours_s, self.rival_s, self.floor_s):
+        for value in (self.ours_s, self.baseline_s, self.floor_s):
             shown.append(f"{value * factor:>9.1f}{self.unit}")
-        shown.insert(3, f"{self.rival_s / self.ours_s:>8.2f}x")
-        if math.isnan(self.rival_s):
+        shown.insert(3, f"{self.baseline_s / self.ours_s:>8.2f}x")
+        if math.isnan(self.baseline_s):
             shown[2:4] = [f"{'-':>11}", f"{'-':>9}"]
         shown.append(f"{self.ours_s / self.floor_s:>8.2f}x")
         if self.goal is not None:
             met = self.goal.reached(self.ours_s, self.floor_s)
             limit = self.goal.ratio if self.goal.bound == MOST else 1 / self.goal.ratio
             shown.append(f"  <= {limit:.2f}x {'yes' if met else 'NO'}")
-        return ["".join(shown), f"    rival: {self.rival}; floor: {self.floor}"]
+        return ["".join(shown), f"    baseline: {self.baseline}; floor: {self.floor}"]
 
 
 HEADER = (
-    f"{'work':<40}{'ours':>11}{'rival':>11}{'faster':>9}{'floor':>11}{'x floor':>9}"
+    f"{'work':<40}{'ours':>11}{'baseline':>11}{'faster':>9}{'floor':>11}{'x floor':>9}"
     "  to reach"
 )
 

@@ -223,17 +223,17 @@ class Layout:
 
     @property
     def regression(self) -> Path:
-        """One folder a training run: the step4 scripts."""
+        """A folder per training run: the step4 scripts."""
         return self.models / "regression"
 
     @property
     def paced(self) -> Path:
-        """A folder a run, in it one a stage: paced_transfer/step1_ptl_gen.py."""
+        """A folder per run with one per stage: paced_transfer/step1_ptl_gen.py."""
         return self.models / "paced"
 
     @property
     def conventional(self) -> Path:
-        """A folder a rival: paced_transfer/step2_conventional_transfer.py."""
+        """A folder per run: paced_transfer/step2_conventional_transfer.py."""
         return self.models / "conventional"
 
     @property
@@ -259,7 +259,7 @@ class Layout:
         """
         if not self.radiographs.is_dir():
             raise InputError(
-                f"{self.radiographs}: no such folder; put the radiographs there, or "
+                f"{self.radiographs} cannot be found; put the radiographs there, or "
                 "run al_segmentation/step0_prepare_cohort.py first"
             )
         paths = [p for p in self.radiographs.glob("*.png") if p.stem.isdecimal()]
@@ -267,14 +267,14 @@ class Layout:
         for radiograph_id, path in zip(ids, paths, strict=True):
             if path.stem != str(radiograph_id):
                 raise InputError(
-                    f"{path}: must be named {radiograph_id}.png, without zeros before "
+                    f"{path} must be named {radiograph_id}.png, without zeros before "
                     "it; rename it"
                 )
             if radiograph_id > LARGEST_ID:
                 raise InputError(f"{path}: an id must be below 2^63; rename it")
         if not ids:
             raise InputError(
-                f"{self.radiographs}: no radiographs named <id>.png; run "
+                f"{self.radiographs} must contain radiographs <id>.png (got none); run "
                 "al_segmentation/step0_prepare_cohort.py --source folder first"
             )
         return sorted(ids)

@@ -159,12 +159,12 @@ class TrainingSettings(RegressionSettings):
 
 
 PUBLISHED_RATES = (1e-3, 1e-4, 5e-5, 1e-5, 5e-6)
-"""Of the stages from the head to all layers."""
+"""Learning rates of the stages, from the head to all layers."""
 
 
 @dataclass(frozen=True)
 class PacedSettings(RegressionSettings):
-    """A training in stages, from the head down, and the rivals of as many epochs.
+    """Training in stages, from the head down, or conventionally for as many epochs.
 
     The published values: --model xception --image-size 299 --weights imagenet
     --epochs-per-stage 50 and the default rates.

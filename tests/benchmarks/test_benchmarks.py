@@ -42,14 +42,14 @@ def run(*arguments: str) -> str:
 )
 def test_goal(goal, ours, reached):
     assert goal.reached(ours, 1.0) is reached
-    row = Row("work", ours, "a rival", 4.0, "a floor", 1.0, goal)
+    row = Row("work", ours, "a baseline", 4.0, "a floor", 1.0, goal)
     table, compared = row.lines()
     assert table.endswith("yes" if reached else "NO")
     assert f"{ours * 1e3:.1f}ms" in table
-    assert compared.strip() == "rival: a rival; floor: a floor"
+    assert compared.strip() == "baseline: a baseline; floor: a floor"
 
 
-def test_no_rival_is_a_dash():
+def test_no_baseline_is_a_dash():
     row = Row("work", 1.0, "not installed", math.nan, "a floor", 1.0)
     assert "nan" not in row.lines()[0]
     assert row.lines()[0].split() == ["work", "1000.0ms", "-", "-", "1000.0ms", "1.00x"]

@@ -48,7 +48,7 @@ STEPS = {
     "statistics": f"{AL}/step5_statiscal_data --resamples 50",
     "maps": f"{AL}/step6_cam --limit 4",
     "paced": f"{PTL}/step1_ptl_gen {SHORT} {STAGES}",
-    "rivals": f"{PTL}/step2_conventional_transfer {SHORT} {STAGES}",
+    "baselines": f"{PTL}/step2_conventional_transfer {SHORT} {STAGES}",
     "paced_maps": f"{PTL}/step5_cam_inference --limit 4",
     "comparison": f"{PTL}/step6_visualize --resamples 50",
     "predict": "predict DATA/boneage-training-dataset --sex unknown --views 1 "
@@ -57,7 +57,7 @@ STEPS = {
 }
 """In order; each begins where the one before ended."""
 Step = Literal[tuple(STEPS)]
-NETWORKS = ("committee", "masks", "regressor", "maps", "paced", "rivals")
+NETWORKS = ("committee", "masks", "regressor", "maps", "paced", "baselines")
 NETWORKS += ("paced_maps", "comparison", "predict")
 """Steps that know of networks, which are small here."""
 
