@@ -56,7 +56,7 @@ FLAGS = {
 def main(options: Options) -> None:
     """Write the cohort in the form that all other steps read."""
     for source in FLAGS.keys() - {options.source}:
-        cli.reject_flags(FLAGS[source], f"only with --source {source}")
+        cli.reject_flags(FLAGS[source], f"cannot be used without --source {source}")
     with exclusive(options.layout.radiographs):
         prepare(options)
 
@@ -70,7 +70,7 @@ def prepare(options: Options) -> None:
             *(options.workers, options.overwrite),
         )
     elif options.from_ is None:
-        raise InputError("--source folder needs --from DIR, the folder to import")
+        raise InputError("--source folder cannot be used without --from DIR; give both")
     else:
         cohort, set_aside = importing.import_folder(
             options.layout,

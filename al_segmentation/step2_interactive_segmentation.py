@@ -38,14 +38,14 @@ class Options(cli.ScriptOptions):
     annotate_only: bool = False
     """annotate what waits in data/gt/new in the browser, without training"""
     truth: Path | None = None
-    """folder of masks <id>_bin.png that answer for --oracle simulated"""
+    """folder of masks <id>_bin.png that --oracle simulated takes as annotations"""
 
 
 def main(options: Options) -> None:
     """Train, ask, train; one process a committee."""
     layout = options.layout
     if options.oracle == "simulated" and options.truth is None:
-        raise InputError("--oracle simulated needs --truth DIR, the masks it looks at")
+        raise InputError("--oracle simulated must have --truth DIR; give both")
     options.page.check_page()
     if options.annotate_only:
         from boneage.annotator import server

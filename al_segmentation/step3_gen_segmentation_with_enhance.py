@@ -47,7 +47,7 @@ def enhance_all(options: Options) -> None:
     flagged = excluded.flagged(layout)
     if enhancement.crop and not layout.segmentation.is_dir():
         raise InputError(
-            f"{layout.segmentation}: not found; run "
+            f"{layout.segmentation} cannot be found; run "
             "al_segmentation/step3_gen_segmentation_result.py first"
         )
     enhancement.check()

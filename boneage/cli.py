@@ -134,18 +134,18 @@ def _call(
 
 
 def exit_status_for(error: BaseException, resumes: bool = True) -> int | None:
-    """Say in one line what ended a script; its exit status, None for a defect."""
+    """Print in one line what ended a script; return its exit status, None for a bug."""
     again = "the same command goes on from here" if resumes else "start it again"
     if isinstance(error, InputError):
         print(f"error: {error}", file=sys.stderr)
         return 2
     if isinstance(error, BrokenPipeError):
-        # or Python fails to write the rest as it ends, and says so
+        # or Python fails to flush stdout as it exits, and prints that
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     # a full disk, a read-only folder: the user's to mend, not a defect to trace
     if isinstance(error, OSError):
-        print(f"error: {_in_words(error, again)}", file=sys.stderr)
+        print(f"error: {_oserror_line(error, again)}", file=sys.stderr)
         return 2
     if isinstance(error, KeyboardInterrupt):
         print(f"\ninterrupted; {again}", file=sys.stderr)
@@ -154,33 +154,34 @@ def exit_status_for(error: BaseException, resumes: bool = True) -> int | None:
 
 
 def flags_given() -> set[str]:
-    """Names of the options on the command line, also where they say the default."""
+    """Names of the options on the command line, also of those that set the default."""
     flags = (word for word in sys.argv[1:] if word.startswith("--"))
     given = {flag[2:].partition("=")[0].replace("-", "_") for flag in flags}
     return given | {name.removeprefix("no_") for name in given}
 
 
-def reject_flags(flags: Collection[str] | type, why: str) -> None:
-    """Raise InputError where one of these flags is on the command line.
+def reject_flags(flags: Collection[str] | type, problem: str) -> None:
+    """Raise InputError if one of these flags is on the command line.
 
-    flags: names of options, or a group of settings, for all of its flags.
+    flags: names of options, or a settings class, for all of its flags. problem: such
+    as "cannot be used with --serve".
     """
     if isinstance(flags, type):
         flags = [option.name for option in fields(flags)]
     for flag in sorted(flags_given() & set(flags)):
-        raise InputError(f"--{flag.replace('_', '-')}: {why}")
+        raise InputError(f"--{flag.replace('_', '-')} {problem}")
 
 
-def _in_words(error: OSError, again: str) -> str:
-    """The file, what is wrong, and what to do, in one line."""
+def _oserror_line(error: OSError, again: str) -> str:
+    """Name the file, what is wrong, and what to do, in one line."""
     if error.filename is None:
         return " ".join(str(error).split())
-    said = f"{error.filename}: {error.strerror}"
+    line = f"{error.filename}: {error.strerror}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        said += f"; make room, and {again}"
+        line += f"; make room, and {again}"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        said += "; let yourself write there, or choose another --data or --models DIR"
-    return said
+        line += "; make it writable, or choose another --data or --models DIR"
+    return line
 
 
 def summary(*lines: str, wrote: Path | None = None) -> None:

@@ -48,7 +48,7 @@ def refuse_damaged(subject: str | Path, problem: str, advice: str) -> Iterator[N
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"{subject}: {problem} ({reason}); {advice}") from error
+        raise InputError(f"{subject} {problem} ({reason}); {advice}") from error
 
 
 def check_minimum(minimum: float, **numbers: float) -> None:

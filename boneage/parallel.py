@@ -86,25 +86,27 @@ def _on_cluster(
 ) -> Iterator[tuple[Any, Any]]:
     """Yield items with their outcomes, in order; at most a few hundred in flight.
 
-    What a worker that dies had in hand or still held, Dask gives to the others.
+    Dask gives the items of a worker that dies to the others.
     """
     if not ADDRESS.fullmatch(workers.scheduler):
-        raise InputError(f"--scheduler {workers.scheduler}: expected tcp://HOST:PORT")
+        raise InputError(
+            f"--scheduler must be tcp://HOST:PORT (got {workers.scheduler})"
+        )
     try:
         import distributed
     except ImportError:
         raise InputError(
-            "--scheduler needs Dask, which is not installed: pip install "
+            "--scheduler cannot be used without Dask; install it with pip install "
             '"dask[distributed]"'
         ) from None
-    # what it says of lost connections comes as an error of ours, in one line
+    # lost connections are reported below, in one line
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(workers.scheduler, timeout=ANSWER_S)
     except OSError as error:
         raise InputError(
-            f"--scheduler {workers.scheduler}: no Dask scheduler answers there "
-            f"({type(error).__name__})"
+            f"--scheduler {workers.scheduler} cannot be reached "
+            f"({type(error).__name__}); start dask scheduler there"
         ) from None
     with client:
         cores = _check_workers(client, workers)
@@ -119,24 +121,24 @@ def _on_cluster(
 
 
 def _check_workers(client: Any, workers: Workers) -> int:
-    """Threads of the cluster; InputError where a worker cannot do the work."""
+    """Count the cluster's threads; InputError if a worker cannot do the work."""
     try:
         client.wait_for_workers(1, timeout=PATIENCE_S)
     except TimeoutError:
         raise InputError(
-            f"--scheduler {workers.scheduler}: it has no workers; start some with "
-            f"dask worker {workers.scheduler}"
+            f"--scheduler {workers.scheduler} must have workers (got none); start some "
+            f"with dask worker {workers.scheduler}"
         ) from None
     answers = client.run(_sees, workers.folder, on_error="return")
     for address, answer in answers.items():
         if isinstance(answer, Exception):
             raise InputError(
-                f"--scheduler {workers.scheduler}: the worker {address} lacks this "
-                f"package or differs in version ({answer})"
+                f"the worker {address} must have this package in this version "
+                f"({answer}); install it there"
             )
         if not answer:
             raise InputError(
-                f"{workers.folder}: not there for the worker {address}; all workers "
+                f"{workers.folder} cannot be seen by the worker {address}; all workers "
                 "must see the same file system"
             )
     return sum(client.nthreads().values())
@@ -160,17 +162,17 @@ def _first(waiting: deque, client: Any) -> tuple[Any, Any]:
             if client.status != "running" or client.nthreads():
                 continue
             raise InputError(
-                f"--scheduler {address}: no worker is left; start some, and the same "
-                "command goes on from here"
+                f"--scheduler {address} must have workers (got none any more); start "
+                "some, and run the same command to continue"
             ) from None
         except distributed.KilledWorker as error:
-            raise InputError(f"{item}: kills the workers that take it ({error})") from (
-                error
-            )
+            raise InputError(
+                f"{item} cannot be processed: it ends every worker ({error})"
+            ) from error
         except distributed.CancelledError:
             raise InputError(
-                f"--scheduler {address}: the scheduler is gone; start it again, and "
-                "the same command goes on from here"
+                f"--scheduler {address} cannot be reached any more; start it again, "
+                "and run the same command to continue"
             ) from None
 
 

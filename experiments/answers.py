@@ -95,7 +95,7 @@ class AnswerTable:
         lines = path.read_text(errors="replace").splitlines()
         if lines and lines[0] != ",".join(self.COLUMNS):
             raise InputError(
-                f"{path}: must be a table of answers (got {lines[0][:50]!r}); remove "
+                f"{path} must be a table of answers (got {lines[0][:50]!r}); remove "
                 "it, or choose another --out"
             )
         # line by line: in a torn one a quotation mark may be open

@@ -78,7 +78,7 @@ def test_main_that_returns_nothing_has_succeeded():
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (InputError("7.png: no such file"), 2),
+        (InputError("7.png cannot be found"), 2),
         (OSError(errno.ENOSPC, "No space left on device", "7.png"), 2),
         (KeyboardInterrupt(), 130),
     ],

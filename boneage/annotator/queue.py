@@ -363,5 +363,7 @@ def _read_of_shape(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
         return None
     image = radiographs.read(path)
     if image.shape != shape:
-        raise InputError(f"{path}: expected {shape}, found {image.shape}; not used")
+        raise InputError(
+            f"{path} must have the shape {shape} (got {image.shape}); it is not used"
+        )
     return transforms.to_uint8(image)

@@ -91,11 +91,11 @@ def _plausible(path: Path) -> np.ndarray:
     image = transforms.to_uint8(radiographs.read(path))
     if min(image.shape) < SMALLEST_PX:
         raise InputError(
-            f"{path}: must have at least {SMALLEST_PX} px a side (got "
+            f"{path} must have at least {SMALLEST_PX} px a side (got "
             f"{image.shape[1]} x {image.shape[0]} px)"
         )
     if int(image.max()) - int(image.min()) < LEAST_CONTRAST:
-        raise InputError(f"{path}: must show something (got nearly one grey level)")
+        raise InputError(f"{path} must show something (got nearly one grey level)")
     return image
 
 
@@ -152,7 +152,7 @@ def _check_hand(layout: Layout, radiograph_id: int) -> None:
     hand = _plausible(path)
     if hand.shape != (hdf5.HAND_PX, hdf5.HAND_PX):
         raise InputError(
-            f"{path}: must be {hdf5.HAND_PX} px square (got {hand.shape[1]} x "
+            f"{path} must be {hdf5.HAND_PX} px square (got {hand.shape[1]} x "
             f"{hand.shape[0]} px)"
         )
 

@@ -46,14 +46,14 @@ def find_columns(path: Path, header: list[str], *required: str) -> dict[str, int
         if len(places) > 1:
             both = " and ".join(header[place] for place in places)
             raise InputError(
-                f"{path}: must have one column for the {meaning} (got {both}); rename "
+                f"{path} must have one column for the {meaning} (got {both}); rename "
                 "one of them"
             )
         if places:
             columns[meaning] = places[0]
         elif meaning in required:
             raise InputError(
-                f"{path}: must have the columns id,boneage,male (got no {meaning} in "
+                f"{path} must have the columns id,boneage,male (got no {meaning} in "
                 f"{','.join(header) or 'an empty file'}); add or rename it"
             )
     if "months" in columns:

@@ -33,18 +33,18 @@ def import_folder(
     table. Files and columns that are not imported are named on the screen.
 
     Raises:
-        InputError: no such folder, no table, nothing in common or readable, or the
-            target holds another cohort.
+        InputError: the folder or its table is missing, no radiograph is named after
+            the table's ids or readable, or the target lists another cohort.
     """
     if not folder.is_dir():
-        raise InputError(f"--from {folder}: no such folder; check the path")
+        raise InputError(f"--from {folder} cannot be found; check the path")
     table_path = csv_path or _only_table(folder)
     wanted = table.read_cohort(table_path, "give another --csv FILE")
     paths, unnamed, others = _paths_by_id(folder)
     present = np.isin(wanted.ids, list(paths))
     if not present.any():
         raise InputError(
-            f"{folder}: must hold radiographs named after the table's ids, such as "
+            f"{folder} must hold radiographs named after the table's ids, such as "
             f"{wanted.ids[0]}.png (got none for {len(wanted)} ids)"
         )
     set_aside = [
@@ -106,7 +106,7 @@ def _paths_by_id(folder: Path) -> tuple[dict[int, Path], list[str], list[Path]]:
 
 
 def _print_doubtful_ages(path: Path, cohort: Cohort) -> None:
-    """Say where bone ages are missing, or seem to be years."""
+    """Warn of bone ages that are missing or seem to be years."""
     known = cohort.bone_age_months[~np.isnan(cohort.bone_age_months)]
     if not len(known):
         print(
@@ -126,7 +126,7 @@ def _only_table(folder: Path) -> Path:
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in tables.SUFFIXES)
     if len(paths) != 1:
         raise InputError(
-            f"{folder}: must hold one table, CSV or xlsx (got {len(paths)}); name one "
+            f"{folder} must hold one table, CSV or xlsx (got {len(paths)}); name one "
             "with --csv FILE"
         )
     return paths[0]
@@ -137,7 +137,7 @@ def _convert_one(layout: Layout, path: Path) -> None:
 
 
 def refuse_other_cohort(path: Path, cohort: Cohort, overwrite: bool) -> None:
-    """Refuse to replace a CSV that says something else, the user's own data."""
+    """Raise InputError instead of replacing the user's own table of another cohort."""
     if overwrite or not path.exists():
         return
     existing = table.read_cohort(path)
@@ -148,6 +148,6 @@ def refuse_other_cohort(path: Path, cohort: Cohort, overwrite: bool) -> None:
     )
     if not same.all():
         raise InputError(
-            f"{path}: holds another cohort (see id {existing.ids[~same][0]}); choose "
-            "another --data DIR, or --overwrite"
+            f"{path} must list the same cohort (got another one, see id "
+            f"{existing.ids[~same][0]}); choose another --data DIR, or --overwrite"
         )

@@ -70,7 +70,7 @@ def read_cohort(
     table = read_table(path, advice)
     columns = find_columns(path, table.header, "id", "sex")
     if not table.rows:
-        raise InputError(f"{path}: must have a header and rows (got no rows); add some")
+        raise InputError(f"{path} must have a header and rows (got no rows); add some")
     is_male_column = normalized(table.header[columns["sex"]]) == "male"
     values: dict[int, tuple[float, bool, str]] = {}
     problems = []
@@ -78,7 +78,7 @@ def read_cohort(
         try:
             if len(row) != len(table.header):
                 raise ValueError(
-                    f"must have {len(table.header)} values (got {len(row)})"
+                    f"the row must have {len(table.header)} values (got {len(row)})"
                 )
             cells = {name: row[place] for name, place in columns.items()}
             radiograph_id = parse_id(cells["id"])
@@ -218,7 +218,7 @@ def split_cohort(
     known = ~np.isnan(cohort.bone_age_months)
     if not known.any():
         raise InputError(
-            f"{layout.train_csv}: must have bone ages to train on (got none)"
+            f"{layout.train_csv} must have bone ages to train on (got none)"
         )
     cohort, official_test = cohort.select(known), official_test[known]
     # where it is drawn already, the folder may be read-only
@@ -244,7 +244,7 @@ def split_cohort(
     missing = [i for i in cohort.ids if i not in drawn]
     if missing or len(drawn) != len(cohort):
         raise InputError(
-            f"{layout.split_csv}: must name the cohort's {len(cohort)} radiographs "
+            f"{layout.split_csv} must name the cohort's {len(cohort)} radiographs "
             f"(got {len(drawn)}, without {len(missing)} of them); the cohort changed: "
             f"{START_AGAIN}"
         )
@@ -323,13 +323,13 @@ def read_split(path: Path) -> dict[int, str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(
-            f"{path}: must be a CSV file (got no UTF-8); {START_AGAIN}"
+            f"{path} must be a CSV file (got no UTF-8); {START_AGAIN}"
         ) from None
     for line, text in enumerate(lines[1:], start=2):
         radiograph_id, _, part = text.partition(",")
         if not is_id(radiograph_id) or part not in PARTS:
             raise InputError(
-                f"{path}: line {line}: must be an id and one of {', '.join(PARTS)} "
+                f"{path}: line {line} must be an id and one of {', '.join(PARTS)} "
                 f"(got {text!r})"
             )
         # in two parts, it would be trained on and tested with

@@ -61,12 +61,17 @@ def read_test_predictions(run: Run) -> TestPredictions:
     wanted = ("age_mean_months", "age_range_months", "split_hash")
     absent = [key for key in wanted if key not in config]
     if absent:
-        raise InputError(f"{run.config}: no {', '.join(absent)}; train the run again")
+        raise InputError(
+            f"{run.config} must state {', '.join(absent)}; train the run again"
+        )
     if run.history.is_file():
         run.read_history()
     predictions = run.read_predictions("test").sort_values("id", ignore_index=True)
     if predictions.empty:
-        raise InputError(f"{run.predictions}: no rows of the test part")
+        raise InputError(
+            f"{run.predictions} must have rows of the test part (got none); train the "
+            "run again"
+        )
     return TestPredictions(run.name, predictions, *(config[key] for key in wanted))
 
 

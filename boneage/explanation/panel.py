@@ -125,7 +125,8 @@ def read_panel(path: Path) -> Panel:
 
     if not path.is_file():
         raise InputError(
-            f"{path}: not found; run al_segmentation/step4_regression_with_cam.py first"
+            f"{path} cannot be found; run "
+            "al_segmentation/step4_regression_with_cam.py first"
         )
     try:
         with h5py.File(path) as file:

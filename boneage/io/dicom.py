@@ -54,7 +54,7 @@ def read_facts(path: Path) -> Facts:
     Raises:
         InputError: not DICOM, or a header that cannot be read.
     """
-    with refuse_damaged(path, "has no readable DICOM header", EXPORT_AGAIN):
+    with refuse_damaged(path, "must have a readable DICOM header", EXPORT_AGAIN):
         wanted = ["PatientSex", "ImageLaterality", "Laterality", "BodyPartExamined"]
         dataset = _open(path, stop_before_pixels=True, specific_tags=wanted)
         sex, image_side, side, part = (str(dataset.get(k) or "") for k in wanted)
@@ -83,7 +83,7 @@ def read_frame(path: Path, longest_side_px: int) -> np.ndarray:
         else:
             shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset)
         if shown.ndim != 2:
-            raise InputError(f"{path}: must be one grey frame (got {shown.shape})")
+            raise InputError(f"{path} must be one grey frame (got {shown.shape})")
         values = np.asarray(shown, float)
     if not np.isfinite(values).all():
         raise InputError(
@@ -94,9 +94,7 @@ def read_frame(path: Path, longest_side_px: int) -> np.ndarray:
     if is_padding is None:
         return _stretched(values, values)
     if is_padding.all():
-        raise InputError(
-            f"{path}: must show a hand (got padding alone); {EXPORT_AGAIN}"
-        )
+        raise InputError(f"{path} must show a hand (got padding alone); {EXPORT_AGAIN}")
     stretched = _stretched(values, values[~is_padding])
     stretched[is_padding] = 0
     return stretched
@@ -119,11 +117,11 @@ def _open(path: Path, **options: Any) -> "pydicom.Dataset":
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     content = path.read_bytes()
     if not is_dicom(content):
-        raise InputError(f"{path}: must be DICOM (got another format); rename it")
+        raise InputError(f"{path} must be DICOM (got another format); rename it")
     # looked for in the bytes, because pydicom inflates before it shows the header
     if DEFLATED in content:
         raise InputError(
-            f"{path}: cannot be read (got a file deflated as a whole); {EXPORT_AGAIN}"
+            f"{path} cannot be read (got a file deflated as a whole); {EXPORT_AGAIN}"
         )
     # older archives leave out the preamble of PS3.10 7.1, and pydicom asks for it
     dataset = pydicom.dcmread(io.BytesIO(content), force=True, **options)
@@ -139,7 +137,7 @@ def _check(path: Path, dataset: "pydicom.Dataset", longest_side_px: int) -> None
     """Raise InputError where the header promises anything but one grey frame."""
     if "PixelData" not in dataset:
         raise InputError(
-            f"{path}: must hold a whole image (got none, or one whose end is missing); "
+            f"{path} must hold a whole image (got none, or one whose end is missing); "
             "copy it again"
         )
     rows, columns = (_whole_number(path, dataset, k) for k in ("Rows", "Columns"))
@@ -148,17 +146,17 @@ def _check(path: Path, dataset: "pydicom.Dataset", longest_side_px: int) -> None
     dataset.SamplesPerPixel = samples
     if frames != 1:
         raise InputError(
-            f"{path}: must hold one frame (got {frames}); save one as a file of its own"
+            f"{path} must hold one frame (got {frames}); save one as a file of its own"
         )
     if not 0 < min(rows, columns) <= max(rows, columns) <= longest_side_px:
         raise InputError(
-            f"{path}: must have 1 to {longest_side_px} px a side "
+            f"{path} must have 1 to {longest_side_px} px a side "
             f"(got {columns} x {rows} px); {EXPORT_AGAIN}"
         )
     kind = str(dataset.get("PhotometricInterpretation") or "")
     if not kind:
         raise InputError(
-            f"{path}: must say whether 0 is black or white (got no "
+            f"{path} must say whether 0 is black or white (got no "
             f"PhotometricInterpretation); {EXPORT_AGAIN}"
         )
     if (samples, kind in GREYS, kind in COLOURS) not in (
@@ -166,7 +164,7 @@ def _check(path: Path, dataset: "pydicom.Dataset", longest_side_px: int) -> None
         (3, False, True),
     ):
         raise InputError(
-            f"{path}: must be grey (got {kind} with {samples} samples a pixel); "
+            f"{path} must be grey (got {kind} with {samples} samples a pixel); "
             f"{EXPORT_AGAIN}"
         )
     for keyword in DECIMALS:
@@ -249,7 +247,7 @@ def _grey_channel(
     difference = (channels.max(axis=2) - channels.min(axis=2)).max()
     if difference * 255 > GREY_TOLERANCE * np.iinfo(stored.dtype).max:
         raise InputError(
-            f"{path}: must be grey (got colours, {dataset.PhotometricInterpretation}); "
+            f"{path} must be grey (got colours, {dataset.PhotometricInterpretation}); "
             f"{EXPORT_AGAIN}"
         )
     return np.median(channels, axis=2)

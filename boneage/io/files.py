@@ -103,20 +103,20 @@ def read_json(path: Path, made_by: str, keys: Collection[str] = ()) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: not found; run {made_by} first") from None
+        raise InputError(f"{path} cannot be found; run {made_by} first") from None
     # JSONDecodeError and UnicodeDecodeError are both ValueError
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: cannot be read as JSON ({error}); run {made_by} again"
+            f"{path} cannot be read as JSON ({error}); run {made_by} again"
         ) from error
     if not isinstance(content, dict):
         raise InputError(
-            f"{path}: must be a JSON object (got another value); run {made_by} again"
+            f"{path} must be a JSON object (got another value); run {made_by} again"
         )
     absent = [key for key in keys if key not in content]
     if absent:
         raise InputError(
-            f"{path}: must have {', '.join(absent)} (got none); run {made_by} again"
+            f"{path} must have {', '.join(absent)} (got none); run {made_by} again"
         )
     return content
 

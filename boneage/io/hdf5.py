@@ -144,20 +144,20 @@ def open_packed(path: Path, made_by: str) -> PackedImages:
             another version, or with datasets of other shapes.
     """
     if not path.is_file():
-        raise InputError(f"{path}: not found; run {made_by} first")
+        raise InputError(f"{path} cannot be found; run {made_by} first")
     again = f"remove it and run {made_by} again"
-    damaged = "cannot be read, damaged or not of this pipeline"
+    damaged = "cannot be read: damaged, or not of this pipeline"
     with refuse_damaged(path, damaged, again), h5py.File(path) as file:
         version = file.attrs.get("version")
         if version != VERSION:
             raise InputError(
-                f"{path}: must be of version {VERSION} (got {version}); {again}"
+                f"{path} must be of version {VERSION} (got {version}); {again}"
             )
         for name in file:
             # a link elsewhere would bring in what nobody pointed at
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                 raise InputError(
-                    f"{path}: must hold its own data (got a link, {name}); {again}"
+                    f"{path} must hold its own data (got a link, {name}); {again}"
                 )
         ids = file["id"][:]
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
@@ -217,7 +217,7 @@ def _hashes(dataset: h5py.Dataset, count: int) -> np.ndarray:
 def _map(path: Path, dataset: h5py.Dataset, shape: tuple[int, int, int]) -> np.ndarray:
     if dataset.external is not None:
         raise InputError(
-            f"{path}: must hold its own images (got those of another file); remove it"
+            f"{path} must hold its own images (got those of another file); remove it"
         )
     offset = dataset.id.get_offset()
     if dataset.shape != shape or dataset.dtype != np.uint8:
@@ -247,7 +247,7 @@ def append(
     before = open_packed(path, "step2_image_2_h5.py --pool annotated")
     if before.masks is None or before.mask_hashes is None:
         raise InputError(
-            f"{path}: must hold masks (got images alone); remove it and run "
+            f"{path} must hold masks (got images alone); remove it and run "
             "step2_image_2_h5.py --pool annotated"
         )
     count = len(before.ids) + len(ids)

@@ -36,7 +36,7 @@ def load(
     import keras
 
     if not path.is_file():
-        raise InputError(f"{path}: not found; {advice}")
+        raise InputError(f"{path} cannot be found; {advice}")
     with refuse_damaged(path, "cannot be read as a network", advice):
         # HDF5 of old Keras versions would be opened by its suffix, and safe mode with
         # it not kept

@@ -32,8 +32,8 @@ def exclusive(folder: Path) -> Iterator[None]:
             _acquire(lock, folder)
         except filelock.Timeout:
             raise InputError(
-                f"{folder}: another process is at work here; wait for it to end, or "
-                "choose another folder"
+                f"{folder} cannot be used: another process is at work on it; wait for "
+                "it to end, or choose another folder"
             ) from None
     try:
         yield
@@ -51,7 +51,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 def _acquire(lock: filelock.BaseFileLock, subject: Path) -> None:
     """Lock; InputError where the file system cannot."""
     without = InputError(
-        f"{subject}: must lie on a file system with locks (got one without); choose a "
+        f"{subject} must lie on a file system with locks (got one without); choose a "
         "local disk, or mount this one with locks"
     )
     try:

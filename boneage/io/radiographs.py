@@ -44,14 +44,14 @@ def read(path: Path) -> np.ndarray:
         size = path.stat().st_size
         if size > LARGEST_FILE_BYTES:
             raise InputError(
-                f"{path}: must be at most {LARGEST_FILE_BYTES >> 20} MB (got "
+                f"{path} must be at most {LARGEST_FILE_BYTES >> 20} MB (got "
                 f"{size >> 20} MB); save it as PNG"
             )
         if dicom.is_dicom(head):
             return dicom.read_frame(path, LONGEST_SIDE_PX)
         return _decode(path, path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def is_dicom(path: Path) -> bool:
@@ -101,31 +101,30 @@ def _head(path: Path) -> bytes:
     try:
         if not path.is_file():
             if not (path.exists() or path.is_symlink()):
-                raise InputError(f"{path}: no such file")
+                raise InputError(f"{path} cannot be found; check the path")
             got = "a folder" if path.is_dir() else "a device or pipe"
             got = got if path.exists() else "a link to nothing"
-            raise InputError(f"{path}: must be a file (got {got})")
+            raise InputError(f"{path} must be a file (got {got})")
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _decode(path: Path, encoded: bytes) -> np.ndarray:
     header = image_headers.parse(encoded)
     if header is None:
         raise InputError(
-            f"{path}: must be a radiograph (got no readable image); save it as "
-            f"{FORMATS}"
+            f"{path} must be a radiograph (got no readable image); save it as {FORMATS}"
         )
     if max(header.width, header.height) > LONGEST_SIDE_PX:
         raise InputError(
-            f"{path}: must have at most {LONGEST_SIDE_PX} px a side (got "
+            f"{path} must have at most {LONGEST_SIDE_PX} px a side (got "
             f"{header.width} x {header.height} px); reduce it"
         )
     if not header.is_whole:
         raise InputError(
-            f"{path}: cannot be decoded (its end is missing); copy it again"
+            f"{path} cannot be decoded (its end is missing); copy it again"
         )
     for is_so, problem in (
         (header.pictures > 1, "hold one picture (got several); save one of them alone"),
@@ -133,7 +132,7 @@ def _decode(path: Path, encoded: bytes) -> np.ndarray:
         (header.white_is_zero, "store black as 0 (got a negative); save it as PNG"),
     ):
         if is_so:
-            raise InputError(f"{path}: must {problem}")
+            raise InputError(f"{path} must {problem}")
     # what a decoder has to say goes into the one line below
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     content = np.frombuffer(encoded, np.uint8)
@@ -141,16 +140,16 @@ def _decode(path: Path, encoded: bytes) -> np.ndarray:
         image = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
         if header.may_be_transparent and not _is_opaque(content):
             raise InputError(
-                f"{path}: must be opaque (got transparent parts); save it without "
+                f"{path} must be opaque (got transparent parts); save it without "
                 "transparency"
             )
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"{path}: cannot be decoded (it is damaged); copy it again")
+        raise InputError(f"{path} cannot be decoded (it is damaged); copy it again")
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(
-            f"{path}: must have 8 or 16 bits a pixel (got {image.dtype}); save it as "
+            f"{path} must have 8 or 16 bits a pixel (got {image.dtype}); save it as "
             "16-bit PNG"
         )
     return image

@@ -43,9 +43,9 @@ def read_table(path: Path, advice: str) -> Table:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: not found; {advice}") from None
+        raise InputError(f"{path} cannot be found; {advice}") from None
     if content.startswith(OLD_WORKBOOK):
-        raise InputError(f"{path}: must be CSV or xlsx (got xls); {SAVE_AS_CSV}")
+        raise InputError(f"{path} must be CSV or xlsx (got xls); {SAVE_AS_CSV}")
     is_workbook = content.startswith(WORKBOOK)
     lines = (_workbook_rows if is_workbook else _csv_rows)(path, content)
     stripped = [(line, [cell.strip() for cell in cells]) for line, cells in lines]
@@ -81,7 +81,7 @@ def _csv_rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
         return [(reader.line_num + skipped, row) for row in reader]
     except csv.Error as error:
         raise InputError(
-            f"{path}: cannot be read as CSV ({error}); look for a quote that is never "
+            f"{path} cannot be read as CSV ({error}); look for a quote that is never "
             "closed"
         ) from None
 
@@ -99,7 +99,7 @@ def _decode(path: Path, content: bytes) -> str:
             continue
         if "\0" not in text:
             return text
-    raise InputError(f"{path}: must be a CSV file (got no text); {SAVE_AS_CSV}")
+    raise InputError(f"{path} must be a CSV file (got no text); {SAVE_AS_CSV}")
 
 
 def _workbook_rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
@@ -107,7 +107,7 @@ def _workbook_rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
         import openpyxl
     except ImportError:
         raise InputError(
-            f"{path}: cannot be read without openpyxl (got an Excel workbook); "
+            f"{path} cannot be read without openpyxl (got an Excel workbook); "
             f"{SAVE_AS_CSV}, or: pip install openpyxl"
         ) from None
     sheets = []
@@ -122,7 +122,7 @@ def _workbook_rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
                 sheets.append(rows)
     if len(sheets) > 1:
         raise InputError(
-            f"{path}: must have one sheet (got {len(sheets)}); save the one with the "
+            f"{path} must have one sheet (got {len(sheets)}); save the one with the "
             "radiographs as CSV"
         )
     return sheets[0] if sheets else []

@@ -34,11 +34,11 @@ def simulate_cohort(
 ) -> tuple[Cohort, list[Skipped]]:
     """Write `count` phantoms with ages uniform in 1 to 228 months, ids from 1 on.
 
-    The first `annotated` exact masks are laid into gt/annotated, all of them into
-    truth/. Every phantom depends on `seed` and its id alone.
+    The first `annotated` exact masks are written into gt/annotated as well, all of
+    them into truth/. A phantom depends on `seed` and its id alone.
 
     Raises:
-        InputError: impossible numbers, or somebody else's radiographs lie there.
+        InputError: impossible numbers, or the folder has radiographs of another source.
     """
     if count < 1 or not 0 <= annotated <= count:
         raise InputError(

@@ -70,9 +70,9 @@ def simulate(
         ValueError: if `bone_age_months` or `size_px` is out of range.
     """
     if not 1 <= bone_age_months <= 228:
-        raise ValueError(f"bone_age_months: expected 1 to 228, found {bone_age_months}")
+        raise ValueError(f"bone_age_months must be 1 to 228 (got {bone_age_months})")
     if size_px < 64:
-        raise ValueError(f"size_px: expected at least 64, found {size_px}")
+        raise ValueError(f"size_px must be at least 64 (got {size_px})")
     hand = grow_hand(rng, bone_age_months, bool(is_male))
     shape = _frame(rng, size_px)
     to_px = _place(rng, hand, shape)

@@ -154,7 +154,7 @@ def finish(
     if len(refused) == len(predictions):
         cli.summary(*lines[:-1])
         if not refused:
-            raise InputError(f"nothing could be read; {lines[-1]}")
+            raise InputError(f"no radiograph could be read; {lines[-1]}")
         cli.summary(*lines[-1:])
         raise InputError(
             f"no bone age for {refused[-1].file}: {refused[-1].refusal}; "

@@ -59,14 +59,16 @@ def main(options: Options) -> None:
     """Predict for the named files, or serve the page."""
     if options.serve:
         check_installed("gradio")
-        cli.reject_flags(["sex"], "of no use with --serve")
-        cli.reject_flags(OutputSettings, "of no use with --serve")
+        cli.reject_flags(["sex"], "cannot be used with --serve")
+        cli.reject_flags(OutputSettings, "cannot be used with --serve")
     else:
-        cli.reject_flags(WebSettings, "only with --serve")
+        cli.reject_flags(WebSettings, "cannot be used without --serve")
     options.page.check_page()
     options.output.check_output()
     if options.serve == bool(options.radiographs):
-        raise InputError("name radiographs, folders or CSV files, or give --serve")
+        raise InputError(
+            "either --serve or radiographs, folders or CSV files must be given"
+        )
     inputs, skipped, notes = collect_inputs(options.radiographs, options.sex)
     listed = [*(i.path for i in inputs), *(item.item for item in skipped)]
     options.output.check_no_overwrite(options.radiographs, listed)
@@ -75,7 +77,7 @@ def main(options: Options) -> None:
     predictor = Predictor(models, options.runs, *settings, options.all_hands)
     if models.models != options.paths.models:
         cli.summary(
-            f"{options.paths.models}: no trained models; using the pretrained ones"
+            f"{options.paths.models} has no trained models; using the pretrained ones"
         )
     lines = [*predictor.notes, *formats.accuracy_lines(predictor)]
     cli.summary(*notes, f"models in {models.models}", *lines)

@@ -103,7 +103,7 @@ def _in_folder(folder: Path, notes: list[str]) -> list[Path]:
     chosen, others = radiographs.find_below(folder)
     if not chosen:
         raise InputError(
-            f"{folder}: must hold radiographs (got {len(others)} other files); name "
+            f"{folder} must hold radiographs (got {len(others)} other files); name "
             f"files or a folder with {radiographs.FORMATS}"
         )
     if others:
@@ -131,7 +131,7 @@ def _in_table(path: Path, inputs: Inputs) -> list[_Listed]:
     if len(keys) != 1 or names.count(keys[0]) != 1 or is_doubled:
         got = ",".join(table.header) or "nothing"
         raise InputError(
-            f"{path}: must have the columns file,sex or id,male (got {got})"
+            f"{path} must have the columns file,sex or id,male (got {got})"
         )
     key_place = names.index(keys[0])
     sex_place = names.index(sexes[0]) if sexes else None
@@ -139,7 +139,7 @@ def _in_table(path: Path, inputs: Inputs) -> list[_Listed]:
     if any(unread):
         inputs.notes.append(f"{path}: columns not read: {', '.join(unread)}")
     if not table.rows:
-        raise InputError(f"{path}: must name radiographs (got no rows)")
+        raise InputError(f"{path} must name radiographs (got no rows)")
     _check_rows(path, table, key_place)
     rows = [
         (row[key_place], None if sex_place is None else row[sex_place])
@@ -154,11 +154,11 @@ def _check_rows(path: Path, table: Table, key_place: int) -> None:
     for line, row in table.rows:
         if len(row) != len(table.header):
             raise InputError(
-                f"{path}: line {line}: must have {len(table.header)} values (got "
+                f"{path}: line {line} must have {len(table.header)} values (got "
                 f"{len(row)})"
             )
         if not row[key_place]:
-            raise InputError(f"{path}: line {line}: must name a radiograph (got none)")
+            raise InputError(f"{path}: line {line} must name a radiograph (got none)")
 
 
 def _by_id(

@@ -212,8 +212,8 @@ class Predictor:
         radiograph, mask = hand.radiograph, hand.mask
         if not mask.any():
             raise InputError(
-                f"{inputs.path}: no hand was found; crop the radiograph to one upright "
-                "hand"
+                f"{inputs.path} must show a hand (got none that the committee can "
+                "segment); crop the radiograph to one upright hand"
             )
         verdict = reliability.check_hand(hand)
         doubts = list(verdict.warnings)

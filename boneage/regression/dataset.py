@@ -43,16 +43,17 @@ class HandDataset:
 def select_hands(
     layout: Layout, part: str, ids: Sequence[int] = (), sex: str = "all"
 ) -> tuple[HandDataset, np.ndarray]:
-    """The packed hands of a cohort, those of unknown age too, ascending by id.
-
-    Counts on the screen what is left out. The second is the part of each hand, (hand,)
-    of `cohort.PARTS`, or "" where split.csv does not say.
+    """Select packed hands, those of unknown age too; print how many are left out.
 
     Args:
-        layout: of the cohort; nothing is written, split.csv neither.
-        part: one of `cohort.PARTS`, or "all".
+        layout: of the cohort; nothing is written, not even split.csv.
+        part: one of `table.PARTS`, or "all".
         ids: these hands, whatever their part; empty for all of the part.
         sex: all, male or female.
+
+    Returns:
+        The hands, ascending by id, and the part of each, (hand,), one of
+        `table.PARTS`, or "" if split.csv does not name it.
 
     Raises:
         InputError: a file is missing, an id is not in it, or no hand is left.
@@ -60,32 +61,35 @@ def select_hands(
     packed = hdf5.open_packed(layout.hands_h5, HANDS_BY)
     cohort, _ = table.read_with_test(layout)
     cohort = cohort.select(np.argsort(cohort.ids))
-    for holder, there in (
+    for path, path_ids in (
         (layout.train_csv, cohort.ids),
         (layout.hands_h5, packed.ids),
     ):
-        absent = np.setdiff1d(ids, there)
+        absent = np.setdiff1d(ids, path_ids)
         if len(absent):
-            raise InputError(f"{holder}: no hand of id {absent[0]}")
+            raise InputError(f"{path} must contain id {absent[0]}; change --ids")
     parts = np.full(len(cohort), "", dtype=object)
     if layout.split_csv.exists():
         known, of_known = table.split_cohort(layout)
         parts[np.searchsorted(cohort.ids, known.ids)] = of_known
     elif part != "all" and not len(ids):
-        raise InputError(f"{layout.split_csv}: not found; give --part all, or --ids")
+        raise InputError(
+            f"{layout.split_csv} cannot be found; give --part all, or --ids"
+        )
     is_wanted = np.isin(cohort.ids, ids) if len(ids) else np.isin(parts, [part])
     if part == "all" and not len(ids):
         is_wanted[:] = True
     is_packed = np.isin(cohort.ids, packed.ids)
     is_of_sex = (cohort.is_male == (sex == "male")) | (sex == "all")
-    for is_there, why in ((is_packed, "have no hand"), (is_of_sex, f"are not {sex}")):
-        if not is_there[is_wanted].all():
-            out = np.count_nonzero(~is_there[is_wanted])
+    for is_kept, why in ((is_packed, "have no hand"), (is_of_sex, f"are not {sex}")):
+        if not is_kept[is_wanted].all():
+            out = np.count_nonzero(~is_kept[is_wanted])
             print(f"{out} of {np.count_nonzero(is_wanted)} {why}: left out")
     chosen = is_wanted & is_packed & is_of_sex
     if not chosen.any():
         raise InputError(
-            f"{layout.data}: no hand to show ({list(ids) or part}, sex {sex})"
+            f"{layout.data} must contain a hand to show (got none for "
+            f"{list(ids) or part}, sex {sex}); choose others"
         )
     cohort = cohort.select(chosen)
     return HandDataset(packed, packed.row_indices(cohort.ids), cohort), parts[chosen]
@@ -110,21 +114,21 @@ class DataSplits:
 
     @property
     def hands_hash(self) -> str:
-        """Names the hands of each part: of one sex, and only those that are packed."""
+        """Hash of the ids in each part: of one sex, and only those that are packed."""
         parts = {name: getattr(self, name).cohort.ids for name in table.PARTS}
         names = np.repeat(list(parts), [len(ids) for ids in parts.values()])
         return table.split_hash(np.concatenate(list(parts.values())), names)
 
     @property
     def content_hash(self) -> str:
-        """Names their pictures."""
+        """Hash of the images in each part."""
         hashes = self.train.packed.image_hashes
         hands = [getattr(self, name) for name in table.PARTS]
         ids = np.concatenate([part.cohort.ids for part in hands])
         return table.split_hash(ids, hashes[np.concatenate([p.rows for p in hands])])
 
     def has_other_content(self, config: dict) -> bool:
-        """Whether a run with this config.json saw others, as far as both say."""
+        """Whether a run with this config.json saw other images (if known)."""
         return len({config.get("content_hash"), self.content_hash} - {None}) > 1
 
     @classmethod
@@ -158,15 +162,16 @@ class DataSplits:
         oldest = cohort.bone_age_months.max(initial=0)
         if settings.loss == "distribution" and oldest >= MONTHS:
             raise InputError(
-                f"{layout.train_csv}: a bone age of {oldest:g} months; --loss "
-                f"distribution knows those below {MONTHS}: give --loss mae"
+                f"{layout.train_csv} must have bone ages below {MONTHS} months for "
+                f"--loss distribution (got {oldest:g}); give --loss mae"
             )
         hands = HandDataset(packed, packed.row_indices(cohort.ids), cohort)
         for part in table.PARTS:
             if not np.any(parts == part):
                 raise InputError(
-                    f"{layout.split_csv}: no hand of the {part} part (sex "
-                    f"{settings.sex}) in {layout.hands_h5.name}"
+                    f"{layout.hands_h5} must contain hands of the {part} part, sex "
+                    f"{settings.sex} (got none); make them, or remove "
+                    f"{layout.split_csv} to draw a new split"
                 )
         train, validation, test = (hands.select(parts == p) for p in table.PARTS)
         return cls(train, validation, test, split_hash)

@@ -60,7 +60,7 @@ class Run:
 
     @property
     def evaluation(self) -> Path:
-        """What a stage, or a rival, let learn, and its metrics: paced_transfer."""
+        """Trainable layers and metrics of a stage or a conventional run."""
         return self.folder / "evaluation.json"
 
     @property
@@ -93,8 +93,8 @@ class Run:
         twice = table.id[table.id.duplicated()]
         if len(twice):
             raise InputError(
-                f"{self.predictions}: id {twice.iloc[0]} for the second time; train "
-                f"{self.name} again"
+                f"{self.predictions}: id {twice.iloc[0]} must be unique (got it "
+                f"twice); train {self.name} again"
             )
         return table if part is None else table[table.split == part]
 
@@ -177,14 +177,14 @@ class ParentRun:
     epochs: int = 0
 
     def facts(self) -> dict | None:
-        """What names the network gone on with, for config.json."""
+        """The parent's name, hash and epochs, for config.json."""
         if self.run is None:
             return None
         digest = file_hash(self.run.model)
         if digest is None:
             raise InputError(
-                f"{self.run.model}: not found; remove {self.run.folder} and run the "
-                "same command again"
+                f"{self.run.model} cannot be found; remove {self.run.folder} and run "
+                "the same command again"
             )
         return {"run": self.run.name, "model": digest, "epochs": self.epochs}
 
@@ -203,17 +203,21 @@ def _read_table(
     import pandas as pd
 
     if not path.is_file():
-        raise InputError(f"{path}: not found; run {TRAINED_BY} first")
+        raise InputError(f"{path} cannot be found; run {TRAINED_BY} first")
     try:
         table = pd.read_csv(path)
     # no columns, rows of other lengths, not UTF-8: all of them ValueError
     except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); train the run again") from None
+        raise InputError(
+            f"{path} cannot be read ({error}); train the run again"
+        ) from None
     for name in (*numbers, *others):
         if name not in table:
-            raise InputError(f"{path}: no column {name}; train the run again")
+            raise InputError(f"{path} must have a column {name}; train the run again")
         if name in numbers and table[name].dtype.kind not in "iuf":
-            raise InputError(f"{path}: {name} holds words; train the run again")
+            raise InputError(
+                f"{path}: {name} must be numbers (got text); train the run again"
+            )
     return table
 
 
@@ -225,7 +229,9 @@ def finished_runs(folder: Path) -> list[Run]:
     """
     runs = [Run(path.parent) for path in sorted(folder.glob("*/predictions.csv"))]
     if not runs:
-        raise InputError(f"{folder}: no finished run; run {TRAINED_BY} first")
+        raise InputError(
+            f"{folder} must contain a finished run (got none); run {TRAINED_BY} first"
+        )
     return runs
 
 

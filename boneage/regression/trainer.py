@@ -71,8 +71,8 @@ class Training:
         batch_size = min(settings.batch_size, len(splits.train) // replicas) * replicas
         if batch_size == 0:
             raise InputError(
-                f"{len(splits.train)} hands to train on, {replicas} devices: fewer "
-                "--devices"
+                f"--devices must be at most {len(splits.train)}, the hands to train on "
+                f"(got {replicas})"
             )
         self.batches = TrainingBatches(
             self.splits.train,

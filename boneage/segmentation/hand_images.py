@@ -199,7 +199,7 @@ def enhance_file(layout: Layout, how: Enhancement, radiograph_id: int) -> None:
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
     path = layout.mask(radiograph_id)
     if not path.exists() and how.crop:
-        raise InputError(f"{path}: not found; run {SEGMENTED_BY} first")
+        raise InputError(f"{path} cannot be found; run {SEGMENTED_BY} first")
     mask = np.zeros(radiograph.shape, np.uint8)
     if how.crop:
         mask = radiographs.read_mask(path, radiograph.shape)

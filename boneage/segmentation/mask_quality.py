@@ -153,7 +153,7 @@ class QualityTable:
 
 
 def radiograph_flags(radiograph: np.ndarray, mask: Mask) -> list[str]:
-    """What a mask says of its radiograph: a negative, turned, cut off; no network."""
+    """Flags of the radiograph by its mask: inverted, rotated, cut off."""
     if not mask.any():
         return []
     return _negative(radiograph, mask) + (

@@ -421,7 +421,7 @@ def test_committee_of_another_size(trained_committee, layout):
 @pytest.mark.parametrize("pool", ["annotated", "unannotated"])
 def test_missing_file_names_the_command(cohort_copy, pool):
     (cohort_copy.data / "gt" / f"{pool}.h5").unlink()
-    complaint = rf"{pool}\.h5: not found; run .*step2_image_2_h5\.py --pool {pool}"
+    complaint = rf"{pool}\.h5 cannot be found; run .*step2_image_2_h5\.py --pool {pool}"
     with pytest.raises(InputError, match=complaint):
         call(cohort_copy, STEP)
     assert not cohort_copy.committee.exists()
@@ -439,7 +439,7 @@ def test_one_pair_is_too_few(cohort_copy):
 
 
 def test_simulated_oracle_needs_the_truth(cohort_copy):
-    with pytest.raises(InputError, match="needs --truth DIR"):
+    with pytest.raises(InputError, match="must have --truth DIR"):
         call(cohort_copy, STEP, oracle="simulated")
 
 

@@ -515,9 +515,9 @@ def test_an_unreadable_radiograph_is_named_and_passed_over(annotate, layout):
     lay_out(layout, PORTRAIT, LANDSCAPE, SQUARE)
     for i in (PORTRAIT, SQUARE):
         layout.query(i).write_bytes(b"no picture")
-    tab = annotate("2 of 3").ready(LANDSCAPE).says("7.png: must be a radiograph")
+    tab = annotate("2 of 3").ready(LANDSCAPE).says("7.png must be a radiograph")
     tab.press("s", "2 not readable: 7, 9", "#empty")
-    tab.says("9.png: must be a radiograph")
+    tab.says("9.png must be a radiograph")
 
 
 def test_what_was_drawn_survives_a_program_that_does_not_answer(annotate, layout):

@@ -229,7 +229,9 @@ def test_proposal_of_another_size_is_named_and_not_used(queue, layout):
     radiographs.write(layout.proposal(7), PROPOSAL[:5])
     opened = queue.open(7)
     assert opened.proposal is None
-    assert "7_proposal.png: expected (30, 20), found (5, 20)" in opened.notes[0]
+    assert (
+        "7_proposal.png must have the shape (30, 20) (got (5, 20))" in opened.notes[0]
+    )
 
 
 def test_radiographs_nobody_asked_about_wait_last(queue, layout):

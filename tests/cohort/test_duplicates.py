@@ -141,4 +141,4 @@ def test_official_test_id_in_training(layout):
 def test_split_that_is_none(layout, line):
     some = Cohort(np.array([1]), np.array([10.0]), np.array([True]))
     table.write_cohort(layout.train_csv, some)
-    assert "line 2: must be an id and one of train" in leak(layout, line)
+    assert "line 2 must be an id and one of train" in leak(layout, line)

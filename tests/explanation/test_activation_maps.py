@@ -189,7 +189,7 @@ def test_other_panels_are_refused(tmp_path, other):
 
 
 def test_missing_or_damaged_panel_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"cam_history\.h5: not found"):
+    with pytest.raises(InputError, match=r"cam_history\.h5 cannot be found"):
         read_panel(tmp_path / "cam_history.h5")
     (tmp_path / "bad.h5").write_text("no HDF5")
     with pytest.raises(InputError, match=r"bad\.h5 cannot be read"):

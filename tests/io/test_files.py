@@ -79,7 +79,7 @@ def test_content_that_json_has_no_word_for_leaves_the_old_file(tmp_path):
 
 
 def test_missing_json_names_the_step_that_writes_it(tmp_path):
-    with pytest.raises(InputError, match=r"a\.json: not found; run step1 first"):
+    with pytest.raises(InputError, match=r"a\.json cannot be found; run step1 first"):
         read_json(tmp_path / "a.json", "step1")
 
 
@@ -163,7 +163,7 @@ def test_file_system_without_locks_is_named_in_words(
 
     monkeypatch.setattr("fcntl.flock", flock)
     with (
-        pytest.raises(InputError, match="run: must lie on a file system with locks"),
+        pytest.raises(InputError, match="run must lie on a file system with locks"),
         lock(tmp_path / "run"),
     ):
         pass
@@ -199,7 +199,7 @@ def test_whatever_a_parser_raises_is_one_line(raised, words):
 
     with pytest.raises(InputError) as caught:
         parse()
-    assert str(caught.value) == f"1.dcm: cannot be decoded ({words}); copy it again"
+    assert str(caught.value) == f"1.dcm cannot be decoded ({words}); copy it again"
 
 
 def test_a_message_for_the_user_passes_unchanged():

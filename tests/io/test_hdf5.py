@@ -104,7 +104,7 @@ def refused(path, complaint):
 
 
 def test_missing_file_names_the_step(tmp_path):
-    refused(tmp_path / "a.h5", r"not found; run step2_image_2_h5\.py first")
+    refused(tmp_path / "a.h5", r"cannot be found; run step2_image_2_h5\.py first")
 
 
 @pytest.mark.parametrize("content", [b"", b"id,boneage,male\n"])

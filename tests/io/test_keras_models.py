@@ -40,7 +40,7 @@ def refused(path: Path, complaint: str) -> str:
     with pytest.raises(InputError, match=complaint) as caught:
         keras_models.load(path, ["last"], ADVICE)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith(f"{path} ")
     assert message.endswith(ADVICE)
     assert "\n" not in message
     return message
@@ -136,9 +136,9 @@ def test_archive_without_a_network(tmp_path):
 
 
 def test_missing_file_and_folder(tmp_path):
-    refused(tmp_path / "a.keras", "not found")
+    refused(tmp_path / "a.keras", "cannot be found")
     (tmp_path / "b.keras").mkdir()
-    refused(tmp_path / "b.keras", "not found")
+    refused(tmp_path / "b.keras", "cannot be found")
 
 
 def test_network_without_our_layers(tmp_path):
@@ -151,7 +151,7 @@ def test_run_committee_and_weights_refuse_another_network(good, tmp_path):
     run = Run(tmp_path / "run")
     run.folder.mkdir()
     run.model.write_bytes(good.read_bytes())
-    with pytest.raises(InputError, match=r"model\.keras: cannot be read as a network"):
+    with pytest.raises(InputError, match=r"model\.keras cannot be read as a network"):
         run.load_model()
     commit_epoch(
         tmp_path,
@@ -159,16 +159,16 @@ def test_run_committee_and_weights_refuse_another_network(good, tmp_path):
     )
     (tmp_path / "member_0.keras").write_bytes(good.read_bytes())
     with pytest.raises(
-        InputError, match=r"member_0\.keras: cannot be read as a network"
+        InputError, match=r"member_0\.keras cannot be read as a network"
     ):
         Committee.load(tmp_path)
-    with pytest.raises(InputError, match=r"good\.keras: cannot be read as a network"):
+    with pytest.raises(InputError, match=r"good\.keras cannot be read as a network"):
         backbones._load_weights(network(), "xception", good)
 
 
 def test_state_of_a_committee_that_lacks_a_fact(tmp_path):
     commit_epoch(tmp_path, {"epoch": 1, "members": 1, "committee_hash": "1a2b"})
-    expected = r"state\.json: must have clip_limit \(got none\); run"
+    expected = r"state\.json must have clip_limit \(got none\); run"
     with pytest.raises(InputError, match=expected):
         Committee.load(tmp_path)
 
@@ -184,7 +184,9 @@ def test_members_of_two_sizes(tmp_path):
         tmp_path,
         {"epoch": 1, "members": 2, "clip_limit": 0.03, "committee_hash": "1a2b"},
     )
-    with pytest.raises(InputError, match=r"member_1\.keras: sees \(32, 32, 1\)"):
+    with pytest.raises(
+        InputError, match=r"member_1\.keras must have the input of member_0\.keras"
+    ):
         Committee.load(tmp_path)
 
 

@@ -47,7 +47,7 @@ def test_without_a_sex_the_radiograph_is_set_aside(hand):
 def test_missing_file_is_set_aside(hand, tmp_path):
     found, reasons = asked(tmp_path / "no.png", hand, sex="male")
     assert found == [("hand.png", "male")]
-    assert reasons == [f"{tmp_path / 'no.png'}: no such file"]
+    assert reasons == [f"{tmp_path / 'no.png'} cannot be found; check the path"]
 
 
 def test_folder_holds_radiographs_among_other_files(tmp_path):
@@ -128,7 +128,7 @@ def test_wrong_rows_of_a_csv_are_set_aside(tmp_path, hand):
     assert found == [("hand.png", "male")]
     assert "the sex must be male, female or unknown" in reasons[0]
     assert "(got 'x')" in reasons[0]
-    assert reasons[1].endswith("no.png: no such file")
+    assert reasons[1].endswith("no.png cannot be found; check the path")
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_wrong_rows_of_a_csv_are_set_aside(tmp_path, hand):
         ("id,Case ID,sex\n1,1,M\n", "columns file,sex or id,male .got id,Case ID,sex"),
         ("file,sex,male\na.png,M,True\n", "must have the columns file,sex"),
         ("file,sex\n", "must name radiographs .got no rows"),
-        ("file,sex\na.png\n", "line 2: must have 2 values .got 1"),
-        ("file,sex\n,M\n", "line 2: must name a radiograph"),
+        ("file,sex\na.png\n", "line 2 must have 2 values .got 1"),
+        ("file,sex\n,M\n", "line 2 must name a radiograph"),
     ],
 )
 def test_csv_of_another_form(tmp_path, text, why):
@@ -150,7 +150,7 @@ def test_csv_of_another_form(tmp_path, text, why):
 
 
 def test_missing_csv(tmp_path):
-    with pytest.raises(InputError, match=r"table\.csv: not found; check the name"):
+    with pytest.raises(InputError, match=r"table\.csv cannot be found; check the name"):
         collect_inputs([tmp_path / "table.csv"], "male")
 
 
@@ -293,4 +293,4 @@ def test_dicom_cut_short_in_its_first_element_is_refused_in_one_line(tmp_path):
     path.write_bytes(whole[:139] + b"\0\0")
     found, (reason,) = asked(path)
     assert found == []
-    assert "1.dcm: has no readable DICOM header" in reason
+    assert "1.dcm must have a readable DICOM header" in reason

@@ -45,7 +45,9 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
     assert f"models in {trained.models}" in said
     assert f"{hand}: " in said
     assert "90 % interval" in said
-    assert f"set aside: {tmp_path / 'missing.png'}: no such file" in said
+    assert (
+        f"set aside: {tmp_path / 'missing.png'} cannot be found; check the path" in said
+    )
     assert "4 radiographs read, 1 set aside\nFor research, not for diagnosis." in said
 
     with (out / "a.csv").open(newline="") as file:
@@ -87,7 +89,7 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("image", "why"),
     [
-        (np.zeros((60, 50), np.uint8), "no hand was found"),
+        (np.zeros((60, 50), np.uint8), "must show a hand"),
         (b"no image", "must be a radiograph (got no readable image)"),
     ],
 )
@@ -110,7 +112,7 @@ def test_nothing_readable_is_exit_code_2(
     captured = capsys.readouterr()
     assert code == 2
     assert captured.err.startswith(
-        f"error: nothing could be read; set aside: {path}: {why}"
+        f"error: no radiograph could be read; set aside: {path}: {why}"
     )
     assert captured.err.count("\n") == 1
     # no table of nothing takes the place of what was there
@@ -192,9 +194,9 @@ def test_undecodable_names_cost_no_file(tiny_predictor, hand, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--serve", "--csv", "a.csv"], "--csv: of no use with --serve"),
-        (["--serve", "--sex", "male"], "--sex: of no use with --serve"),
-        (["hand.png", "--no-open-page"], "--open-page: only with --serve"),
+        (["--serve", "--csv", "a.csv"], "--csv cannot be used with --serve"),
+        (["--serve", "--sex", "male"], "--sex cannot be used with --serve"),
+        (["hand.png", "--no-open-page"], "--open-page cannot be used without --serve"),
     ],
 )
 def test_flags_that_do_nothing_are_refused(trained, monkeypatch, capsys, flags, why):

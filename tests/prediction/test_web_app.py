@@ -82,7 +82,7 @@ def test_page_says_what_is_wrong(served, hand, tmp_path):
     broken.write_bytes(b"nothing")
     event, why = ask(served, upload(served, broken), "male")
     assert event == "error"
-    assert "broken.png: must be a radiograph" in str(why)
+    assert "broken.png must be a radiograph" in str(why)
     assert "/" not in str(why).replace("image", "")
 
 

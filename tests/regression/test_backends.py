@@ -164,7 +164,7 @@ def test_killed_process_ends_the_other(hands, victim):
             "is gone; start all",
         ),
         (RuntimeError("INTERNAL: NCCL operation failed"), 3, "is gone; start all"),
-        (InputError("7.png: no such file"), 2, "error: 7.png: no such file"),
+        (InputError("7.png cannot be found"), 2, "error: 7.png cannot be found"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError("a defect"), 1, "ValueError: a defect"),
     ],

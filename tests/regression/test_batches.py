@@ -126,7 +126,7 @@ def test_one_sex_has_the_same_split(layout, sex):
 
 def test_part_without_hands_is_named(layout):
     pack_hands(layout, 3)
-    with pytest.raises(InputError, match=r"split\.csv: no hand of the .* part"):
+    with pytest.raises(InputError, match=r"must contain hands of the .* part"):
         DataSplits.read(layout, TrainingSettings())
 
 

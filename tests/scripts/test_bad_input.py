@@ -44,7 +44,7 @@ def test_image_is_read_as_it_is_or_refused_in_one_line(tmp_path, name):
     if isinstance(kind.expected, str):
         with pytest.raises(InputError, match=re.escape(kind.expected)) as caught:
             radiographs.read(path)
-        assert str(caught.value).startswith(f"{path}: ")
+        assert str(caught.value).startswith((f"{path} ", f"{path}: "))
     else:
         found = radiographs.read(path)
         assert found.dtype == kind.expected.dtype
@@ -60,7 +60,7 @@ def test_table_is_read_as_it_is_or_refused_in_one_line(tmp_path, name):
         with pytest.raises(InputError, match=re.escape(expected)) as caught:
             table.read_cohort(path)
         message = str(caught.value)
-        assert message.startswith(f"{path}: ")
+        assert message.startswith((f"{path} ", f"{path}: "))
         assert "\n" not in message
     else:
         found = table.read_cohort(path)
@@ -215,7 +215,7 @@ def test_twenty_thousand_pixels_a_side_cost_no_memory(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     refusal, megabytes = done.stdout.splitlines()
     assert refusal == (
-        f"{path}: must have at most 10000 px a side (got 20000 x 20000 px); reduce it"
+        f"{path} must have at most 10000 px a side (got 20000 x 20000 px); reduce it"
     )
     assert int(megabytes) < 500
 
@@ -226,7 +226,7 @@ def test_file_larger_than_any_radiograph_is_not_read(tmp_path):
         file.write(bad_input.PNG)
         file.truncate(1 << 40)
     with pytest.raises(
-        InputError, match=r"1\.png: must be at most 256 MB \(got 1048576 MB"
+        InputError, match=r"1\.png must be at most 256 MB \(got 1048576 MB"
     ):
         radiographs.read(path)
 
@@ -244,7 +244,7 @@ def test_file_that_may_not_be_read_is_named(tmp_path):
         command = [drop, "--bounding-set", NO_OVERRIDE, *command]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     refusal = done.stdout.splitlines()[0]
-    assert refusal == f"{path}: cannot be read (Permission denied)"
+    assert refusal == f"{path} cannot be read (Permission denied)"
 
 
 def packed_file(path, **change):
@@ -286,7 +286,7 @@ def test_packed_file_of_another_kind(tmp_path, change, complaint):
     path = packed_file(tmp_path / "a.h5", **change)
     with pytest.raises(InputError, match=complaint) as caught:
         hdf5.open_packed(path, "step2")
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith((f"{path} ", f"{path}: "))
 
 
 def test_packed_file_whose_images_lie_elsewhere(tmp_path):
@@ -316,7 +316,7 @@ def read_or_refused(reader, path):
             refusal = str(error)
             raise
         finally:
-            assert refusal.startswith(f"{path}: ")
+            assert refusal.startswith((f"{path} ", f"{path}: "))
             assert "\n" not in refusal
     return None
 

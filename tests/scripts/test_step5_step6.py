@@ -203,14 +203,19 @@ def test_run_of_nan_has_no_say_in_the_average(layout, capsys):
 
 
 def test_statistics_need_a_run(layout):
-    with pytest.raises(InputError, match=r"regression: no finished run; run .*step4"):
+    with pytest.raises(
+        InputError,
+        match=r"regression must contain a finished run .got none.; run .*step4",
+    ):
         statistics(layout)
 
 
 def test_statistics_need_test_rows(layout):
     run = finish(layout, "one", ERRORS)
     run.write_predictions(run.read_predictions("validation"))
-    with pytest.raises(InputError, match=r"one/predictions\.csv: no rows of the test"):
+    with pytest.raises(
+        InputError, match=r"one/predictions\.csv must have rows of the test"
+    ):
         statistics(layout)
 
 
@@ -219,9 +224,7 @@ def test_statistics_need_the_config(layout):
     run.write_config({})
     config = run.config.read_text()
     assert "split_hash" not in config
-    with pytest.raises(
-        InputError, match=r"one/config\.json: must have age_mean_months"
-    ):
+    with pytest.raises(InputError, match=r"one/config\.json must have age_mean_months"):
         statistics(layout)
 
 
@@ -355,7 +358,10 @@ def test_changed_predictions_are_noted(with_hands, monkeypatch, capsys):
 
 
 def test_gallery_needs_a_run(with_hands):
-    with pytest.raises(InputError, match=r"regression: no finished run; run .*step4"):
+    with pytest.raises(
+        InputError,
+        match=r"regression must contain a finished run .got none.; run .*step4",
+    ):
         explain(with_hands)
 
 
@@ -386,7 +392,9 @@ def test_unknown_id_is_named(with_hands):
 
 def test_missing_hands_name_the_step(layout):
     finish(layout, "one", ERRORS)
-    with pytest.raises(InputError, match=r"segment_all\.h5: not found; run .*enhance"):
+    with pytest.raises(
+        InputError, match=r"segment_all\.h5 cannot be found; run .*enhance"
+    ):
         explain(layout)
 
 
@@ -420,5 +428,5 @@ def test_epochs_of_nan_are_left_out_of_the_video(with_hands, monkeypatch):
 
 def test_missing_network_is_named(with_hands):
     finish(with_hands, "one", ERRORS)
-    with pytest.raises(InputError, match=r"one/model\.keras: not found"):
+    with pytest.raises(InputError, match=r"one/model\.keras cannot be found"):
         explain(with_hands)

@@ -95,7 +95,7 @@ def test_coarse_sets_bad_radiographs_aside(cohort_copy, capsys):
 
 @pytest.mark.parametrize("step", [COARSE, SEGMENT])
 def test_no_radiographs_yet(layout, step):
-    with pytest.raises(InputError, match=r"no such folder; .*step0_prepare_cohort"):
+    with pytest.raises(InputError, match=r"cannot be found; .*step0_prepare_cohort"):
         call(layout, step)
     assert not layout.data.exists()
 
@@ -104,14 +104,14 @@ def test_no_radiographs_yet(layout, step):
 def test_empty_folder(layout, step):
     layout.radiographs.mkdir(parents=True)
     (layout.radiographs / "notes.png").touch()
-    with pytest.raises(InputError, match=r"no radiographs named <id>\.png"):
+    with pytest.raises(InputError, match=r"must contain radiographs <id>\.png"):
         call(layout, step)
     assert [path.name for path in layout.data.iterdir()] == [layout.radiographs.name]
 
 
 def test_number_with_leading_zeros_is_no_id(cohort_copy):
     cohort_copy.radiograph(3).rename(cohort_copy.radiographs / "003.png")
-    with pytest.raises(InputError, match=r"003\.png: expected 3\.png"):
+    with pytest.raises(InputError, match=r"003\.png must be named 3\.png"):
         call(cohort_copy, COARSE)
 
 
@@ -241,7 +241,7 @@ def change(path, how) -> None:
 
 
 def test_check_without_cohort_names_the_step(layout):
-    with pytest.raises(InputError, match=r"train\.csv: not found; run .*step0"):
+    with pytest.raises(InputError, match=r"train\.csv cannot be found; run .*step0"):
         call(layout, CHECK)
     assert not layout.data.exists()
 

@@ -233,7 +233,7 @@ def test_members_that_wait_for_their_names_are_those_of_the_epoch(committee, tmp
 
 
 def test_committee_that_is_not_there_names_the_step(tmp_path):
-    with pytest.raises(InputError, match=r"state\.json: not found; run al_segm"):
+    with pytest.raises(InputError, match=r"state\.json cannot be found; run al_segm"):
         Committee.load(tmp_path)
 
 
@@ -246,7 +246,7 @@ def test_damaged_member_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "member_0.keras").write_bytes(content)
     with pytest.raises(
-        InputError, match=r"member_0\.keras: not (found|a readable network)"
+        InputError, match=r"member_0\.keras cannot be (found|read as a network)"
     ):
         Committee.load(tmp_path)
 
@@ -254,7 +254,7 @@ def test_damaged_member_is_named(tmp_path, content):
 # the journal: files are their names and what epoch they hold
 
 
-def lay(folder, **members: str) -> None:
+def write_members(folder, **members: str) -> None:
     for name, content in members.items():
         name = name.replace("__", ".")
         (folder / f"{name}.keras").write_text(content)
@@ -268,8 +268,8 @@ FINISHED = {"member_0.keras": "2", "member_1.keras": "2"}
 
 
 def test_commit_gives_the_members_their_names(tmp_path):
-    lay(tmp_path, member_0="1", member_1="1")
-    lay(tmp_path, member_0__epoch_2="2", member_1__epoch_2="2")
+    write_members(tmp_path, member_0="1", member_1="1")
+    write_members(tmp_path, member_0__epoch_2="2", member_1__epoch_2="2")
     state = commit_epoch(tmp_path, {"epoch": 2})
     assert state == {"epoch": 2}
     assert found(tmp_path) == FINISHED
@@ -277,21 +277,21 @@ def test_commit_gives_the_members_their_names(tmp_path):
 
 def test_killed_between_members_and_state_the_epoch_did_not_happen(tmp_path):
     (tmp_path / "state.json").write_text('{"epoch": 2}')
-    lay(tmp_path, member_0="2", member_1="2")
-    lay(tmp_path, member_0__epoch_3="3")
+    write_members(tmp_path, member_0="2", member_1="2")
+    write_members(tmp_path, member_0__epoch_3="3")
     assert commit_epoch(tmp_path) == {"epoch": 2}
     assert found(tmp_path) == FINISHED
 
 
 def test_killed_between_state_and_names_the_epoch_is_completed(tmp_path):
     (tmp_path / "state.json").write_text(json.dumps({"epoch": 2}))
-    lay(tmp_path, member_0="2", member_1="1", member_1__epoch_2="2")
+    write_members(tmp_path, member_0="2", member_1="1", member_1__epoch_2="2")
     assert commit_epoch(tmp_path) == {"epoch": 2}
     assert found(tmp_path) == FINISHED
 
 
 def test_killed_in_the_first_epoch_nothing_is_left(tmp_path):
-    lay(tmp_path, member_0__epoch_1="1")
+    write_members(tmp_path, member_0__epoch_1="1")
     assert commit_epoch(tmp_path) is None
     assert found(tmp_path) == {}
 
@@ -302,6 +302,6 @@ def test_nothing_there_yet(tmp_path):
 
 def test_epoch_1_is_not_taken_for_epoch_10(tmp_path):
     (tmp_path / "state.json").write_text('{"epoch": 1}')
-    lay(tmp_path, member_0="1", member_0__epoch_10="10")
+    write_members(tmp_path, member_0="1", member_0__epoch_10="10")
     commit_epoch(tmp_path)
     assert found(tmp_path) == {"member_0.keras": "1"}

@@ -500,7 +500,7 @@ def test_runs_without_a_hand_to_show_are_set_aside(copy, capsys):
     assert "set aside: one_head: " in capsys.readouterr().out
     assert not (run.folder / "cam" / "predictions.csv").exists()
     assert (copy.conventional / "one_all" / "cam" / "predictions.csv").exists()
-    with pytest.raises(InputError, match="no hand to show"):
+    with pytest.raises(InputError, match="must contain a hand to show"):
         cam(copy, ids=(boy,), run="one_head")
 
 
@@ -522,7 +522,9 @@ def test_cohort_of_unknown_ages_without_split_is_predicted(copy, tmp_path, capsy
         f"{i},{'' if n < 39 else age},{male}" for n, (i, age, male) in enumerate(rows)
     ]
     other.train_csv.write_text("\n".join([ages[0], *lines]) + "\n")
-    with pytest.raises(InputError, match=r"split\.csv: not found; give --part all"):
+    with pytest.raises(
+        InputError, match=r"split\.csv cannot be found; give --part all"
+    ):
         cam(other, run="one")
     cam(other, run="one", part="all")
     assert not other.split_csv.exists()
@@ -553,7 +555,7 @@ def test_cohort_of_unknown_ages_without_split_is_predicted(copy, tmp_path, capsy
             {"run": "one", "stage": "exit"},
             r"--stage must be one of one: best, head, block2.*got exit",
         ),
-        ({"ids": (2,)}, r"train\.csv: no hand of id 2"),
+        ({"ids": (2,)}, r"train\.csv must contain id 2"),
         ({"limit": 0}, "--limit 0"),
         ({"batch_size": 0}, "--batch-size must be at least"),
     ],
