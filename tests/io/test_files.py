@@ -203,7 +203,7 @@ def test_whatever_a_parser_raises_is_one_line(raised, words):
 
 
 def test_a_message_for_the_user_passes_unchanged():
-    message = InputError("1.dcm: must be one grey frame (got 3); export it again")
+    message = InputError("1.dcm must be one grey frame (got 3); export it again")
 
     def parse():
         with errors.refuse_damaged("1.dcm", "cannot be decoded", "copy it again"):
