@@ -16,6 +16,7 @@ give of every radiograph of a sex do not count.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def originals(folder: Path, table: Path | None) -> list[Subject]:
             ORIGINALS,
             path.relative_to(folder).as_posix(),
             *known.get(path.stem, unknown),
-            lambda path=path: radiographs.read(path),
+            functools.partial(radiographs.read, path),
         )
         for path in radiographs.find_below(folder)[0]
     ]
@@ -278,7 +279,11 @@ def row_of(
         int(is_off.sum()),
         int(is_warned.sum()),
         sum(bool(answer.refusal) for _, answer in asked),
-        tuple(asked[i][0].name for i in np.flatnonzero(is_off & ~is_warned)),
+        tuple(
+            subject.name
+            for (subject, _), is_silent in zip(asked, is_off & ~is_warned, strict=True)
+            if is_silent
+        ),
     )
 
 

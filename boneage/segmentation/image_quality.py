@@ -1,7 +1,8 @@
 """Whether a radiograph is a negative, and whether its hand is large and sharp enough.
 
-The limits come from validation hands at half of their original size that were shrunk
-(53 hands) and blurred (40), read by the pretrained network.
+`python -m experiments.input_limits` derives the limits, from shrunk and blurred
+validation hands, and checks them on others. Those below are older: from 53 and 40 hands
+at half of their original size, read by the pretrained network, and not checked.
 """
 
 from typing import NamedTuple
@@ -15,9 +16,10 @@ WORKING_SIZE_PX = 512
 """Length of the hand when its sharpness is measured: what regressors see is smaller."""
 
 BLURRED, HOPELESSLY_BLURRED = 0.03, 0.0225
-"""Sharpness below which answers move by 6 months or more, and by 24, in the mean."""
+"""Sharpness below which answers move by 6 months or more, and by 24, in the mean;
+`python -m experiments.input_limits`."""
 SMALL_PX, HOPELESSLY_SMALL_PX = 95, 68
-"""Lengths of a hand below which they do."""
+"""Lengths of a hand below which they do; the same command."""
 
 
 class Detail(NamedTuple):
