@@ -148,7 +148,7 @@ def test_killed_process_ends_the_other(hands, victim):
     both = [first, second]
     try:
         said = first.communicate(timeout=300)[0]
-        assert f"going on after epoch {before}" in said
+        assert f"resuming after epoch {before}" in said
     finally:
         for process in both:
             process.kill()

@@ -189,7 +189,7 @@ def test_killed_run_goes_on_from_its_checkpoint(ready, capsys):
     run = run_folder.Run(ready.regression / "one")
     assert [path.name for path in run.folder.glob("last_*")] == ["last_2.keras"]
     training_runs.train_run(ready, settings)
-    assert "going on after epoch 2" in capsys.readouterr().out
+    assert "resuming after epoch 2" in capsys.readouterr().out
 
 
 def test_run_that_was_killed_in_the_end_trains_no_epoch_again(ready, monkeypatch):
@@ -241,7 +241,7 @@ def test_distribution_knows_no_ages_of_20_years(ready):
 
 
 def test_mean_of_runs_is_no_name_of_a_run(layout):
-    with pytest.raises(InputError, match="--run average"):
+    with pytest.raises(InputError, match="--run cannot be average"):
         training_runs.train_run(layout, replace(SETTINGS, run="average"))
 
 
@@ -335,7 +335,8 @@ def test_every_loss_trains(ready, loss):
 def test_16_bits_train_as_32_do(ready, precision, losses, months):
     found = {}
     for name in ("none", precision):
-        settings = replace(SETTINGS, run=name, mixed_precision=name)
+        # one epoch: with every further step on noise a difference in rounding grows
+        settings = replace(SETTINGS, run=name, mixed_precision=name, epochs=1)
         run = training_runs.train_run(ready, settings)
         found[name] = comparable(run)
         assert {v.dtype for v in run.load_model().trainable_variables} == {"float32"}
@@ -555,7 +556,7 @@ def test_random_layers_are_not_left_as_they_are(layout, tiny_backbone):
 
 
 def test_panel_needs_a_hand(layout):
-    with pytest.raises(InputError, match="--panel 0"):
+    with pytest.raises(InputError, match=r"--panel must be at least 1 \(got 0\)"):
         call(layout, STEP_WITH_CAM, panel=0, **OPTIONS)
 
 

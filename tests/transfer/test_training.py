@@ -556,7 +556,7 @@ def test_cohort_of_unknown_ages_without_split_is_predicted(copy, tmp_path, capsy
             r"--stage must be one of one: best, head, block2.*got exit",
         ),
         ({"ids": (2,)}, r"train\.csv must contain id 2"),
-        ({"limit": 0}, "--limit 0"),
+        ({"limit": 0}, r"--limit must be at least 1 \(got 0\)"),
         ({"batch_size": 0}, "--batch-size must be at least"),
     ],
 )
