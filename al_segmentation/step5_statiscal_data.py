@@ -37,14 +37,14 @@ def compare(options: Options) -> None:
     """Write tables and figures."""
     options.bootstrap.check()
     finished = run_folder.finished_runs(options.layout.regression)
-    answers, set_aside = comparison.read_all_test_predictions(finished)
+    predictions, set_aside = comparison.read_all_test_predictions(finished)
     notes = parallel.skipped_lines(set_aside)
-    notes += [flag for one in answers for flag in one.flaws()]
-    average, averaged = comparison.average_predictions(answers)
+    notes += [flaw for of_run in predictions for flaw in of_run.flaws()]
+    average, averaged = comparison.average_predictions(predictions)
     if average:
         notes.append(f"{average.name}: mean of {cli.list_some(averaged)}")
-        answers.append(average)
-    if len(averaged) < len(answers) - bool(average) > 1:
+        predictions.append(average)
+    if len(averaged) < len(predictions) - bool(average) > 1:
         notes.append(
             "not all runs were tested on the same radiographs: compare with care"
         )
@@ -57,10 +57,10 @@ def compare(options: Options) -> None:
 
     folder, bootstrap = options.layout.statistics, options.bootstrap
     tables = []
-    for one in tqdm(answers, "comparing", disable=None):
-        tables.append(comparison.tabulate(one, bootstrap.seed, bootstrap.resamples))
-        figures.write_agreement(folder, one)
-    broken = [one.item for one in set_aside]
+    for of_run in tqdm(predictions, "comparing", disable=None):
+        tables.append(comparison.tabulate(of_run, bootstrap.seed, bootstrap.resamples))
+        figures.write_agreement(folder, of_run)
+    broken = [skipped.item for skipped in set_aside]
     for run in finished:
         if run not in broken and run.history.is_file():
             figures.write_training(folder, run)

@@ -30,7 +30,7 @@ def anonymous_mb() -> float:
 
 
 def highest(stop: threading.Event, seen: list[float]) -> None:
-    """Keep the highest memory in `seen` until told to stop."""
+    """Keep the highest memory in `seen` until `stop` is set."""
     while not stop.wait(0.05):
         seen[0] = max(seen[0], anonymous_mb())
 
@@ -75,7 +75,7 @@ def measure(kind: str, count: int, side: int, steps: int) -> float:
 def compare(size: Size) -> list[Row]:
     """Three processes, one after the other."""
     count, side, steps = size.of(12611, 40), size.of(299, 75), size.of(5, 1)
-    found = {}
+    peaks_mb = {}
     for kind in ("ours", "loading", "bare"):
         code = (
             f"from benchmarks import memory; print(memory.measure({kind!r}, {count}, "
@@ -84,13 +84,13 @@ def compare(size: Size) -> list[Row]:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
-        found[kind] = float(done.stdout.split()[-1])
-    allowed = (found["bare"] + ALLOWED_MB) / found["bare"]
+        peaks_mb[kind] = float(done.stdout.split()[-1])
+    allowed = (peaks_mb["bare"] + ALLOWED_MB) / peaks_mb["bare"]
     return [
         Row(
             f"memory, {count} hands, {side} px",
-            *(found["ours"], "loading all as float32 first (a tenth, scaled)"),
-            *(found["loading"], "the network on one batch", found["bare"]),
+            *(peaks_mb["ours"], "loading all as float32 first (a tenth, scaled)"),
+            *(peaks_mb["loading"], "the network on one batch", peaks_mb["bare"]),
             *(Goal(MOST, allowed), "MB"),
         )
     ]

@@ -3,7 +3,7 @@
     python -m benchmarks.mixed_precision
 
 One batch through each backbone from random weights, its loss in months. The scale at
-which float16 training begins, `training.LOSS_SCALE`, must leave all of them finite.
+which float16 training begins, `trainer.LOSS_SCALE`, must leave all of them finite.
 """
 
 import functools
@@ -64,13 +64,13 @@ def compare(name: str, size: int, count: int) -> Iterator[str]:
         other.set_weights(model.get_weights())
         compute = gradients(other)
         for scale in scales:
-            found = compute(*batch, scale)
-            if np.isfinite(found).all():
-                norms = np.linalg.norm(found) * np.linalg.norm(expected)
-                cosine = f"{found @ expected / norms:.3f}"
+            gradient = compute(*batch, scale)
+            if np.isfinite(gradient).all():
+                norms = np.linalg.norm(gradient) * np.linalg.norm(expected)
+                cosine = f"{gradient @ expected / norms:.3f}"
             else:
                 cosine = "overflows"
-            zero = f"{(found == 0).mean():.1e}"
+            zero = f"{(gradient == 0).mean():.1e}"
             yield f"| {name} | {numbers} | {scale:.0f} | {cosine} | {zero} |"
 
 

@@ -10,7 +10,7 @@ __all__ = ["predict_bone_age"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what reads radiographs when it is first asked for.
+    """Import `predict_bone_age` at its first use.
 
     `import boneage`, and the steps that need none of it, stay quick.
     """

@@ -29,7 +29,7 @@ class AugmentationRanges:
 
 # hands lie in radiographs at any angle and under any exposure
 RADIOGRAPHS = AugmentationRanges(25, (0.8, 1.25), 0.1, 0.4, (0.7, 1.3))
-# a hand that was cut out is upright and centred, and its size says something
+# a hand that was cut out is upright and centred, and its size carries information
 HANDS = AugmentationRanges(15, (0.9, 1.1), 0.1, 0.1, (0.9, 1.1))
 
 

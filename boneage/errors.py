@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line that names the input and says what to do."""
+"""Errors that a user can mend: one line that names the input and the remedy."""
 
 import contextlib
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """What the user gave cannot be used; one line names it and says what to do."""
+    """What the user gave cannot be used; one line names it and the remedy."""
 
     def __init__(self, message: str) -> None:
         """Join the lines of `message`, and escape what cannot be printed."""

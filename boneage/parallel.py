@@ -41,7 +41,7 @@ class Workers:
 
     jobs: processes of this machine; -1 for one a core, 1 for none but this one.
     scheduler: address of a Dask scheduler, whose workers do it instead; "" for none.
-    folder: what these workers must see, because paths are all they are told.
+    folder: what these workers must see, because they are sent paths alone.
     """
 
     jobs: int = -1

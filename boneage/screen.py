@@ -28,7 +28,7 @@ NOTES = [
     r".*Unable to register cu\w+ factory",
     r".*computation placer already registered",
 ]
-"""How lines begin that say nothing to a user."""
+"""How lines begin that are of no use to a user."""
 
 NO_GPU = r".*failed call to cuInit: "
 """How the line begins that is a note on a machine without GPU, and else an error."""
@@ -78,7 +78,7 @@ def quiet() -> Iterator[None]:
 
 
 def is_note(line: bytes) -> bool:
-    """Whether a line on file descriptor 2 says nothing to a user."""
+    """Whether a line on file descriptor 2 is of no use to a user."""
     patterns = NOTES if GPU_DRIVER.exists() else [*NOTES, NO_GPU]
     text = line.decode(errors="replace")
     return any(re.match(pattern, text) for pattern in patterns)

@@ -187,8 +187,8 @@ def _ask(
     if not len(left):
         return left, {"asked_dice": np.nan, "pool_disagreement": np.nan}
     images = packed.images[left]
-    found = committee.probabilities(images)
-    doubt = segmentation_dice.pairwise_disagreement(found)
+    probabilities = committee.probabilities(images)
+    disagreement = segmentation_dice.pairwise_disagreement(probabilities)
     if variant.measure == acquisition.RANDOM:
         scores = rng.random(len(left))
     elif variant.measure in acquisition.FEATURE_ACQUISITION_FUNCTIONS:
@@ -198,48 +198,51 @@ def _ask(
         scores = np.concatenate(list(batches))
     else:
         scores = acquisition.ACQUISITION_FUNCTIONS[variant.measure](
-            EDGES[variant.edge](found)
+            EDGES[variant.edge](probabilities)
         )
     if variant.per == "image":
-        share = found.mean(axis=0).mean(axis=(1, 2))
+        share = probabilities.mean(axis=0).mean(axis=(1, 2))
         scores = scores * np.maximum(share, acquisition.SMALLEST_HAND)
     best = selection.most_uncertain(scores, count * variant.among, rng)
     if variant.among > 1:
-        looks = selection.thumbnails(images[best])
-        best = best[selection.diverse_top_k(scores[best], looks, count, rng)]
+        features = selection.thumbnails(images[best])
+        best = best[selection.diverse_top_k(scores[best], features, count, rng)]
     by_chance = round(variant.random_share * count)
     if by_chance:
         best = best[: count - by_chance]
         others = np.setdiff1d(np.arange(len(left)), best)
         best = np.concatenate([best, rng.choice(others, by_chance, replace=False)])
-    proposals = found.mean(axis=0)[best] > 0.5
+    proposals = probabilities.mean(axis=0)[best] > 0.5
     asked_dice = [
         segmentation_dice.dice(proposal, packed.masks[row])
         for proposal, row in zip(proposals, left[best], strict=True)
     ]
-    facts = {"asked_dice": np.mean(asked_dice), "pool_disagreement": doubt.mean()}
+    facts = {
+        "asked_dice": np.mean(asked_dice),
+        "pool_disagreement": disagreement.mean(),
+    }
     return left[best], facts
 
 
-def _edge(found: np.ndarray) -> np.ndarray:
+def _edge(probabilities: np.ndarray) -> np.ndarray:
     """(image, row, column): near the outline of the members' mean mask."""
-    masks = (found.mean(axis=0) > 0.5).astype(np.uint8)
-    side = 2 * max(1, found.shape[-1] // 64) + 1
+    masks = (probabilities.mean(axis=0) > 0.5).astype(np.uint8)
+    side = 2 * max(1, probabilities.shape[-1] // 64) + 1
     kernel = np.ones((side, side), np.uint8)
     edges = [cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, kernel) for mask in masks]
     return np.array(edges).reshape(masks.shape) > 0
 
 
-def _off_the_edge(found: np.ndarray) -> np.ndarray:
+def _off_the_edge(probabilities: np.ndarray) -> np.ndarray:
     """Make all members agree near the outline, where people draw differently, too."""
-    sure = (found.mean(axis=0) > 0.5).astype(found.dtype)
-    return np.where(_edge(found), sure, found)
+    sure = (probabilities.mean(axis=0) > 0.5).astype(probabilities.dtype)
+    return np.where(_edge(probabilities), sure, probabilities)
 
 
-def _on_the_edge(found: np.ndarray) -> np.ndarray:
+def _on_the_edge(probabilities: np.ndarray) -> np.ndarray:
     """Make all members agree everywhere but near the outline."""
-    sure = (found.mean(axis=0) > 0.5).astype(found.dtype)
-    return np.where(_edge(found), found, sure)
+    sure = (probabilities.mean(axis=0) > 0.5).astype(probabilities.dtype)
+    return np.where(_edge(probabilities), probabilities, sure)
 
 
 EDGES = {"all": lambda found: found, "off": _off_the_edge, "only": _on_the_edge}

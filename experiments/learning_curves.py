@@ -163,12 +163,12 @@ def table(runs: pd.DataFrame) -> list[str]:
         for gain in gains.values():
             cells.append(_interval(gain.loc[variant]) if variant in gain.index else "")
         for column, target in targets.items():
-            found = [
+            annotations = [
                 needed(run, column, target[run.seed.iloc[0]])
                 for run in own
                 if run.seed.iloc[0] in target and variant != ALL
             ]
-            cells.append(_counts(found))
+            cells.append(_counts(annotations))
         stops = [stop for run in own if (stop := advised(run)) is not None]
         cells.append(_counts([stop.annotations for stop in stops]))
         dice = np.mean([stop.dice for stop in stops]) if stops else np.nan

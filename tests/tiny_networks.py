@@ -19,7 +19,7 @@ def install() -> None:
 
 
 def build(name: str, image_size: int, weights: str, map_stride: int = 32):
-    """Build a backbone of two blocks; called like `backbones.build`."""
+    """Build a backbone of two blocks; called like `backbones.build_backbone`."""
     import keras
 
     from boneage.regression import backbones

@@ -52,7 +52,7 @@ def _check_size(size: int) -> None:
 
 
 def _file_hash(path: Path) -> int:
-    """Hash of a mask's file: clocks differ, so its time says little.
+    """Hash of a mask's file: clocks differ, so its time proves little.
 
     0 for what is no file: it is named where it is decoded.
     """

@@ -63,7 +63,7 @@ def write_queries(
             spread = hand_images.disagreement(by_member, shape)
             radiographs.write(layout.proposal(i), proposal)
             radiographs.write(layout.disagreement(i), spread)
-        # last: what lies there under its id alone is asked about
+        # last: a radiograph without the other files would count as a query
         radiographs.write(layout.query(i), radiograph)
 
 
@@ -78,22 +78,22 @@ def queries_of_round(layout: Layout, open_queries: list[Query]) -> list[Query]:
 
 def waiting_queries(layout: Layout) -> list[Query]:
     """Whatever lies in gt/new without a mask, and the rest of its rounds."""
-    asked = QueryLog(layout.queries).asked()
+    logged = QueryLog(layout.queries).asked()
     status = AnnotationStatus.read(layout)
     waiting = [
-        asked.get(i, Query(i, None, None))
+        logged.get(i, Query(i, None, None))
         for i in sorted(status.offered)
         if not status.is_done(i)
     ]
-    return _with_their_rounds(waiting, asked, status)
+    return _with_their_rounds(waiting, logged, status)
 
 
 def _with_their_rounds(
-    open_queries: list[Query], asked: dict[int, Query], status: AnnotationStatus
+    open_queries: list[Query], logged: dict[int, Query], status: AnnotationStatus
 ) -> list[Query]:
     rounds = {query.round for query in open_queries} - {None}
     queries = {query.radiograph_id: query for query in open_queries}
-    for i, query in asked.items():
+    for i, query in logged.items():
         if query.round in rounds and status.is_done(i) and i in status.offered:
             queries.setdefault(i, query)
     return sorted(

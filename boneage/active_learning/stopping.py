@@ -2,7 +2,7 @@
 
 Two things must have settled: the committee's proposals for the radiographs that it is
 least certain of are hardly corrected any more, and its uncertainty about the whole pool
-has levelled off. docs/results says what following this advice costs.
+has levelled off. docs/results states what following this advice costs.
 Source: Vlachos, A stopping criterion for active learning, Computer Speech & Language
 2008, for the pool; the corrections are evidence that he does not have.
 """
@@ -88,19 +88,19 @@ def proposal_dice(
     round was asked; unreadable files do not count. began: when this committee's
     training did, as in the log: earlier rounds were another committee's.
     """
-    asked = defaultdict(list)
+    ids_of_round = defaultdict(list)
     for entry in QueryLog(layout.queries).entries():
         is_its_own = entry.get("time", "") >= began
         if entry["action"] == "asked" and entry["round"] and is_its_own:
-            asked[entry["round"]].append(entry["id"])
-    latest = max(asked, default=0)
-    if not all(status.is_done(i) for i in asked[latest]):
-        del asked[latest]
+            ids_of_round[entry["round"]].append(entry["id"])
+    latest = max(ids_of_round, default=0)
+    if not all(status.is_done(i) for i in ids_of_round[latest]):
+        del ids_of_round[latest]
     by_round: dict[int, list[float]] = {}
-    for number in sorted(asked, reverse=True):
+    for number in sorted(ids_of_round, reverse=True):
         values = [
             value
-            for i in asked[number]
+            for i in ids_of_round[number]
             if (value := _proposal_dice(layout, i)) is not None
         ]
         if values:

@@ -54,7 +54,7 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
 }
 AHEAD = 2
-"""How many of the radiographs to come a page is told."""
+"""How many of the next radiographs a page gets the ids of."""
 
 CORRECTIONS: dict[str, Callable[[AnnotationQueue, OpenImage, Mask], Mask | None]] = {
     "refine": lambda _, opened, mask: mask_edits.refine_edge(opened.radiograph, mask),

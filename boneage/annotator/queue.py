@@ -42,7 +42,7 @@ KEPT_OPEN = 4
 
 
 class RefusedMask(Exception):
-    """A mask cannot be saved as it is; the message says why."""
+    """A mask cannot be saved as it is; the message gives the reason."""
 
 
 class Conflict(Exception):

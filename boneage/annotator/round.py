@@ -1,4 +1,4 @@
-"""What the program that asks and the pages that answer share: one round of queries."""
+"""One round of queries, shared by the training loop and the annotator's pages."""
 
 import threading
 from pathlib import Path
@@ -16,7 +16,7 @@ from boneage.layout import Layout
 THUMBNAIL_PX = 144
 
 GO_ON, FINISH, LEAVE, CLOSE = "go_on", "finish", "leave", "close"
-"""A person's decisions about a round; the page labels them as `actions` says."""
+"""A person's decisions about a round; `actions` has their labels on the page."""
 
 
 class AnnotationRound:
@@ -42,7 +42,7 @@ class AnnotationRound:
             self.number += 1
 
     def current(self) -> tuple[int, AnnotationQueue | None]:
-        """Number and queue that belong together; None while nothing is asked."""
+        """Number and queue that belong together; None while there are no queries."""
         with self._lock:
             return self.number, self.queue
 

@@ -17,7 +17,7 @@ from boneage.layout import Layout
 from boneage.web import WebSettings, check_installed, serve
 
 FAREWELL_S = 3.0
-"""How long the page is still served after the last decision, to say so."""
+"""How long the page is served after the last decision, to show that it has ended."""
 
 DECISIONS = {
     GO_ON: Decision.CONTINUE,
@@ -66,11 +66,11 @@ class BrowserOracle:
 
     def annotate(self, queries: list[Query]) -> Decision:
         """Show the queries on the page, and wait for the person's decision."""
-        asked = [
+        measured = [
             Query(q.radiograph_id, q.score, q.round, self.measure) for q in queries
         ]
         queue = AnnotationQueue(
-            self.layout, query_folder.queries_of_round(self.layout, asked)
+            self.layout, query_folder.queries_of_round(self.layout, measured)
         )
         self.round.publish(queue)
         if not self.address:

@@ -30,7 +30,7 @@ MALE = ("true", "1", "1.0", "m", "male", "yes", "y")
 FEMALE = ("false", "0", "0.0", "f", "female", "no", "n")
 SEX_VALUES = dict.fromkeys(MALE, True) | dict.fromkeys(FEMALE, False)
 MALE_ONLY = ("yes", "y", "no", "n")
-"""Answers to "male?"; in a column of another name they say nothing."""
+"""Values of a column named "male"; under another name they mean nothing."""
 
 
 def find_columns(path: Path, header: list[str], *required: str) -> dict[str, int]:
@@ -89,7 +89,7 @@ def parse_id(text: str) -> int:
 
 
 def parse_sex(text: str, is_male_column: bool = False) -> bool:
-    """Whether a cell says male; ValueError where it says neither male nor female."""
+    """Whether a cell means male; ValueError if it means neither male nor female."""
     word = text.strip().casefold()
     if word not in SEX_VALUES or (word in MALE_ONLY and not is_male_column):
         raise ValueError(f"the sex must be True or False, M or F (got {text!r})")

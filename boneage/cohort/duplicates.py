@@ -60,7 +60,7 @@ def hashes(pictures: np.ndarray, mirrored: bool = False) -> np.ndarray:
     if mirrored:  # along the columns, odd cosines change their sign
         low[..., 1::2] *= -1
     low = low.reshape(len(pictures), FREQUENCIES**2)
-    # the mean brightness says nothing: neither a bit nor part of the median
+    # the mean brightness carries no information: neither a bit nor part of the median
     median = np.median(low[:, 1:], axis=1, keepdims=True)
     bits = np.where(low > median, 1, -1).astype(np.float32)
     bits[:, 0] = 1
@@ -96,11 +96,11 @@ def find_duplicates(
             # most are different hands, which tiny pictures tell at a sixteenth the cost
             correlations = _products(tiny[first], tiny_others[second])
             near = correlations >= least_correlation - 0.02
-            for one, other in zip(first[near], second[near], strict=True):
-                both = _standardised(np.stack([pictures[one], shown[other]]))
+            for first_row, second_row in zip(first[near], second[near], strict=True):
+                both = _standardised(np.stack([pictures[first_row], shown[second_row]]))
                 correlation = float(_products(both[:1], both[1:])[0])
                 if correlation >= least_correlation:
-                    low, high = sorted((int(ids[one]), int(ids[other])))
+                    low, high = sorted((int(ids[first_row]), int(ids[second_row])))
                     pairs.append(DuplicatePair(low, high, correlation, mirrored))
     return sorted(pairs)
 

@@ -1,6 +1,6 @@
 """unusable.csv: radiographs that a person flagged as not usable, and when.
 
-Only the annotator writes it. A flagged radiograph is not asked about again, not
+Only the annotator writes it. A flagged radiograph is not queried again, not
 segmented, and not trained on; removing its line from the file brings it back.
 """
 

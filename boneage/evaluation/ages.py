@@ -1,4 +1,4 @@
-"""Bone ages in words and in groups, the same in every table, picture and interval."""
+"""Formatted bone ages and age groups, the same in every table, figure and interval."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +26,7 @@ def age_group_name(group: int) -> str:
 
 
 def years_and_months(months: float) -> str:
-    """Write an age as people say it: 106.4 is `8 y 10 m`; NaN is `unknown`."""
+    """Format an age in years and months: 106.4 is `8 y 10 m`; NaN is `unknown`."""
     if np.isnan(months):
         return "unknown"
     whole = round(float(months))

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def write_agreement(folder: Path, answers: TestPredictions) -> None:
+def write_agreement(folder: Path, predictions: TestPredictions) -> None:
     """Write the three figures of a run's test part into `folder`."""
-    true, predicted, is_male = answers.arrays
-    mean = answers.age_mean_months
-    name = answers.name
+    true, predicted, is_male = predictions.arrays
+    mean = predictions.age_mean_months
+    name = predictions.name
     drawn = {
         "scatter": scatter(true, predicted, is_male, name),
         "bland_altman": bland_altman(true, predicted, is_male, name),

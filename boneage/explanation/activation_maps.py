@@ -1,7 +1,7 @@
 """Exact activation maps: months per region that add up to the predicted bone age.
 
-All networks of `network.build` average the layer `cam_features` over the image and
-weight the channels linearly. The order can be swapped: weighted first, the channels
+All networks of `network.build_network` average the layer `cam_features` over the image
+and weight the channels linearly. The order can be swapped: weighted first, the channels
 give a map in months whose mean, plus an offset that belongs to no region, is the
 prediction. Nothing is approximated (unlike Grad-CAM). Source: Zhou et al., CVPR 2016,
 here for regression.
@@ -93,7 +93,7 @@ class Explainer:
     """Activation maps and predictions of one network, by one forward pass."""
 
     def __init__(self, model: keras.Model):
-        """Prepare `model`, a network of `network.build`, loaded or new.
+        """Prepare `model`, a network of `network.build_network`, loaded or new.
 
         Every call reads the weights: an explainer made before training explains the
         network as it is now.

@@ -28,7 +28,7 @@ class HeadAttribution:
     """Attributes predictions to channels, through the linear unit or the logits."""
 
     def __init__(self, model: keras.Model):
-        """Prepare `model`, a network of `network.build`; every call reads its weights.
+        """Keep `model`, a network of `network.build_network`; calls read its weights.
 
         Raises:
             ValueError: the model lacks a layer of these networks.

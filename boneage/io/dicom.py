@@ -1,4 +1,4 @@
-"""One grey frame of a DICOM file, displayed as the file says."""
+"""One grey frame of a DICOM file, displayed as its header specifies."""
 
 import io
 import warnings
@@ -30,7 +30,7 @@ EXPORT_AGAIN = "export it again, or save it as PNG"
 
 
 class Facts(NamedTuple):
-    """What the header says of the picture, in its own words; "" where it does not."""
+    """What the header states about the image, verbatim; "" if it does not."""
 
     sex: str
     laterality: str
@@ -64,8 +64,8 @@ def read_facts(path: Path) -> Facts:
 def read_frame(path: Path, longest_side_px: int) -> np.ndarray:
     """Read one frame as (row, column) uint16, bone bright.
 
-    Windowed as the file says, MONOCHROME1 inverted, padding black, everything else
-    stretched to the full 16 bits. The header is checked before pixels are decoded.
+    Windowed as the header specifies, MONOCHROME1 inverted, padding black, everything
+    else stretched to the full 16 bits. The header is checked before pixels are decoded.
 
     Raises:
         InputError: not DICOM, not one grey frame, too large, or damaged.
@@ -156,7 +156,7 @@ def _check(path: Path, dataset: "pydicom.Dataset", longest_side_px: int) -> None
     kind = str(dataset.get("PhotometricInterpretation") or "")
     if not kind:
         raise InputError(
-            f"{path} must say whether 0 is black or white (got no "
+            f"{path} must state whether 0 is black or white (got no "
             f"PhotometricInterpretation); {EXPORT_AGAIN}"
         )
     if (samples, kind in GREYS, kind in COLOURS) not in (

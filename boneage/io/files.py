@@ -48,8 +48,8 @@ def name_oserror(path: Path) -> Iterator[None]:
         if error.filename and not Path(error.filename).name.startswith("."):
             raise
         # HDF5 tells the number in words only
-        told = re.search(r"errno = (\d+)", str(error))
-        number = error.errno or (int(told[1]) if told else None)
+        match = re.search(r"errno = (\d+)", str(error))
+        number = error.errno or (int(match[1]) if match else None)
         if number is None:
             raise OSError(f"{path}: {error}") from error
         raise OSError(number, os.strerror(number), str(path)) from error

@@ -1,4 +1,4 @@
-"""What an image file says of itself, read before a pixel is decoded.
+"""Size and kind of an image, read from its header before a pixel is decoded.
 
 Decoders allocate whatever a header asks for, fill in what a cut-off file lacks, take
 the first of several pictures, and turn CMYK and transparency into greys of their own

@@ -1,4 +1,4 @@
-"""Load a network from disk: no code in it runs, and one line says what is wrong."""
+"""Load a network from disk: no code in it runs, and damage is reported in one line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load(
 
 
 def check_backend() -> None:
-    """Raise InputError where Keras is told to use a backend that it cannot.
+    """Raise InputError if Keras is configured for a backend that it cannot use.
 
     Keras itself fails with a traceback while it is imported; whoever meets that asks
     here for the reason.

@@ -12,7 +12,7 @@ from boneage.errors import InputError
 from boneage.io.files import name_oserror
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What file systems without locks answer: NFS without lockd, some FUSE mounts."""
+"""Error numbers of file systems without locks: NFS without lockd, some FUSE mounts."""
 
 
 @contextlib.contextmanager

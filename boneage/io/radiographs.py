@@ -133,7 +133,7 @@ def _decode(path: Path, encoded: bytes) -> np.ndarray:
     ):
         if is_so:
             raise InputError(f"{path} must {problem}")
-    # what a decoder has to say goes into the one line below
+    # the decoder's own messages would be further lines
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     content = np.frombuffer(encoded, np.uint8)
     try:

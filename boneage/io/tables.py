@@ -37,8 +37,8 @@ def read_table(path: Path, advice: str) -> Table:
     Windows-1252, with or without BOM; any line ends; empty columns at the end.
 
     Raises:
-        InputError: no such file (it says `advice`), no text, no CSV, or a workbook
-            that cannot be read.
+        InputError: the file is missing (the message ends in `advice`), no text, no
+            CSV, or a workbook that cannot be read.
     """
     try:
         content = path.read_bytes()

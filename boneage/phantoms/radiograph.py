@@ -94,14 +94,14 @@ def simulate(
 
 def _locate(points, to_px, mask) -> dict[str, tuple[float, float]]:
     """Positions (row, column) px of the points (x, y) mm that lie inside the mask."""
-    found = {}
+    positions = {}
     for name, point in points.items():
         column, row = (to_px[:, :2] @ point + to_px[:, 2]).tolist()
         i, j = round(row), round(column)
         in_frame = 0 <= i < mask.shape[0] and 0 <= j < mask.shape[1]
         if in_frame and mask[i, j]:
-            found[name] = (row, column)
-    return found
+            positions[name] = (row, column)
+    return positions
 
 
 def _body(hand: HandModel) -> np.ndarray:

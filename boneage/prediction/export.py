@@ -203,7 +203,7 @@ def export_run(
         table[test_time_augmentation.prediction_column(view_count)] = _predict_views(
             exported, hands, size, view_count, mirrored
         )
-    # a run that was exported before keeps what its card said
+    # a run that was exported before keeps what its card stated
     target_config = {"training_data": training_data} | _without_folders(config)
     write_json(target.config, target_config)
     # last: a run with predictions is a finished one

@@ -190,7 +190,7 @@ def _by_id(
 
 
 def resolve_input(path: Path, written: str | None) -> InputRadiograph:
-    """One radiograph with its sex, and what its own header says.
+    """One radiograph with its sex, and what its header states.
 
     written: the sex as the user or a table gives it; "" or None leaves it to a DICOM
         file, and where that is silent, too, "" says that it is not known.

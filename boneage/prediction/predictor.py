@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 STATEMENT = "for research, not for diagnosis"
 
 VIEW_COUNT, COVERAGE = 6, 0.9
-"""Views of each hand, and nominal coverage of the intervals, unless told otherwise."""
+"""Views of each hand, and nominal coverage of the intervals, unless given otherwise."""
 
 Value = TypeVar("Value")
 
@@ -58,7 +58,7 @@ class RunExplanation(NamedTuple):
 class Prediction:
     """A bone age with its interval, in months; NaN limits where there is no interval.
 
-    qualifier: says that the age is a limit of what the runs can predict. refusal: why
+    qualifier: states that the age is a limit of what the runs can predict. refusal: why
     no age is reported; then all months are NaN, and no run was used. doubts: those of
     the warnings that make this age less sure than others of its sex. months_by_run: the
     mean over the views, by name of the run. calibration_group: the validation hands
@@ -427,7 +427,7 @@ def predict_bone_age(
         views: augmented views of each hand to average; 1 for none.
         coverage: nominal coverage of the prediction intervals.
         include_refused: an age for images that are likely not a hand, too; otherwise
-            their months are NaN, and `refusal` says why.
+            their months are NaN, and `refusal` gives the reason.
 
     Returns:
         A Prediction for one file; for several, a folder or a CSV file a list in order.

@@ -16,7 +16,7 @@ above the second the members do not see the same hand."""
 
 
 class Verdict(NamedTuple):
-    """What a check says of a radiograph.
+    """The result of a check of a radiograph.
 
     warnings: doubts that an age is reported with. refusal: why no age should be
     reported; empty if an age may be.

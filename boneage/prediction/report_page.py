@@ -155,7 +155,7 @@ def _pictures(figure: Figure, prediction: Prediction, top: float) -> float:
     explanations = prediction.explanations
     if not explanations:
         return min(bottoms) - 0.02
-    maps = np.stack([each.centred_map for each in explanations.values()])
+    maps = np.stack([explanation.centred_map for explanation in explanations.values()])
     limit_months = overlays.colour_limit(maps)
     count = len(explanations)
     columns = 1 if count < 3 else 2
@@ -230,7 +230,7 @@ def _facts(
     figure: Figure, prediction: Prediction, predictor: Predictor, top: float
 ) -> None:
     """How to read the maps, and how accurate the models are on test hands."""
-    cells = sorted({each.cells for each in prediction.explanations.values()})
+    cells = sorted({shown.cells for shown in prediction.explanations.values()})
     rows = []
     if cells:
         rows += [

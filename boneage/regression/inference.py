@@ -1,4 +1,4 @@
-"""Networks asked about hands, a batch in memory at a time."""
+"""Predictions of a network for packed hands, a batch in memory at a time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def predict(
 def outputs(
     model: keras.Model, hands: HandDataset, size: int, batch_size: int = 32
 ) -> np.ndarray:
-    """What a network, or its trained part, puts out: (hand, output) float32."""
-    found = [np.zeros((0, model.outputs[0].shape[1]), np.float32)]
+    """Outputs of a network or of its trained part, (hand, output) float32."""
+    batches = [np.zeros((0, model.outputs[0].shape[1]), np.float32)]
     for start in range(0, len(hands), batch_size):
         rows = range(start, min(start + batch_size, len(hands)))
         images = np.stack([hands.image(index, size) for index in rows])
         is_male = hands.cohort.is_male[rows.start : rows.stop]
-        found.append(_outputs_of_images(model, images, is_male, batch_size))
-    return np.concatenate(found)
+        batches.append(_outputs_of_images(model, images, is_male, batch_size))
+    return np.concatenate(batches)
 
 
 def predict_images(
@@ -55,5 +55,5 @@ def _outputs_of_images(
 
     chosen = np.arange(batch_size).clip(max=len(images) - 1)
     fed = network.feed_dict(model, images[chosen], is_male[chosen])
-    # several devices each answer the whole batch, one after the other
+    # with several devices each predicts the whole batch, one after the other
     return model.predict_on_batch(fed)[: len(images)]

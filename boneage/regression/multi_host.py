@@ -34,10 +34,10 @@ def process_group(settings: TrainingSettings) -> contextlib.AbstractContextManag
     """
     if not settings.cluster:
         return contextlib.nullcontext()
-    asked = os.environ.setdefault("KERAS_BACKEND", "jax")
-    if asked != "jax":
+    backend = os.environ.setdefault("KERAS_BACKEND", "jax")
+    if backend != "jax":
         raise InputError(
-            f"KERAS_BACKEND must be jax with --cluster (got {asked}); unset it"
+            f"KERAS_BACKEND must be jax with --cluster (got {backend}); unset it"
         )
     try:
         import jax  # noqa: F401
@@ -53,7 +53,7 @@ class Cluster:
     """Membership of the group, from the first connection to the end of all processes.
 
     A process that ends with an error does not wait for the others, which end when its
-    heartbeat is missing. If the error is that another process is gone, it says so.
+    heartbeat is missing. If another process is gone, the error names it.
     """
 
     def __init__(self, settings: TrainingSettings) -> None:

@@ -1,4 +1,4 @@
-"""The bone-age network: a backbone, pooling, and a linear head that says months."""
+"""The bone-age network: a backbone, pooling, and a linear head that predicts months."""
 
 from collections.abc import Callable
 
@@ -46,15 +46,15 @@ def build_network(
     Args:
         backbone: a key of `backbones.BACKBONES`.
         image_size: side of the hands, px.
-        weights: see `backbones.build`.
+        weights: see `backbones.build_backbone`.
         sex_input: whether the sex is an input.
-        age_mean_months: mean of the training part; what the network says at first.
+        age_mean_months: mean of the training part, which an untrained network predicts.
         age_deviation_months: standard deviation of the training part.
         batch_norm_momentum: of the moving statistics; None keeps Keras's 0.99, which
             needs hundreds of steps when trained from random weights.
-        with_distribution: whether the head has a logit a month, and the network says
-            their expectation; else it has one unit.
-        map_stride: px between the cells of its activation maps, see `backbones.build`.
+        with_distribution: whether the head has a logit for each month and the network
+            predicts their expectation; else it has one unit.
+        map_stride: px between the cells of its maps, see `backbones.build_backbone`.
     """
     record = backbones.BACKBONES[backbone]
     image = keras.Input((image_size, image_size, 1), name="image")
@@ -115,7 +115,7 @@ def logits_model(model: keras.Model) -> keras.Model:
 
 
 def months_model(model: keras.Model) -> keras.Model:
-    """The network that says months, of the part that is trained: undoes `learning`."""
+    """The network that predicts months, from the part that is trained."""
     if not has_distribution(model):
         return model
     share = layers.Softmax(dtype="float32", name="share_of_months")(model.outputs[0])

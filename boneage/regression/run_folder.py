@@ -243,6 +243,6 @@ def run_summary(run: Run) -> list[str]:
     return [
         f"best epoch {config['best_epoch']} of {config['settings']['epochs']}, "
         f"validation MAE {config['best_validation_mae']:.2f} months",
-        f"test MAE {error:.2f} months on {len(test)} hands; always answering the "
+        f"test MAE {error:.2f} months on {len(test)} hands; always predicting the "
         f"training mean: {constant:.2f}",
     ]

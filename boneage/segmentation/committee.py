@@ -19,7 +19,7 @@ from boneage.segmentation import unet
 TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
 
 STATE = ("epoch", "members", "clip_limit", "committee_hash")
-"""What state.json says of the networks; the rest belongs to the loop."""
+"""The networks' facts in state.json; the rest belongs to the loop."""
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
 

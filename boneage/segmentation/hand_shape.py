@@ -84,7 +84,7 @@ def missing_parts(mask: Mask) -> list[str]:
     """
     shape = measure(mask)
     if shape is None:
-        return []  # too small for any of this: `implausibilities` says so
+        return []  # too small for any of this: `implausibilities` warns of it
     small, scale = _shrunk(mask)
     radius = shape.radius * scale
     top, top_px = _end(small, TOP_DEPTH * radius)

@@ -16,7 +16,7 @@ WORKING_SIZE_PX = 512
 """Length of the hand when its sharpness is measured: what regressors see is smaller."""
 
 BLURRED, HOPELESSLY_BLURRED = 0.03, 0.0225
-"""Sharpness below which answers move by 6 months or more, and by 24, in the mean;
+"""Sharpness below which predictions move by 6 months, and by 24, on average;
 `python -m experiments.input_limits`."""
 SMALL_PX, HOPELESSLY_SMALL_PX = 95, 68
 """Lengths of a hand below which they do; the same command."""

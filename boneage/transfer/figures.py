@@ -92,7 +92,7 @@ def _draw_group(
 
 def _draw_losses(axes: Axes, method: Method, column: str, style: dict) -> None:
     """The mean over the seeds, and a band from the lowest to the highest."""
-    values = np.stack([one.history[column] for one in method.results])
+    values = np.stack([result.history[column] for result in method.results])
     epochs = np.arange(1, values.shape[1] + 1)
     axes.plot(epochs, values.mean(axis=0), label=method.label, **style)
     if len(values) > 1:
@@ -102,7 +102,7 @@ def _draw_losses(axes: Axes, method: Method, column: str, style: dict) -> None:
 
 def _clip(axes: Axes, methods: list[Method], column: str) -> None:
     """Limit the axes to usual losses, so that an outlier does not flatten the rest."""
-    histories = [one.history for m in methods for one in m.results]
+    histories = [result.history for m in methods for result in m.results]
     losses = np.concatenate([history[column] for history in histories])
     losses = losses[np.isfinite(losses)]
     if len(losses):
@@ -112,7 +112,7 @@ def _clip(axes: Axes, methods: list[Method], column: str) -> None:
 
 
 def _unit(methods: list[Method]) -> str:
-    losses = {one.settings["loss"] for m in methods for one in m.results}
+    losses = {result.settings["loss"] for m in methods for result in m.results}
     return " (months)" if losses == {"mae"} else f" ({', '.join(sorted(losses))})"
 
 

@@ -72,7 +72,7 @@ class Method:
     @property
     def seeds(self) -> list[int]:
         """The seeds, ascending."""
-        return [one.settings["seed"] for one in self.results]
+        return [result.settings["seed"] for result in self.results]
 
     @property
     def epochs(self) -> int:
@@ -82,7 +82,7 @@ class Method:
     @property
     def validation_mae(self) -> float:
         """Mean over the seeds, months."""
-        return float(np.mean([one.validation_mae for one in self.results]))
+        return float(np.mean([result.validation_mae for result in self.results]))
 
     @property
     def true_months(self) -> np.ndarray:
@@ -92,7 +92,7 @@ class Method:
     @property
     def predicted_months(self) -> np.ndarray:
         """Predictions of the test radiographs, (seed, radiograph)."""
-        return np.stack([one.test.arrays[1] for one in self.results])
+        return np.stack([result.test.arrays[1] for result in self.results])
 
 
 def read_results(finished: list[FinishedTraining]) -> list[TrainingResult]:

@@ -204,7 +204,10 @@ def test_packing_anew_keeps_what_was_taken_in(cohort_copy):
 def test_bad_first_pair_is_set_aside(cohort_copy, capsys):
     (cohort_copy.annotated / "3_bin.png").unlink()
     call(cohort_copy, STEP, pool="annotated", size=32)
-    assert f"{cohort_copy.annotated / '3_bin.png'}: no such" in capsys.readouterr().out
+    assert (
+        f"{cohort_copy.annotated / '3_bin.png'} cannot be found"
+        in capsys.readouterr().out
+    )
     assert packed_ids(cohort_copy) == [1, 2, 4, 5, 6]
 
 

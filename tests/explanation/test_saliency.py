@@ -62,7 +62,7 @@ def looks_at_one_place(monkeypatch):
     """A network of this library whose backbone sees one place, and zeros around it."""
     import keras
 
-    def build(name, image_size, weights):
+    def build(name, image_size, weights, map_stride):
         image = keras.Input((image_size, image_size, 3), name="pixels")
         sides = ((TOP, SIZE - BOTTOM), (LEFT, SIZE - RIGHT))
         x = keras.layers.Cropping2D(sides, name="seen")(image)

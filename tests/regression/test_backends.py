@@ -34,7 +34,7 @@ from boneage.regression import backbones
 from boneage.regression.settings import TrainingSettings
 import boneage.cli
 backbones.BACKBONES["tiny"] = backbones.Backbone("", 32, {{}})
-backbones.build = tiny_build
+backbones.build_backbone = tiny_build
 data, models, script, more = sys.argv[1:]
 options = dict({SETTINGS}, batch_norm_momentum=0.5, image_size=32) | eval(more)
 def main(_):

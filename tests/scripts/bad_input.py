@@ -475,7 +475,7 @@ IMAGES: dict[str, Kind] = {
     "dicom that does not say what black is": Kind(
         ".dcm",
         raw(dicom_of(DEEP, PhotometricInterpretation=None)),
-        "must say whether 0 is black or white",
+        "must state whether 0 is black or white",
     ),
     "dicom with padding": Kind(
         ".dcm", raw(dicom_of(PADDED, PixelPaddingValue=65535)), UNPADDED

@@ -259,7 +259,7 @@ def train(layout, name, monkeypatch) -> Run:
 
     from boneage.regression import backbones, network
 
-    def small(name, size, weights):
+    def small(name, size, weights, map_stride):
         image = keras.Input((size, size, 3))
         features = keras.layers.Conv2D(4, 32, 32, activation="relu")(image)
         return keras.Model(image, features, name=name)
@@ -328,7 +328,10 @@ def test_broken_network_is_set_aside_with_its_reason(with_hands, monkeypatch, ca
     broken.model.write_bytes(broken.model.read_bytes()[:2000])
     explain(with_hands, limit=2)
     assert len(overlays(good)) == 2
-    assert f"set aside: a: {broken.model}: not a readable" in capsys.readouterr().out
+    assert (
+        f"set aside: a: {broken.model} cannot be read as a network"
+        in capsys.readouterr().out
+    )
 
 
 def test_every_finished_run_gets_a_gallery(with_hands, monkeypatch):

@@ -86,7 +86,7 @@ def test_coarse_sets_bad_radiographs_aside(cohort_copy, capsys):
     call(cohort_copy, COARSE)
     printed = capsys.readouterr().out
     for i in (2, 5):
-        assert f"set aside: {cohort_copy.radiograph(i)}: expected a" in printed
+        assert f"set aside: {cohort_copy.radiograph(i)} must be" in printed
         assert not cohort_copy.coarse_mask(i).exists()
         assert not cohort_copy.coarse_hand(i).exists()
     assert "12 of 14 coarse masks, 2 set aside" in printed
@@ -177,7 +177,7 @@ def test_segmentation_sets_bad_files_aside(committee_copy, capsys):
     call(committee_copy, SEGMENT)
     printed = capsys.readouterr().out
     for path in (bad_mask, bad_radiograph):
-        assert f"set aside: {path}: " in printed
+        assert f"set aside: {path}" in printed
     assert not committee_copy.mask(2).exists()
     assert not committee_copy.mask(PHANTOMS).exists()
 

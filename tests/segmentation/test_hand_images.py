@@ -239,7 +239,7 @@ def test_step_sets_aside_what_it_cannot_use(segmented, capsys):
     printed = capsys.readouterr().out
     assert "11 of 14 hands packed, 3 set aside" in printed
     for i in (1, 2, 3):
-        assert f"{segmented.mask(i)}: " in printed
+        assert f"set aside: {segmented.mask(i)}" in printed
         assert not segmented.hand(i).exists()
     assert not {1, 2, 3} & set(hdf5.open_packed(segmented.hands_h5, STEP).ids.tolist())
 
@@ -249,7 +249,7 @@ def test_damaged_hand_is_named(segmented, capsys):
     segmented.hand(4).write_bytes(b"no image")
     segmented.hands_h5.unlink()
     call(segmented, STEP)
-    assert f"set aside: {segmented.hand(4)}: " in capsys.readouterr().out
+    assert f"set aside: {segmented.hand(4)} " in capsys.readouterr().out
     assert 4 not in hdf5.open_packed(segmented.hands_h5, STEP).ids
 
 
