@@ -149,7 +149,7 @@ def validation_hands(
     places = rng.permutation(np.flatnonzero(is_usable))[:count]
     if len(places) < 2:
         raise InputError(
-            f"{layout.split_csv}: must name two validation radiographs or more (got "
+            f"{layout.split_csv} must name two validation radiographs or more (got "
             f"{len(places)} in {layout.radiographs}); choose the --data that the "
             "models were trained on"
         )
