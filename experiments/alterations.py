@@ -18,12 +18,12 @@ class Alteration(NamedTuple):
     """A function of a radiograph and a strength, and the strengths to try.
 
     The radiograph is (row, column) uint8 or uint16, with the fingers upwards, and so is
-    the result. unit: what a strength is.
+    the result. words: how a strength is written.
     """
 
     apply: Callable[[np.ndarray, float], np.ndarray]
     strengths: tuple[float, ...]
-    unit: str
+    words: str
 
 
 def flip(image: np.ndarray, degrees: float) -> np.ndarray:
@@ -96,31 +96,37 @@ def cut_wrist(image: np.ndarray, radii: float) -> np.ndarray:
 
 
 ALTERATIONS = {
-    "turn": Alteration(turned, (90, 135, 180, 270), "degrees clockwise"),
-    "tilt": Alteration(turned, (-45, -20, 20, 45), "degrees clockwise"),
-    "flip": Alteration(flip, (0, 90, 180, 270), "mirrored, then degrees clockwise"),
-    "brightness": Alteration(brighten, (-80, -40, 40, 80), "grey levels of 255"),
-    "contrast": Alteration(change_contrast, (0.25, 0.5, 1.5, 2.5), "times"),
-    "gamma": Alteration(change_gamma, (0.4, 0.7, 1.5, 2.5), "gamma"),
-    "inversion": Alteration(invert, (0.4, 0.7, 1.0, 2.0), "gamma of the negative"),
+    "turn": Alteration(turned, (90, 135, 180, 270), "{:g} degrees clockwise"),
+    "tilt": Alteration(turned, (-45, -20, 20, 45), "{:g} degrees clockwise"),
+    "flip": Alteration(
+        flip, (0, 90, 180, 270), "mirrored, then {:g} degrees clockwise"
+    ),
+    "brightness": Alteration(brighten, (-80, -40, 40, 80), "{:+g} grey levels of 255"),
+    "contrast": Alteration(change_contrast, (0.25, 0.5, 1.5, 2.5), "{:g} times"),
+    "gamma": Alteration(change_gamma, (0.4, 0.7, 1.5, 2.5), "gamma {:g}"),
+    "inversion": Alteration(invert, (0.4, 0.7, 1.0, 2.0), "gamma {:g} of the negative"),
     "resolution": Alteration(
         lambda image, longer_px: image_quality.shrunk(image, int(longer_px)),
         (512, 256, 128, 64),
-        "px, longer side",
+        "longer side {:g} px",
     ),
     "blur": Alteration(
-        blur, (0.0025, 0.005, 0.01, 0.02), "Gaussian, of the longer side"
+        blur, (0.0025, 0.005, 0.01, 0.02), "sigma {:g} of the longer side"
     ),
-    "JPEG": Alteration(compress, (50, 20, 10, 5), "quality"),
+    "JPEG": Alteration(compress, (50, 20, 10, 5), "quality {:g}"),
     "black border": Alteration(
-        add_border, (0.05, 0.1, 0.25, 0.5), "of the longer side"
+        add_border, (0.05, 0.1, 0.25, 0.5), "{:g} of the longer side"
     ),
-    "saturated marker": Alteration(add_marker, (0.01, 0.02, 0.04, 0.06), "of the area"),
+    "saturated marker": Alteration(
+        add_marker, (0.01, 0.02, 0.04, 0.06), "{:g} of the area"
+    ),
     "cut fingers": Alteration(
-        cut_fingers, (0.15, 0.3, 0.6, 1.0), "of the fingers' length"
+        cut_fingers, (0.15, 0.3, 0.6, 1.0), "{:g} of the fingers' length"
     ),
     "cut wrist": Alteration(
-        cut_wrist, (2.2, 1.6, 1.0, 0.5), "palm radii below the palm's centre are left"
+        cut_wrist,
+        (2.2, 1.6, 1.0, 0.5),
+        "forearm ends {:g} palm radii below the palm's centre",
     ),
 }
 

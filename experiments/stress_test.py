@@ -306,7 +306,7 @@ def markdown(rows: Sequence[Row]) -> list[str]:
 
 def _cells(row: Row) -> list[str]:
     alteration = ALTERATIONS.get(row.alteration)
-    strength = f"{row.strength} {alteration.unit}" if alteration else ""
+    strength = alteration.words.format(float(row.strength)) if alteration else ""
     months = [row.error_months, row.shift_months]
     shares = [
         f"{100 * n / max(row.hands, 1):.0f} %" for n in dataclasses.astuple(row)[6:9]
@@ -328,8 +328,8 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
         silent = [row for row in others if row.silent]
         count = sum(len(row.silent) for row in silent)
         lines.append(
-            f"{group}: {count} answers {OFF_MONTHS:.0f} months or more off without a "
-            f"warning; the goal, none, is {'missed' if count else 'met'}"
+            f"{group}: answers {OFF_MONTHS:.0f} months or more off without a warning: "
+            f"{count}; the goal, none, is {'missed' if count else 'met'}"
         )
         lines += [
             f"    {row.alteration} {row.strength}: {cli.list_some(list(row.silent))}"
@@ -338,8 +338,8 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
         doubted = first.warned + first.refused
         is_met = doubted <= MOST_WARNED * first.hands
         lines.append(
-            f"{group}: {doubted} of {first.hands} unaltered radiographs are warned of "
-            f"or refused; the goal, {100 * MOST_WARNED:.0f} % at most, is "
+            f"{group}: unaltered radiographs warned of or refused: {doubted} of "
+            f"{first.hands}; the goal, {100 * MOST_WARNED:.0f} % at most, is "
             f"{'met' if is_met else 'missed'}"
         )
     return lines

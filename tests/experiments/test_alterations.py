@@ -116,6 +116,14 @@ def test_fingers_are_cut_by_a_share_of_their_length(hand):
         for share in ALTERATIONS["cut fingers"].strengths
     ]
     assert heights == sorted(heights, reverse=True)
+    distance = cv2.distanceTransform(hand.mask, cv2.DIST_L2, 5)
+    row, radius = int(np.argmax(distance.max(axis=1))), distance.max()
+    top = int(np.argmax(hand.mask.any(axis=1)))
+    for height, share in zip(
+        heights, ALTERATIONS["cut fingers"].strengths, strict=True
+    ):
+        cut = (len(image) - height - top) / (row - radius - top)
+        assert cut == pytest.approx(share, abs=0.08)
     without = alterations.cut_fingers(image, 1.0)
     np.testing.assert_array_equal(without, image[-len(without) :])
     mask = hand.mask[-len(without) :]

@@ -83,22 +83,32 @@ def test_what_is_refused_unaltered_counts_there_alone(tmp_path):
     assert rows["originals", "brightness", "-40"].hands == 1
 
 
+def test_what_is_refused_counts_once_and_against_the_goal(tmp_path):
+    class Doubting(StandIn):
+        def __call__(self, image, sex):
+            return Answer(math.nan, "a doubt", "no hand")
+
+    rows = rows_of([subject("a.png", 100, 100.0)], tmp_path, Doubting())
+    plain = rows["originals", "none", ""]
+    assert (plain.warned, plain.refused) == (0, 1)
+    assert "refused: 1 of 1; " in verdicts(list(rows.values()))[-1]
+
+
 def test_both_goals_are_judged_for_each_group(subjects, tmp_path):
     others = [subject(f"{i}", 20, 20.0, "phantoms") for i in range(2)]
     rows = list(rows_of([*subjects, *others], tmp_path).values())
     said = verdicts(rows)
     # 140, 180 and 20 months, inverted 255, 254: refused, or months off
-    assert said[0].startswith("originals: ")
-    assert said[0].endswith(
-        "24 months or more off without a warning; the goal, none, is missed"
-    )
+    start = "originals: answers 24 months or more off without a warning: "
+    assert said[0].startswith(start)
+    assert said[0].endswith("; the goal, none, is missed")
     assert "    brightness 40: a.png, b.png" in said
     assert (
-        "originals: 0 of 2 unaltered radiographs are warned of or refused; the goal, "
+        "originals: unaltered radiographs warned of or refused: 0 of 2; the goal, "
         "3 % at most, is met"
     ) in said
     assert (
-        "phantoms: 2 of 2 unaltered radiographs are warned of or refused; the goal, "
+        "phantoms: unaltered radiographs warned of or refused: 2 of 2; the goal, "
         "3 % at most, is missed"
     ) in said
     lines = markdown(rows)
@@ -106,7 +116,7 @@ def test_both_goals_are_judged_for_each_group(subjects, tmp_path):
         *("## Originals", "## Phantoms")
     ]
     assert "| none |  | 2 | 4.0 | +0.0 | 0 % | 0 % | 0 % | 0 |" in lines
-    brighter = "| brightness | 40 grey levels of 255 | 2 | 36.0 | +40.0 | 100 % "
+    brighter = "| brightness | +40 grey levels of 255 | 2 | 36.0 | +40.0 | 100 % "
     assert f"{brighter}| 0 % | 0 % | 2 |" in lines
 
 
