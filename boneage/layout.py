@@ -138,7 +138,7 @@ class Layout:
         return self.data / "gt" / "new"
 
     def query(self, radiograph_id: int) -> Path:
-        """The radiograph that is asked about."""
+        """The radiograph of a query."""
         return self.new / f"{radiograph_id}.png"
 
     def proposal(self, radiograph_id: int) -> Path:
@@ -165,7 +165,7 @@ class Layout:
 
     @property
     def queries(self) -> Path:
-        """What was asked and when: step2_interactive_segmentation.py appends."""
+        """Log of queries and decisions: step2_interactive_segmentation.py appends."""
         return self.data / "gt" / "queries.jsonl"
 
     @property
@@ -248,7 +248,7 @@ class Layout:
 
     @property
     def pretrained(self) -> Path:
-        """A committee and runs to ship, laid out like `models`: ship.py."""
+        """A committee and runs to ship, in the folders of `models`: ship.py."""
         return self.models / "pretrained"
 
     def ids_on_disk(self) -> list[int]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from boneage.io.files import atomic_write
 
-# Okabe and Ito's colours, told apart by all common kinds of colour vision
+# Okabe and Ito's colours, distinguishable with all common kinds of colour vision
 SEXES = {
     "male": {"color": "#0072B2", "marker": "o"},
     "female": {"color": "#D55E00", "marker": "^"},

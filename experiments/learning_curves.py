@@ -96,8 +96,8 @@ def advised(run: pd.DataFrame) -> pd.Series | None:
     run = run.sort_values("round").reset_index(drop=True)
     for turn in range(1, len(run)):
         answered = run[:turn].asked_dice
-        doubts = run[: turn + 1].pool_disagreement.tolist()
-        if stopping.advice_text({n: [d] for n, d in answered.items()}, doubts):
+        disagreements = run[: turn + 1].pool_disagreement.tolist()
+        if stopping.advice_text({n: [d] for n, d in answered.items()}, disagreements):
             return run.loc[turn]
     return None
 

@@ -66,7 +66,7 @@ class ActiveLearning:
         """Load the finished epochs, or begin with a committee of random weights.
 
         Raises:
-            InputError: nothing packed, or a committee of other settings lies there.
+            InputError: nothing packed, or the folder has a committee of other settings.
         """
         settings.check()
         annotated, pool = dataset.open_pools(layout)

@@ -35,8 +35,8 @@ class Stage:
     expected: int
     begun: bool
     problems: dict[int, str] = field(default_factory=dict)
-    pictures: dict[int, np.ndarray] = field(default_factory=dict)
-    """Small pictures of the radiographs, for `twins`."""
+    thumbnails: dict[int, np.ndarray] = field(default_factory=dict)
+    """Thumbnails of the radiographs, for `find_duplicates`."""
 
     @property
     def complete(self) -> int:
@@ -83,7 +83,7 @@ def _check(
         if isinstance(outcome, Skipped):
             stage.problems[radiograph_id] = outcome.reason
         elif outcome is not None:
-            stage.pictures[radiograph_id] = outcome
+            stage.thumbnails[radiograph_id] = outcome
     return stage
 
 
@@ -100,7 +100,7 @@ def _plausible(path: Path) -> np.ndarray:
 
 
 def _check_radiograph(layout: Layout, radiograph_id: int) -> np.ndarray:
-    return duplicates.small_picture(_plausible(layout.radiograph(radiograph_id)))
+    return duplicates.thumbnail(_plausible(layout.radiograph(radiograph_id)))
 
 
 def find_duplicate_radiographs(
@@ -112,10 +112,12 @@ def find_duplicate_radiographs(
         The lines, and whether two of them lie in different parts of the split: what is
         trained on is then tested with.
     """
-    pictures = radiograph_stage.pictures
+    thumbnails = radiograph_stage.thumbnails
     pairs = (
-        duplicates.find_duplicates(list(pictures), np.stack(list(pictures.values())))
-        if pictures
+        duplicates.find_duplicates(
+            list(thumbnails), np.stack(list(thumbnails.values()))
+        )
+        if thumbnails
         else []
     )
     part_of: dict[int, str] = {}

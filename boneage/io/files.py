@@ -47,7 +47,7 @@ def name_oserror(path: Path) -> Iterator[None]:
         # named by somebody nearer to it, and no temporary name
         if error.filename and not Path(error.filename).name.startswith("."):
             raise
-        # HDF5 tells the number in words only
+        # HDF5 gives the number in its message only
         match = re.search(r"errno = (\d+)", str(error))
         number = error.errno or (int(match[1]) if match else None)
         if number is None:

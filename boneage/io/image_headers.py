@@ -1,7 +1,7 @@
 """Size and kind of an image, read from its header before a pixel is decoded.
 
 Decoders allocate whatever a header asks for, fill in what a cut-off file lacks, take
-the first of several pictures, and turn CMYK and transparency into greys of their own
+the first of several frames, and turn CMYK and transparency into greys of their own
 choice: a file of a few bytes could fill the memory, and a damaged one give a number.
 """
 
@@ -18,14 +18,14 @@ BIG_TIFF = (b"II+\0", b"MM\0+")
 class Header(NamedTuple):
     """Facts of a PNG, JPEG, WebP or TIFF file.
 
-    pictures: frames or pages, 2 for any number above one. is_cmyk: printing inks.
+    frames: or pages; 2 for any number above one. is_cmyk: printing inks.
     may_be_transparent: it has an alpha channel. white_is_zero: stored as a negative.
     is_whole: nothing is cut off at its end.
     """
 
     width: int
     height: int
-    pictures: int = 1
+    frames: int = 1
     is_cmyk: bool = False
     may_be_transparent: bool = False
     white_is_zero: bool = False
@@ -61,18 +61,18 @@ def parse(encoded: bytes) -> Header | None:
 def _png(encoded: bytes) -> Header:
     """W3C, Portable Network Graphics, third edition: 4.1, 11.2, 11.3."""
     width, height, _, colour = struct.unpack_from(">IIBB", encoded, 16)
-    pictures, is_whole, has_alpha = 1, False, colour in (4, 6)
+    frames, is_whole, has_alpha = 1, False, colour in (4, 6)
     at = len(PNG)
     while at + 12 <= len(encoded) and not is_whole:
         (length,) = struct.unpack_from(">I", encoded, at)
         name = encoded[at + 4 : at + 8]
         if name == b"acTL":
-            pictures = min(2, struct.unpack_from(">I", encoded, at + 8)[0])
+            frames = min(2, struct.unpack_from(">I", encoded, at + 8)[0])
         has_alpha |= name == b"tRNS"
         is_whole = name == b"IEND"
         at += 12 + length
     return Header(
-        width, height, pictures, may_be_transparent=has_alpha, is_whole=is_whole
+        width, height, frames, may_be_transparent=has_alpha, is_whole=is_whole
     )
 
 

@@ -127,7 +127,7 @@ def _decode(path: Path, encoded: bytes) -> np.ndarray:
             f"{path} cannot be decoded (its end is missing); copy it again"
         )
     for is_so, problem in (
-        (header.pictures > 1, "hold one picture (got several); save one of them alone"),
+        (header.frames > 1, "hold one picture (got several); save one of them alone"),
         (header.is_cmyk, "be grey (got printing inks, CMYK); save it in grey"),
         (header.white_is_zero, "store black as 0 (got a negative); save it as PNG"),
     ):

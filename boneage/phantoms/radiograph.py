@@ -188,7 +188,7 @@ def _acquire(rng, soft, bone, inside, px_per_mm) -> np.ndarray:
 
 
 def _add_marker(rng, attenuation, soft, inside, lead) -> None:
-    """Lay a lead L and initials on a plastic plate beside the hand or on its rim."""
+    """Draw a lead L and initials on a plastic plate beside the hand or on its rim."""
     size = max(int(rng.uniform(0.07, 0.12) * max(soft.shape)), 8)
     plate = np.zeros((2 * size, size), np.uint8)
     plate[1:-1, 1:-1] = rng.integers(4, 20)
@@ -211,11 +211,11 @@ def _add_marker(rng, attenuation, soft, inside, lead) -> None:
         column = int(rng.beta(0.6, 2.0) * max(soft.shape[1] - side, 0))
         window = np.s_[row : row + side, column : column + side]
         part = attenuation[window]
-        laid = plate[:, : part.shape[1]]
-        on_hand = (soft[window][laid > 0] > 0).mean()
+        marker = plate[:, : part.shape[1]]
+        on_hand = (soft[window][marker > 0] > 0).mean()
         fits = 0.02 < on_hand < 0.15 if touches else on_hand == 0
         if fits and inside[window].min() > -size:
-            part += laid * np.float32(lead / 255)
+            part += marker * np.float32(lead / 255)
             return
 
 

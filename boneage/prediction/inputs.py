@@ -196,7 +196,7 @@ def resolve_input(path: Path, written: str | None) -> InputRadiograph:
         file, and where that is silent, too, "" says that it is not known.
 
     Raises:
-        InputError: no such file, nobody gives the sex, or in words that are not known.
+        InputError: the file is missing, or its sex is not given or not understood.
     """
     facts = dicom.read_facts(path) if radiographs.is_dicom(path) else None
     own = DICOM_SEXES.get(facts.sex.upper()) if facts else None

@@ -1,4 +1,4 @@
-"""Reasons to doubt a predicted bone age: an implausible mask, runs that disagree."""
+"""Reasons to distrust a predicted bone age: an implausible mask, runs that disagree."""
 
 from typing import NamedTuple
 
@@ -76,7 +76,7 @@ def age_warnings(
     run_months: np.ndarray,
     usual_spread_months: float,
 ) -> list[str]:
-    """Doubts about the age.
+    """Warnings about the age.
 
     Args:
         bone_age_months: the average of the runs.

@@ -1,6 +1,6 @@
 """Find the hand that a radiograph shows: turned, tilted, as a negative, one of two.
 
-The committee learned from upright positives. Where it doubts what it sees, it looks
+The committee learned from upright positives. Where it is uncertain, it looks
 again at quarter turns and at the negative, and the most plausible hand wins.
 """
 

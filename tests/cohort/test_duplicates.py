@@ -47,9 +47,7 @@ COPIES = {
 
 
 def found(images: list[np.ndarray], ids=None) -> list[duplicates.DuplicatePair]:
-    pictures = np.stack(
-        [duplicates.small_picture(transforms.to_uint8(i)) for i in images]
-    )
+    pictures = np.stack([duplicates.thumbnail(transforms.to_uint8(i)) for i in images])
     return duplicates.find_duplicates(list(ids or range(len(images))), pictures)
 
 
