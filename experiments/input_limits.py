@@ -291,11 +291,14 @@ def report(shifts: pd.DataFrame) -> list[str]:
 
 def limit_lines(measure: Measure, warn: float, refuse: float) -> list[str]:
     """The derived limits beside the constants."""
-    return [
-        f"- `{name}`: {value:.{measure.decimals}f} derived, "
-        f"{getattr(image_quality, name):.{measure.decimals}f} in use"
-        for name, value in zip(measure.constants, (warn, refuse), strict=True)
-    ]
+    lines = []
+    for name, value in zip(measure.constants, (warn, refuse), strict=True):
+        derived = f"{value:.{measure.decimals}f} derived"
+        if np.isnan(value):
+            derived = "none derived (too few answers, or all of them far off)"
+        in_use = f"{getattr(image_quality, name):.{measure.decimals}f} in use"
+        lines.append(f"- `{name}`: {derived}, {in_use}")
+    return lines
 
 
 def check_lines(
@@ -308,12 +311,15 @@ def check_lines(
         "warned of": (values < warn) & (values >= refuse),
         "refused": values < refuse,
     }
-    return [
-        f"other half, {name}: {int(inside.sum())} answers, mean shift "
-        f"{check['shift'][inside].mean():.1f} months, "
-        f"{int((check['shift'][inside] >= REFUSE_MONTHS).sum())} of 24 months or more"
-        for name, inside in zones.items()
-    ]
+    lines = []
+    for name, inside in zones.items():
+        own = check["shift"][inside]
+        line = f"other half, {name}: {len(own)} answers"
+        if len(own):
+            far = int((own >= REFUSE_MONTHS).sum())
+            line += f", mean shift {own.mean():.1f} months, {far} of 24 months or more"
+        lines.append(line)
+    return lines
 
 
 def bin_lines(fit: pd.DataFrame, check: pd.DataFrame, measure: Measure) -> list[str]:

@@ -1,7 +1,7 @@
 """How well altered radiographs are read, warned of or refused: a table.
 
-    python -m experiments.stress_test --originals DIR --csv train.csv --phantoms 24 \
-        --out stress.md
+    python -m experiments.stress_test --originals DIR --csv train.csv --out stress.md
+    python -m experiments.stress_test --phantoms 24 --out stress_of_phantoms.md
 
 Every radiograph is read as it is and in every alteration of experiments/alterations.py,
 as predict.py reads it. Answers are kept in a CSV file beside --out: the same command

@@ -163,6 +163,17 @@ def test_the_command_finds_where_a_reader_fails(cohort, tmp_path, capsys, stand_
     assert out.read_text() == text
 
 
+def test_too_few_answers_give_no_limit(cohort, tmp_path, capsys, stand_in):
+    flags = {"out": tmp_path / "limits.md", "hands": 2, "variants": 1}
+    input_limits.main(options_of(input_limits, cohort, **flags))
+    printed = capsys.readouterr().out
+    assert "`SMALL_PX`: none derived (too few answers, or all of them far off), 95" in (
+        printed
+    )
+    assert "other half, answered: 0 answers\n" in printed
+    assert "nan" not in printed
+
+
 def test_each_half_has_its_own_hands(cohort, tmp_path, stand_in):
     options = options_of(input_limits, cohort, out=tmp_path / "a.md", variants=2)
     hands = input_limits.validation_hands(cohort, 30, np.random.default_rng(0))
