@@ -59,7 +59,7 @@ def reader_of(predictor: Predictor, folder: Path) -> Reader:
         try:
             prediction = predictor.predict(InputRadiograph(path, sex))
         except InputError as error:
-            return Answer(math.nan, refusal=str(error).removeprefix(f"{path}: "))
+            return Answer(math.nan, refusal=str(error).replace(str(path), "it"))
         return Answer(
             prediction.bone_age_months,
             "; ".join(prediction.doubts),

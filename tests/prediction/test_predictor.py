@@ -140,7 +140,7 @@ def test_experiments_ask_by_way_of_a_file(tiny_predictor, hand, tmp_path):
     assert 0 < answer.sharpness < 1
     nothing = read(np.zeros((300, 300), np.uint8), "male")
     assert np.isnan(nothing.months)
-    assert nothing.refusal.startswith("no hand was found")
+    assert nothing.refusal.startswith("it must show a hand (got none")
 
 
 def test_python_use(trained, hand):
