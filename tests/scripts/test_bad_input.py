@@ -149,7 +149,10 @@ def test_step2_takes_no_mask_that_is_none(mixed, capsys):
         bad_input.quiet_grey(layout.annotated / f"{i}_ori.png", i)
         mask = (bad_input.GREY > 100) * np.uint8(255)
         radiographs.write(layout.annotated / f"{i}_bin.png", mask)
-    call(layout, "al_segmentation/step2_image_2_h5", pool="annotated", size=32)
+    step = "al_segmentation/step2_image_2_h5"
+    # neither these nor the good ones look like hands
+    confirmed = (ids["1 bit"], *GOOD)
+    call(layout, step, pool="annotated", size=32, confirm=confirmed)
     packed = hdf5.open_packed(layout.annotated_h5, "step2")
     # of the kinds, only one has two values, neither of them everywhere
     assert packed.ids.tolist() == [ids["1 bit"], *GOOD]

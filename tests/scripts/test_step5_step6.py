@@ -224,7 +224,9 @@ def test_statistics_need_the_config(layout):
     run.write_config({})
     config = run.config.read_text()
     assert "split_hash" not in config
-    with pytest.raises(InputError, match=r"one/config\.json must have age_mean_months"):
+    with pytest.raises(
+        InputError, match=r"one/config\.json must state age_mean_months"
+    ):
         statistics(layout)
 
 

@@ -18,8 +18,8 @@ from tests.conftest import call, options_of, pack_hands, script
 HOLD = """
 import sys, time
 from pathlib import Path
-from boneage.io import files
-with getattr(files, sys.argv[1])(Path(sys.argv[2])):
+from boneage.io import locks
+with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -33,7 +33,7 @@ def hold(lock, path) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize("lock", ["alone", "only_one"])
+@pytest.mark.parametrize("lock", ["exclusive", "file_lock"])
 def test_lock_vanishes_with_a_killed_owner(tmp_path, lock):
     process = hold(lock, tmp_path / "committee")
     with (
