@@ -111,8 +111,9 @@ def test_two_pages_take_two_ports():
     ):
         assert first != second
         assert fetch(first) == fetch(second) == (200, b"hello")
-    with pytest.raises(urllib.error.URLError):
-        fetch(first)
+    # another program may have taken the port since
+    with contextlib.suppress(urllib.error.URLError):
+        assert fetch(first) != (200, b"hello")
 
 
 GRADIO_PAGE = """

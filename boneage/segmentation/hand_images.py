@@ -15,7 +15,13 @@ from boneage.io import hdf5, radiographs
 from boneage.io.files import read_json, up_to_date, write_json
 from boneage.io.hdf5 import HAND_PX
 from boneage.io.radiographs import Mask
-from boneage.io.transforms import equalize_clahe, from_square, resize, to_uint8
+from boneage.io.transforms import (
+    equalize_clahe,
+    from_square,
+    grey_range,
+    resize,
+    to_uint8,
+)
 from boneage.layout import HAND_ENDING, Layout, ids_in
 from boneage.parallel import ALL_CORES, Skipped, Workers
 from boneage.segmentation.coarse import largest_hand
@@ -116,6 +122,9 @@ def enhanced_hand(
         raise ValueError("mask cannot be empty")
     inside = mask[top : top + height, left : left + width]
     crop = radiograph[top : top + height, left : left + width]
+    if radiograph.dtype == np.uint16:
+        # a label far beyond the anatomy would press the hand into a few grey levels
+        crop = np.clip(crop, *grey_range(radiograph)).astype(np.uint16)
     crop = stretch_contrast(crop, inside) if how.stretch_contrast else to_uint8(crop)
     square = _squared(cv2.bitwise_and(crop, crop, mask=inside), how)
     hand = equalize_clahe(resize(square, HAND_PX), how.clip_limit)

@@ -342,3 +342,18 @@ def test_disagreement_lies_where_the_radiograph_does():
     probabilities = np.zeros((2, 8, 8), np.float32)
     probabilities[0, :, 2:6] = 1
     assert hand_images.disagreement(probabilities, (8, 4)).tolist() == [[255] * 4] * 8
+
+
+def test_label_on_the_hand_does_not_darken_it():
+    simulated = phantoms_radiograph.simulate(np.random.default_rng(1), 90, True, 600)
+    # 12 bits of anatomy, as digital detectors write them
+    anatomy = simulated.radiograph.astype(np.uint16) * 16
+    row, column = np.argwhere(simulated.mask)[5000]
+    labelled = anatomy.copy()
+    labelled[row : row + 50, column : column + 50] = 65535
+    plain, marked = (
+        hand_images.enhanced_hand(image, simulated.mask).astype(int)
+        for image in (anatomy, labelled)
+    )
+    # without the clipping it is 71 grey levels
+    assert np.median(np.abs(plain - marked)[plain > 0]) < 10
