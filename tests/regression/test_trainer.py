@@ -332,11 +332,12 @@ def test_every_loss_trains(ready, loss):
     ("precision", "losses", "months"),
     [("bfloat16", 0.01, 0.15), ("float16", 0.05, 0.3)],
 )
-def test_16_bits_train_as_32_do(ready, precision, losses, months):
+def test_16_bits_train_as_32_do(ready, precision, losses, months, monkeypatch):
+    # noise fills the image: there is no fingertip to keep inside
+    monkeypatch.setattr(batches, "keep_inside", lambda change, image: change)
     found = {}
     for name in ("none", precision):
-        # one epoch: with every further step on noise a difference in rounding grows
-        settings = replace(SETTINGS, run=name, mixed_precision=name, epochs=1)
+        settings = replace(SETTINGS, run=name, mixed_precision=name)
         run = training_runs.train_run(ready, settings)
         found[name] = comparable(run)
         assert {v.dtype for v in run.load_model().trainable_variables} == {"float32"}
