@@ -40,20 +40,48 @@ def read_table(path: Path, advice: str) -> Table:
         InputError: the file is missing (the message ends in `advice`), no text, no
             CSV, or a workbook that cannot be read.
     """
+    content = _read(path, advice)
+    if content.startswith(WORKBOOK):
+        return _table(_workbook_rows(path, content))
+    return _table(_csv_rows(path, _unified(_decode(path, content))))
+
+
+def _read(path: Path, advice: str) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path} cannot be found; {advice}") from None
     if content.startswith(OLD_WORKBOOK):
         raise InputError(f"{path} must be CSV or xlsx (got xls); {SAVE_AS_CSV}")
-    is_workbook = content.startswith(WORKBOOK)
-    lines = (_workbook_rows if is_workbook else _csv_rows)(path, content)
+    return content
+
+
+def _table(lines: list[tuple[int, list[str]]]) -> Table:
+    """The header and the rows below it, without blanks and empty lines."""
     stripped = [(line, [cell.strip() for cell in cells]) for line, cells in lines]
     filled = [(line, cells) for line, cells in stripped if any(cells)]
     if not filled:
         return Table([], [])
     header = _cut(filled[0][1], 0)
     return Table(header, [(line, _cut(row, len(header))) for line, row in filled[1:]])
+
+
+def read_titled_table(path: Path, advice: str) -> tuple[str, Table]:
+    """Read a table whose first line is a title: text of any kind, no row of it.
+
+    Raises:
+        InputError: as `read_table`.
+    """
+    content = _read(path, advice)
+    if content.startswith(WORKBOOK):
+        rows = [row for row in _workbook_rows(path, content) if any(row[1])]
+        return (" ".join(rows[0][1]).strip() if rows else ""), _table(rows[1:])
+    title, _, rest = _unified(_decode(path, content)).partition("\n")
+    # a spreadsheet quotes a title with commas, and adds empty columns
+    title = title.rstrip(DELIMITERS + " ")
+    if title.startswith('"') and title.endswith('"'):
+        title = title[1:-1].replace('""', '"')
+    return title, _table([(line + 1, row) for line, row in _csv_rows(path, rest)])
 
 
 def _cut(cells: list[str], width: int) -> list[str]:
@@ -64,8 +92,12 @@ def _cut(cells: list[str], width: int) -> list[str]:
     return cells[:kept]
 
 
-def _csv_rows(path: Path, content: bytes) -> list[tuple[int, list[str]]]:
-    text = _decode(path, content).replace("\r\n", "\n").replace("\r", "\n")
+def _unified(text: str) -> str:
+    """The text with line feeds for line ends of any kind."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _csv_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
     first, _, rest = text.partition("\n")
     named = first.strip().strip('"')
     skipped = 0

@@ -11,7 +11,8 @@ from boneage.errors import InputError, printable
 from boneage.parallel import Skipped
 from boneage.prediction import formats
 from boneage.prediction.inputs import InputRadiograph
-from boneage.prediction.predictor import Prediction, Predictor
+from boneage.prediction.predictor import Predictor
+from boneage.prediction.record import Prediction
 
 MAX_STEM_BYTES = 200
 """Of a page's name: a file's name has at most 255 bytes."""

@@ -12,7 +12,8 @@ from boneage.io.files import atomic_write
 from boneage.parallel import Skipped
 from boneage.prediction.inputs import Sex
 from boneage.prediction.model_selection import CandidateRun, SexEnsemble
-from boneage.prediction.predictor import STATEMENT, Prediction, Predictor
+from boneage.prediction.predictor import Predictor
+from boneage.prediction.record import STATEMENT, Prediction
 
 COLUMNS = (
     *("file", "bone_age_months", "lower_months", "upper_months", "qualifier"),

@@ -1,5 +1,6 @@
 """Which radiographs to read, and of whom: files, folders, tables, DICOM headers."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +29,17 @@ SAY_SEX = "give --sex male, female or unknown"
 
 @dataclass(frozen=True)
 class InputRadiograph:
-    """A radiograph to read; `notes` are warnings that its file gives rise to."""
+    """A radiograph to read; `notes` are warnings that its file gives rise to.
+
+    chronological_age_months: NaN where it is not known. patient: equal for radiographs
+    of one child; "" where the child is not known.
+    """
 
     path: Path
     sex: Sex
     notes: tuple[str, ...] = ()
+    chronological_age_months: float = math.nan
+    patient: str = ""
 
 
 class Inputs(NamedTuple):

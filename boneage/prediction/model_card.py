@@ -11,7 +11,8 @@ from boneage.io.files import atomic_write
 from boneage.io.hdf5 import preprocessing_in_words
 from boneage.prediction import formats
 from boneage.prediction.conformal import MIN_GROUP_HANDS, Calibration
-from boneage.prediction.predictor import STATEMENT, Predictor
+from boneage.prediction.predictor import Predictor
+from boneage.prediction.record import STATEMENT
 
 NOT_FOR = (
     "decisions about a patient; hands unlike those of the training data; ages beyond "

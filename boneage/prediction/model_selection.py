@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from boneage.layout import PRETRAINED, Layout
 from boneage.prediction import test_time_augmentation
 from boneage.prediction.conformal import Calibration
 from boneage.prediction.inputs import Sex
+from boneage.prediction.record import Qualifier
 from boneage.regression import run_folder
 from boneage.regression.run_folder import Run
 from boneage.segmentation.hand_images import Enhancement
@@ -23,7 +24,6 @@ from boneage.segmentation.hand_images import Enhancement
 if TYPE_CHECKING:
     import pandas as pd
 
-Qualifier = Literal["", "or younger", "or older"]
 SEXES: tuple[Sex, Sex] = ("female", "male")
 MAX_RUNS = 3
 """Runs averaged by default: each costs the time of a whole network."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -21,11 +20,16 @@ from boneage.prediction.inputs import InputRadiograph, Sex, collect_inputs
 from boneage.prediction.model_selection import (
     SEXES,
     CandidateRun,
-    Qualifier,
     SexEnsemble,
     find_models,
     select_ensembles,
 )
+from boneage.prediction.record import (
+    Prediction,
+    Qualifier,
+    RunExplanation,
+)
+from boneage.prediction.reference import ReferenceTable
 from boneage.segmentation.hand_images import Enhancement, enhanced_hand
 from boneage.segmentation.hand_search import FoundHand, find_hands
 
@@ -33,73 +37,10 @@ if TYPE_CHECKING:
     from boneage.explanation.activation_maps import Explainer
     from boneage.segmentation.committee import Committee
 
-STATEMENT = "for research, not for diagnosis"
-
 VIEW_COUNT, COVERAGE = 6, 0.9
 """Views of each hand, and nominal coverage of the intervals, unless given otherwise."""
 
 Value = TypeVar("Value")
-
-
-class RunExplanation(NamedTuple):
-    """What one run was shown, and which places made its prediction older or younger.
-
-    hand: (512, 512) uint8. centred_map: (512, 512) float32, months, see
-    `activation_maps.centred_maps`; of the hand as it is, the first of its views.
-    cells: side of the map before it was enlarged.
-    """
-
-    hand: np.ndarray
-    centred_map: np.ndarray
-    cells: int
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A bone age with its interval, in months; NaN limits where there is no interval.
-
-    qualifier: states that the age is a limit of what the runs can predict. refusal: why
-    no age is reported; then all months are NaN, and no run was used. doubts: those of
-    the warnings that make this age less sure than others of its sex. months_by_run: the
-    mean over the views, by name of the run. calibration_group: the validation hands
-    that the interval was derived from, in words. radiograph, mask: (row, column) uint8.
-    explanations: by name of the run.
-    """
-
-    file: str
-    sex: Sex
-    bone_age_months: float
-    lower_months: float
-    upper_months: float
-    coverage: float
-    warnings: tuple[str, ...]
-    months_by_run: dict[str, float]
-    calibration_group: str
-    radiograph: np.ndarray
-    mask: Mask
-    explanations: dict[str, RunExplanation]
-    qualifier: Qualifier = ""
-    refusal: str = ""
-    doubts: tuple[str, ...] = ()
-
-    def with_file(self, file: str) -> Prediction:
-        """The same prediction under another file name, as an upload needs."""
-        return replace(self, file=file)
-
-    def without_images(self) -> Prediction:
-        """The same prediction in a thousandth of the memory."""
-        empty = np.zeros((0, 0), np.uint8)
-        return replace(self, radiograph=empty, mask=empty, explanations={})
-
-    def __repr__(self) -> str:
-        """Show the numbers, without the images."""
-        age = f"{self.bone_age_months:.1f} months"
-        if self.qualifier:
-            age += f" {self.qualifier}"
-        age += f", {self.lower_months:.1f} to {self.upper_months:.1f}"
-        if self.refusal:
-            age = f"refused: {self.refusal}"
-        return f"Prediction({self.file!r}, {self.sex}, {age}; {STATEMENT})"
 
 
 class SexPrediction(NamedTuple):
@@ -127,11 +68,13 @@ class Predictor:
         coverage: float = COVERAGE,
         include_refused: bool = False,
         all_hands: bool = False,
+        reference: ReferenceTable | None = None,
     ) -> None:
         """Select the runs; `names` as in `model_selection.select_ensembles`.
 
         include_refused: predict an age for radiographs that the checks refuse, too, and
-        warn of it. all_hands: `predict_hands` goes on after the first hand.
+        warn of it. all_hands: `predict_hands` goes on after the first hand. reference:
+        for standard deviation scores.
 
         Raises:
             InputError: a number is out of range, or a model is missing or broken.
@@ -143,6 +86,7 @@ class Predictor:
             )
         self.layout, self.view_count, self.coverage = layout, view_count, coverage
         self.include_refused, self.all_hands = include_refused, all_hands
+        self.reference = reference
         self.ensembles, self.notes = select_ensembles(layout, names, view_count)
         self._committee: Committee | None = None
         self._explainers: dict[Path, Explainer] = {}
@@ -200,7 +144,9 @@ class Predictor:
             if len(found) > 1:
                 name = f"the {hand.side} hand" if hand.side else f"hand {number}"
                 notes.append(f"{len(found)} hands in one radiograph; this is {name}")
-            yield self._predict_hand(inputs, sexes, hand, notes)
+            prediction = self._predict_hand(inputs, sexes, hand, notes)
+            age, patient = inputs.chronological_age_months, inputs.patient
+            yield prediction.with_child(age, patient, self.reference)
 
     def _predict_hand(
         self,

@@ -16,7 +16,8 @@ from boneage import web
 from boneage.errors import InputError
 from boneage.prediction import formats, report_page
 from boneage.prediction.inputs import resolve_input
-from boneage.prediction.predictor import STATEMENT, Predictor
+from boneage.prediction.predictor import Predictor
+from boneage.prediction.record import STATEMENT
 from boneage.web import WebSettings
 
 API = "predict"

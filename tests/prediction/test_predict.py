@@ -15,7 +15,7 @@ from boneage.errors import InputError
 from boneage.io import radiographs
 from boneage.prediction import batch, command, formats, predictor, report_page
 from boneage.prediction.inputs import InputRadiograph
-from boneage.prediction.predictor import STATEMENT
+from boneage.prediction.record import STATEMENT
 from boneage.segmentation.hand_search import FoundHand
 from tests.io.test_radiographs import write_dicom
 from tests.prediction.tiny_runs import BOTH, exit_code, predict, refuse_all

@@ -12,7 +12,8 @@ from boneage.errors import InputError
 from boneage.io import radiographs, transforms
 from boneage.prediction import formats
 from boneage.prediction.inputs import InputRadiograph
-from boneage.prediction.predictor import STATEMENT, Predictor
+from boneage.prediction.predictor import Predictor
+from boneage.prediction.record import STATEMENT
 from boneage.regression.run_folder import Run
 from boneage.segmentation import image_quality
 from experiments.answers import reader_of

@@ -7,7 +7,7 @@ import pytest
 
 from boneage.errors import InputError
 from boneage.prediction.inputs import InputRadiograph
-from boneage.prediction.predictor import STATEMENT
+from boneage.prediction.record import STATEMENT
 from boneage.web import WebSettings
 from tests.conftest import REPOSITORY
 from tests.test_web import fetch
