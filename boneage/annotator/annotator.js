@@ -16,7 +16,8 @@ const ZOOM_STEP = 1.25;
 
 const drafts = new Map(); // what was drawn and not saved, with the version it began from
 const trail = []; // ids in the order in which they were shown
-let confirmPending = "";
+let confirmPending = ""; // what is done when its key is pressed again
+let confirmed = []; // what the person is asked to confirm by that, in words of api.py
 let shownAt = 0;
 
 // ---------------------------------------------------------------- from one to the next
@@ -115,14 +116,19 @@ const act = (what, body) => exclusively(async () => {
   drop();
   const seconds = (performance.now() - shownAt) / 1000;
   const { id, version } = open;
-  const overwrite = confirmPending === what ? 1 : 0;
+  if (confirmPending !== what) confirmed = [];
   confirmPending = "";
+  const parameters = {
+    page: name, version, seconds: seconds.toFixed(2), confirm: confirmed.join(" "),
+  };
   let done;
   try {
-    const parameters = { page: name, version, seconds: seconds.toFixed(2), overwrite };
     done = await (await post(`${what}/${id}`, parameters, body?.())).json();
   } catch (error) {
-    if (error.status === 409) confirmPending = what;
+    if (error.confirm) {
+      confirmPending = what;
+      confirmed.push(error.confirm);
+    }
     throw error;
   }
   if (what === "save") drafts.delete(id);
@@ -148,6 +154,7 @@ const correct = (what, parameters = {}) => exclusively(async () => {
 
 const step = (by, nothing) => {
   if (!open || busy) return;
+  confirmPending = "";
   // what is not finished is no step yet: dropping it is the undoing
   if (gesture) return drop();
   say(travel(by) ? "" : nothing);
@@ -155,6 +162,7 @@ const step = (by, nothing) => {
 
 const clear = () => {
   if (!open || busy) return;
+  confirmPending = "";
   drop();
   mask.fill(0);
   draw();

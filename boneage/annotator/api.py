@@ -12,14 +12,15 @@ of the queue that the page shows; once that is over a request answers 410.
 | GET api/start/ID?round= | the mask to begin with |
 | GET api/picture/ID/KIND?v= | KIND: radiograph, equalized, disagreement, thumbnail |
 | POST api/correct/ID/TOOL?round= | mask -> corrected mask; 404: there is no such mask |
-| POST api/save/ID?round=&page=&version=&seconds=&overwrite= | mask -> saved |
+| POST api/save/ID?round=&page=&version=&seconds=&confirm= | mask -> saved |
 | POST api/skip/ID, api/flag/ID (as save, without a mask) | |
 | POST api/decide/DECISION?round= | ends the round, or offers the skipped ones again |
 | POST api/disconnect?page= | the page was closed |
 
 Refusals are JSON {"message": ...}: 400 a request that no page makes, 404 nothing there,
-409 a conflict, 410 a round that is over, 413 too large, 422 a mask or a radiograph that
-cannot be used, 507 a file that cannot be written.
+409 what the person must confirm (named by `confirm`, which the next request passes on),
+410 a round that is over, 413 too large, 422 a mask or a radiograph that cannot be used,
+507 a file that cannot be written.
 """
 
 import functools
@@ -37,7 +38,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from boneage.annotator import mask_edits, page, run_lengths
-from boneage.annotator.queue import AnnotationQueue, Conflict, OpenImage, RefusedMask
+from boneage.annotator.queue import (
+    AnnotationQueue,
+    Conflict,
+    ImplausibleMask,
+    NeedsConfirmation,
+    OpenImage,
+    RefusedMask,
+)
 from boneage.annotator.round import AnnotationRound, thumbnail
 from boneage.errors import InputError
 from boneage.io import png_encoder
@@ -123,8 +131,9 @@ def _endpoint(work: Callable[[Request, bytes], Response]) -> Callable:
             return await run_in_threadpool(work, request, body)
         except Refusal as refusal:
             status, message = refusal.status, str(refusal)
-        except Conflict as conflict:
-            status, message = 409, str(conflict)
+        except NeedsConfirmation as question:
+            content = {"message": str(question), "confirm": question.confirmation}
+            return JSONResponse(content, 409)
         except (RefusedMask, InputError) as error:
             status, message = 422, str(error)
         except OSError as error:
@@ -282,14 +291,22 @@ class _Api:
         """Save the mask that the page sends."""
         queue, opened = self._opened(request)
         opened = replace(opened, version=request.query_params.get("version", ""))
-        queue.save(opened, _mask(body, opened), _seconds(request), _overwrite(request))
+        confirmed = _confirmed(request)
+        queue.save(
+            opened,
+            _mask(body, opened),
+            _seconds(request),
+            overwrite=Conflict.confirmation in confirmed,
+            no_hand=ImplausibleMask.confirmation in confirmed,
+        )
         return self._done(request, queue, opened, "saved")
 
     def flag(self, request: Request, _: bytes) -> Response:
         """Flag a radiograph as not usable."""
         queue, opened = self._opened(request)
         opened = replace(opened, version=request.query_params.get("version", ""))
-        queue.flag(opened, _seconds(request), _overwrite(request))
+        overwrite = Conflict.confirmation in _confirmed(request)
+        queue.flag(opened, _seconds(request), overwrite)
         return self._done(request, queue, opened, "flagged")
 
     def skip(self, request: Request, _: bytes) -> Response:
@@ -346,8 +363,8 @@ def _seconds(request: Request) -> float | None:
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _overwrite(request: Request) -> bool:
-    return request.query_params.get("overwrite") == "1"
+def _confirmed(request: Request) -> list[str]:
+    return request.query_params.get("confirm", "").split(" ")
 
 
 def _mask(body: bytes, opened: OpenImage) -> Mask:

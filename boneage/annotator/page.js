@@ -11,11 +11,12 @@ export const say = (...texts) => {
   $("message").textContent = texts.filter(Boolean).join(" ");
 };
 
-// what cannot be done, in words for the person; status as in HTTP, 0 without an answer
+// what cannot be done, in words for the person; status as in HTTP, 0 without an answer;
+// confirm: what to send along once the person has confirmed
 export class Refusal extends Error {
-  constructor(status, message) {
+  constructor(status, message, confirm = "") {
     super(message);
-    this.status = status;
+    Object.assign(this, { status, confirm });
   }
 }
 

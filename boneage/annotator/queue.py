@@ -24,7 +24,7 @@ from boneage.io import radiographs, transforms
 from boneage.io.locks import file_lock
 from boneage.io.radiographs import Mask
 from boneage.layout import Layout
-from boneage.segmentation import coarse
+from boneage.segmentation import coarse, confirmed_masks
 from boneage.segmentation import dice as segmentation_dice
 
 Status = Literal["waiting", "saved", "flagged", "skipped", "unreadable"]
@@ -45,8 +45,23 @@ class RefusedMask(Exception):
     """A mask cannot be saved as it is; the message gives the reason."""
 
 
-class Conflict(Exception):
+class NeedsConfirmation(Exception):
+    """The person is asked once before this is done."""
+
+    confirmation = ""
+    """What the page sends once the person has confirmed."""
+
+
+class Conflict(NeedsConfirmation):
     """Somebody else saved or flagged this radiograph since it was opened."""
+
+    confirmation = "overwrite"
+
+
+class ImplausibleMask(NeedsConfirmation):
+    """The mask looks like no hand."""
+
+    confirmation = "no_hand"
 
 
 @dataclass(frozen=True)
@@ -248,6 +263,7 @@ class AnnotationQueue:
         mask: Mask,
         seconds: float | None = None,
         overwrite: bool = False,
+        no_hand: bool = False,
     ) -> str:
         """Write the mask, log it, and return the action: `annotated` or `accepted`.
 
@@ -256,6 +272,8 @@ class AnnotationQueue:
 
         Raises:
             RefusedMask: empty, full, or of another size.
+            ImplausibleMask: no hand by its shape; `no_hand` saves it nevertheless, and
+                keeps it from being set aside when it is packed.
             Conflict: changed since it was opened; `overwrite` saves nevertheless.
         """
         if mask.shape != opened.radiograph.shape:
@@ -267,10 +285,18 @@ class AnnotationQueue:
         if mask.all():
             raise RefusedMask("The mask covers everything; erase the background.")
         radiograph_id = opened.radiograph_id
+        reasons = coarse.no_hand_reasons(mask)
+        if reasons and not no_hand:
+            raise ImplausibleMask(
+                f"This looks like no hand ({', '.join(reasons)}). Press the same key "
+                "again to save it nevertheless."
+            )
         with file_lock(self.layout.new):
             if not overwrite:
                 self._check_unchanged(opened)
             radiographs.write(self.layout.answer(radiograph_id), mask)
+            if reasons:
+                confirmed_masks.confirm(self.layout, [radiograph_id])
             excluded.unflag(self.layout, radiograph_id)
         self.skipped.discard(radiograph_id)
         self.accepted.discard(radiograph_id)

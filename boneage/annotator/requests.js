@@ -45,8 +45,9 @@ const request = async (path, parameters = {}, body = undefined, method = "GET") 
       "page; press the key again once it runs.");
   }
   if (answer.ok) return answer;
-  const { message } = await answer.json().catch(() => ({}));
-  throw new Refusal(answer.status, message || `The program answers ${answer.status}.`);
+  const { message, confirm } = await answer.json().catch(() => ({}));
+  const words = message || `The program answers ${answer.status}.`;
+  throw new Refusal(answer.status, words, confirm);
 };
 
 export const post = (path, parameters, body) => request(path, parameters, body, "POST");

@@ -70,7 +70,7 @@ def test_everything_the_page_needs_is_answered(served, layout):
     np.testing.assert_array_equal(radiographs.read(layout.answer(PORTRAIT)), proposal)
     # the version is another now: once more only on purpose
     assert asked(save, start)["http"] == 409
-    assert asked(f"{save}&overwrite=1", start)["http"] == 200
+    assert asked(f"{save}&confirm=overwrite", start)["http"] == 200
 
 
 def test_a_closed_page_leaves_its_radiograph_to_others(served):

@@ -18,6 +18,7 @@ from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import radiographs, transforms
 from boneage.phantoms import radiograph as phantoms_radiograph
+from boneage.segmentation import confirmed_masks
 from boneage.web import WebSettings
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -183,6 +184,11 @@ def save(tab, radiograph_id):
     return tab.press("s").says(f"Radiograph {radiograph_id} saved.")
 
 
+def save_no_hand(tab, radiograph_id):
+    tab.press("s").says("This looks like no hand")
+    return save(tab, radiograph_id)
+
+
 def test_proposals_saved_untouched_are_the_proposals_to_the_pixel(annotate, layout):
     """Portrait, landscape and square, one after the other."""
     proposals = lay_out(layout, PORTRAIT, LANDSCAPE, SQUARE)
@@ -216,7 +222,7 @@ def test_strokes_lie_where_they_are_drawn(annotate, layout):
     tab = annotate()
     for i, proposal in proposals.items():
         tab.ready(i).press("k").brush(8).stroke(start, end)
-        save(tab, i)
+        save_no_hand(tab, i)
         mask = saved(layout, i)
         assert mask.shape == proposal.shape
         assert set(np.unique(mask)) == {0, 255}
@@ -309,7 +315,7 @@ def test_areas_and_cuts_change_what_they_enclose(annotate, layout):
     # clicked corners, closed by a double click
     tab.press("k").press("a").click(50, 30).click(50, 80).click(100, 80)
     tab.page.mouse.dblclick(*tab.at(100, 30))
-    save(tab, PORTRAIT).ready(LANDSCAPE)
+    save_no_hand(tab, PORTRAIT).ready(LANDSCAPE)
     mask = saved(layout, PORTRAIT)
     rows, columns = np.nonzero(mask)
     assert np.ptp(rows) == pytest.approx(49, abs=1)
@@ -340,7 +346,7 @@ def test_bright_brush_paints_skin_and_bone_but_not_the_background(annotate, layo
     layout.proposal(PORTRAIT).unlink()
     tab = annotate().ready(PORTRAIT).press("k").brush(60).press("t")
     tab.stroke((60, 80), (180, 80))
-    save(tab, PORTRAIT)
+    save_no_hand(tab, PORTRAIT)
     mask = saved(layout, PORTRAIT)
     assert mask[60:180, 75:105].all()
     assert not mask[:, :75].any()
@@ -368,7 +374,7 @@ def test_by_keyboard_alone(annotate, layout):
     tab = annotate().ready(PORTRAIT).brush(8).press("k")
     for key in (" ", *["ArrowRight"] * 4, " "):
         tab.press(key)
-    save(tab, PORTRAIT)
+    save_no_hand(tab, PORTRAIT)
     rows, columns = np.nonzero(saved(layout, PORTRAIT))
     height, width = saved(layout, PORTRAIT).shape
     assert abs(rows.mean() - height / 2) < 2
@@ -562,6 +568,21 @@ def test_an_empty_mask_is_not_saved(annotate, layout):
     lay_out(layout, PORTRAIT)
     annotate().ready(PORTRAIT).press("k").press("s").says("The mask is empty")
     assert not layout.answer(PORTRAIT).exists()
+
+
+def test_what_looks_like_no_hand_is_saved_after_a_second_press(annotate, layout):
+    lay_out(layout, PORTRAIT)
+    tab = annotate().ready(PORTRAIT).press("k")
+    tab.press("a").stroke((50, 30), (50, 80), (100, 80), (100, 30))
+    tab.press("s").says("This looks like no hand (no fingers)")
+    # the question was about another drawing
+    tab.press("z").press("y").press("s").says("Press the same key again")
+    assert not layout.answer(PORTRAIT).exists()
+    save(tab, PORTRAIT)
+    confirmed = confirmed_masks.read_confirmed(layout.confirmed_masks)
+    mask_path = layout.answer(PORTRAIT)
+    mask = radiographs.read(mask_path)
+    confirmed_masks.check_drawn_mask(PORTRAIT, mask_path, mask, confirmed)
 
 
 def test_nothing_to_annotate_is_said(layout):

@@ -8,19 +8,28 @@ import pytest
 from boneage.active_learning import query_folder
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
-from boneage.annotator.queue import KEPT_OPEN, AnnotationQueue, Conflict, RefusedMask
+from boneage.annotator.queue import (
+    KEPT_OPEN,
+    AnnotationQueue,
+    Conflict,
+    ImplausibleMask,
+    RefusedMask,
+)
 from boneage.annotator.round import GO_ON, AnnotationRound
 from boneage.cohort import excluded
 from boneage.errors import InputError
 from boneage.io import radiographs
+from boneage.segmentation import confirmed_masks
 
 SHAPE = (30, 20)
 
 
 def block(row: int, column: int = 5) -> np.ndarray:
-    """A mask: ten rows and ten columns from here on."""
+    """A mask: ten rows and ten columns from here on, with two slits between fingers."""
     mask = np.zeros(SHAPE, np.uint8)
     mask[row : row + 10, column : column + 10] = 255
+    for slit in (column + 2, column + 6):
+        mask[row : row + 7, slit : slit + 2] = 0
     return mask
 
 
@@ -54,6 +63,10 @@ def queue(layout, clock):
     return AnnotationQueue(layout, query_folder.waiting_queries(layout), clock)
 
 
+SQUARE = np.zeros(SHAPE, np.uint8)
+SQUARE[10:20, 5:15] = 255
+
+
 def last(queue) -> dict:
     return queue.log.entries()[-1]
 
@@ -78,7 +91,7 @@ def test_saving_writes_the_mask_and_a_line(queue, layout):
         "proposal": "7_proposal.png",
         "action": "annotated",
         "seconds": 12.5,
-        "dice": 0.8,
+        "dice": 0.72222,
     }
     assert queue.next_for("page") == 9
 
@@ -289,3 +302,28 @@ def test_mask_without_a_line_in_the_log_gets_one(queue):
     assert [(e["id"], e["action"], e["seconds"]) for e in lines] == [
         (8, "annotated", None)
     ]
+
+
+def test_what_looks_like_no_hand_is_saved_once_confirmed(queue, layout):
+    opened = queue.open(7)
+    with pytest.raises(ImplausibleMask, match="looks like no hand"):
+        queue.save(opened, SQUARE)
+    assert not layout.answer(7).exists()
+    assert queue.log.entries()[-1]["action"] == "asked"
+    queue.save(opened, SQUARE, no_hand=True)
+    mask_path = layout.answer(7)
+    confirmed = confirmed_masks.read_confirmed(layout.confirmed_masks)
+    # packing takes it: nothing is raised
+    confirmed_masks.check_drawn_mask(7, mask_path, SQUARE, confirmed)
+    # the confirmation is of this drawing alone
+    with pytest.raises(ImplausibleMask):
+        queue.save(queue.open(7), 255 - SQUARE)
+
+
+def test_a_confirmed_mask_does_not_overwrite_a_newer_one(queue, layout):
+    opened = queue.open(7)
+    queue.save(queue.open(7), DRAWN)
+    with pytest.raises(Conflict):
+        queue.save(opened, SQUARE, no_hand=True)
+    np.testing.assert_array_equal(radiographs.read(layout.answer(7)), DRAWN)
+    assert not layout.confirmed_masks.exists()
