@@ -14,7 +14,7 @@ with the same names are replaced; other runs stay.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from boneage import cli
 from boneage.errors import InputError
@@ -28,13 +28,13 @@ class Options(cli.ScriptOptions):
 
     resumes: ClassVar[bool] = False
     paths: cli.Paths
-    runs: tuple[str, ...] = ()
+    runs: Annotated[tuple[str, ...], cli.NO_DEFAULT] = ()
     """runs to export, by name or folder"""
-    training_data: str = ""
+    training_data: Annotated[str, cli.NO_DEFAULT] = ""
     """training data, for the model card; exported runs keep what they state"""
-    terms: str = ""
+    terms: Annotated[str, cli.NO_DEFAULT] = ""
     """terms of use of the weights, for the model card"""
-    failures: str = ""
+    failures: Annotated[str, cli.NO_DEFAULT] = ""
     """known failures, for the model card"""
     out: Path | None = None
     """folder to write; default: pretrained in the folder of models"""

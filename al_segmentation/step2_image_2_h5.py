@@ -11,7 +11,7 @@ Writes  data/gt/annotated.h5 (new: the finished pairs are appended, each exactly
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from boneage import cli, parallel
 from boneage.active_learning import dataset
@@ -31,7 +31,7 @@ class Options(cli.ImageScriptOptions):
     """side of the packed images, px; with --pool new, that of annotated.h5"""
     clip_limit: float = 0.03
     """contrast limit of CLAHE; 0 for none; with --pool new, that of annotated.h5"""
-    confirm: tuple[int, ...] = ()
+    confirm: Annotated[tuple[int, ...], cli.NO_DEFAULT] = ()
     """ids of drawn masks to keep although they look like no hand"""
 
 

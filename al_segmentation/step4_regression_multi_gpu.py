@@ -11,6 +11,7 @@ Interrupted, the same command goes on from the last checkpoint.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from boneage import cli
 from boneage.regression import training_runs
@@ -23,7 +24,7 @@ class Options(cli.ScriptOptions):
 
     paths: cli.Paths
     training: TrainingSettings
-    like: str = ""
+    like: Annotated[str, cli.NO_DEFAULT] = ""
     """run to train again with its settings: a name, or a config.json"""
 
 

@@ -8,6 +8,7 @@ Writes  the same, and models/regression/<run>/cam_history.h5: the maps of a fixe
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from boneage import cli
 from boneage.errors import check_minimum
@@ -23,7 +24,7 @@ class Options(cli.ScriptOptions):
     training: TrainingSettings
     panel: int = 9
     """number of hands whose maps are kept"""
-    like: str = ""
+    like: Annotated[str, cli.NO_DEFAULT] = ""
     """run to train again with its settings: a name, or a config.json"""
 
 

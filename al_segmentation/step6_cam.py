@@ -12,7 +12,7 @@ a place is blurred, at the cost of up to 196 forward passes per hand.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Options(cli.ImageScriptOptions):
     """name of a run; default: every finished run"""
     map: Literal["exact", "occlusion"] = "exact"
     """kind of map (see above)"""
-    ids: tuple[int, ...] = ()
+    ids: Annotated[tuple[int, ...], cli.NO_DEFAULT] = ()
     """ids of hands to show in place of --part and --limit"""
     part: Literal["test", "validation"] = "test"
     """part of the cohort that hands are chosen from"""

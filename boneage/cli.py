@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import tyro
 
@@ -15,6 +15,9 @@ from boneage import parallel, screen
 from boneage.errors import InputError, printable
 from boneage.io import keras_models
 from boneage.layout import Layout
+
+NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+"""For an option whose default is empty: its help says what happens without it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Processing:
 
     jobs: int = -1
     """number of processes; -1 for one per core"""
-    scheduler: str = ""
+    scheduler: Annotated[str, NO_DEFAULT] = ""
     """Dask scheduler to use, tcp://HOST:PORT (docs/SCALING.md)"""
 
 

@@ -17,9 +17,10 @@ import time
 import webbrowser
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from boneage.cli import NO_DEFAULT
 from boneage.errors import InputError
 from boneage.io.files import temporary_folder
 
@@ -40,7 +41,7 @@ class WebSettings:
     """address to listen on; any but this machine's own needs --auth"""
     port: int | None = None
     """port of the page; by default the first free one from 7860 on"""
-    auth: str = ""
+    auth: Annotated[str, NO_DEFAULT] = ""
     """NAME:PASSWORD that the page asks for"""
     open_page: bool = True
     """open the page in this machine's browser, if there is a screen"""

@@ -12,7 +12,7 @@ Writes  cam/ in the run's folder: predictions.csv, overlays error_<months>_<id>.
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from boneage import cli, parallel
 from boneage.errors import InputError, check_minimum
@@ -32,7 +32,7 @@ class Options(cli.ImageScriptOptions):
     """stage of a paced run: best (by validation), or a name, such as exit"""
     part: Literal["test", "validation", "train", "all"] = "test"
     """part of the cohort to predict; all needs no split"""
-    ids: tuple[int, ...] = ()
+    ids: Annotated[tuple[int, ...], cli.NO_DEFAULT] = ()
     """ids of hands to predict in place of --part"""
     limit: int = 60
     """number of overlays, spread from the best to the worst predicted hand"""

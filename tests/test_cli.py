@@ -5,6 +5,7 @@ import errno
 import inspect
 import itertools
 import json
+import re
 import os
 import subprocess
 import sys
@@ -179,6 +180,8 @@ def test_help_tells_what_is_read_and_written_without_loading_a_network(path):
     assert loaded == []
     for word in ("Reads", "Writes", f"python {path}", "--data"):
         assert word in done.stdout
+    # an empty default tells nothing; the help says what happens without the option
+    assert not re.search(r"\(default: (''|\[\])?\)", done.stdout)
 
 
 def options_in(kind: type) -> Iterator[tuple[type, Field]]:

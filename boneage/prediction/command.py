@@ -13,9 +13,9 @@ without a hand are counted, with exit code 2 if there are no others. For researc
 for diagnosis.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -37,11 +37,11 @@ class Options(cli.ScriptOptions):
     output: OutputSettings
     paths: cli.Paths
     page: WebSettings
-    radiographs: tyro.conf.Positional[tuple[Path, ...]] = field(default=())
+    radiographs: tyro.conf.Positional[Annotated[tuple[Path, ...], cli.NO_DEFAULT]] = ()
     """radiographs, folders of them, CSV files with columns file,sex"""
     sex: Literal["male", "female", "unknown"] | None = None
     """sex for radiographs whose sex neither a CSV nor a DICOM header states"""
-    runs: tuple[str, ...] = ()
+    runs: Annotated[tuple[str, ...], cli.NO_DEFAULT] = ()
     """runs to average, by name or folder; default: up to three of the best"""
     views: int = VIEW_COUNT
     """number of views of each hand to average; 1 for the hand as it is"""

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from boneage.cli import NO_DEFAULT
 from boneage.errors import InputError, check_minimum
 from boneage.regression import backbones
 from boneage.regression.backbones import BackboneName, MapStride
@@ -20,7 +21,7 @@ class RegressionSettings:
 
     model: BackboneName = "inception_v3"
     """backbone"""
-    run: str = ""
+    run: Annotated[str, NO_DEFAULT] = ""
     """name of the run's folder (default: backbone and sex)"""
     weights: str = "imagenet"
     """initial weights: imagenet, none (random) or a FILE, e.g. model.keras of a run"""
@@ -28,7 +29,7 @@ class RegressionSettings:
     """hands to train on"""
     sex_input: bool = True
     """sex as an input of the network (only with --sex all)"""
-    image_size: int = 0
+    image_size: Annotated[int, NO_DEFAULT] = 0
     """side of the hands in px (default: the backbone's published size)"""
     map_stride: MapStride = 32
     """px between cells of the activation map; 16 ends the network one block earlier"""
@@ -122,7 +123,7 @@ class TrainingSettings(RegressionSettings):
     """learning rate after the warm-up: down a cosine, or constant"""
     fine_tune_from: str = "all"
     """first block that learns, such as mixed8 or block13; all, or head alone"""
-    cluster: str = ""
+    cluster: Annotated[str, NO_DEFAULT] = ""
     """HOST:PORT of process 0, to train on several machines (docs/SCALING.md)"""
     processes: int = 1
     """number of processes of --cluster, one per machine"""
@@ -172,7 +173,7 @@ class PacedSettings(RegressionSettings):
 
     model: BackboneName = "xception"
     """backbone"""
-    schedule: dict[str, float] = field(default_factory=dict)
+    schedule: Annotated[dict[str, float], NO_DEFAULT] = field(default_factory=dict)
     """stages and learning rates: head 1e-3 exit 1e-4 ... (default: as published)"""
     epochs_per_stage: tuple[int, ...] = (50,)
     """epochs of each stage: one number for all, or one per stage"""
