@@ -8,6 +8,7 @@ Source: Vlachos, A stopping criterion for active learning, Computer Speech & Lan
 """
 
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,19 +29,43 @@ LEVELLED_OFF = 0.9
 """The pool's mean score in these rounds, as a fraction of that in as many before."""
 
 
-def advice(layout: Layout) -> str:
-    """Tell the person to stop, with the evidence; empty while asking still pays."""
+@dataclass(frozen=True)
+class Outlook:
+    """Whether the person can stop, or when they may hear that they can.
+
+    advice: with the evidence; empty while asking still pays. rounds_left: before the
+    advice can come at the earliest, the present round included; None where no
+    committee is being trained.
+    """
+
+    advice: str = ""
+    rounds_left: int | None = None
+
+
+def outlook(layout: Layout) -> Outlook:
+    """Read the evidence from disk."""
     path = layout.committee_state
     if not path.exists():
-        return ""
+        return Outlook()
     state = State.from_facts(read_json(path, "step2_interactive_segmentation.py"))
-    return advice_of_state(layout, state, AnnotationStatus.read(layout))
+    status = AnnotationStatus.read(layout)
+    dice_by_round, pool_scores = _evidence(layout, state, status)
+    advice = advice_text(dice_by_round, pool_scores)
+    left = None if state is None else rounds_left(dice_by_round, pool_scores)
+    return Outlook(advice, 0 if advice else left)
 
 
 def advice_of_state(
     layout: Layout, state: State | None, status: AnnotationStatus
 ) -> str:
-    """The same, of what was read already; state: None for an exported committee."""
+    """The advice on what was read already; state: None for an exported committee."""
+    return advice_text(*_evidence(layout, state, status))
+
+
+def _evidence(
+    layout: Layout, state: State | None, status: AnnotationStatus
+) -> tuple[dict[int, list[float]], list[float]]:
+    """What `advice_text` takes."""
     pool_scores: list[float] = []
     for record in reversed(state.history if state else []):
         # scores of another measure cannot be compared
@@ -49,7 +74,22 @@ def advice_of_state(
         if record.pool_score is not None:
             pool_scores.insert(0, record.pool_score)
     began = state.began if state else ""
-    return advice_text(proposal_dice(layout, status, began), pool_scores)
+    return proposal_dice(layout, status, began), pool_scores
+
+
+def rounds_left(proposal_dice: dict[int, list[float]], pool_scores: list[float]) -> int:
+    """How many rounds must be answered before there can be advice, at least one.
+
+    Both as in `advice_text`. Nobody knows when corrections will become rare; this
+    counts the rounds of evidence that are missing.
+    """
+    missing = ROUNDS
+    for number in sorted(proposal_dice):
+        is_settled = np.mean(proposal_dice[number]) >= HARDLY_CORRECTED
+        missing = missing - 1 if is_settled else ROUNDS
+    if pool_scores:
+        missing = max(missing, 2 * ROUNDS - len(pool_scores))
+    return max(1, missing)
 
 
 def advice_text(proposal_dice: dict[int, list[float]], pool_scores: list[float]) -> str:

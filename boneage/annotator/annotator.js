@@ -5,7 +5,7 @@ import {
   draw, fit, keep, look, mask, open, present, put, remove, resetContrast, setMask,
   showContrast, showLayers, showMask, travel, zoom,
 } from "./canvas.js";
-import { $, actions, busy, config, exclusively, say, view } from "./page.js";
+import { $, actions, busy, config, exclusively, perform, say, view } from "./page.js";
 import {
   accept, areSame, askState, loadAhead, name, picture, post, round, runsOf, setAside, take,
 } from "./requests.js";
@@ -187,16 +187,25 @@ const decide = (what) => exclusively(async () => {
 
 const count = (status) => round.items.filter((item) => item.status === status).length;
 
+const duration = (seconds) =>
+  seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+
 const report = () => {
   const total = round.items.length;
   $("headline").textContent = open ? open.place : total ? `${total} of ${total}` : "";
   $("facts").textContent = open ? open.facts : "";
   const saved = count("saved");
   const accepted = round.accepted ? ` (${round.accepted} as proposed)` : "";
-  const pace = round.seconds ? `, ${Math.round(round.seconds)} s each` : "";
+  const waiting = count("waiting");
+  const pace = round.seconds
+    ? `, ${Math.round(round.seconds)} s each (median): ${duration(waiting * round.seconds)} left`
+    : "";
   $("progress").textContent = total
-    ? `${saved} saved${accepted}, ${count("waiting")} waiting${pace}` : "";
-  $("advice").textContent = round.advice ?? "";
+    ? `${saved} saved${accepted}, ${waiting} waiting${waiting ? pace : ""}` : "";
+  const left = round.rounds_left;
+  $("advice").textContent = round.advice || (left ? "You may hear that you can stop after " +
+    `${left === 1 ? "this round" : `${left} rounds`}, at the earliest.` : "");
+  $("advice").dataset.given = Boolean(round.advice);
   $("empty").hidden = Boolean(open);
   $("empty").textContent = open ? "" : round.idle;
   $("skipped").disabled = !count("skipped");
@@ -222,7 +231,7 @@ const showStrip = () => {
       image.src = picture(item.id, "thumbnail", `${item.status}-${item.version}`);
       const words = STATUS_WORDS[item.status] ?? item.status;
       fresh.append(image, `${item.id} ${words}`);
-      fresh.addEventListener("click", () => exclusively(() => go(item.id)));
+      fresh.addEventListener("click", () => perform(() => exclusively(() => go(item.id))));
       if (button) button.replaceWith(fresh);
       else strip.append(fresh);
       button = fresh;
@@ -279,7 +288,7 @@ for (const what of config.decisions) ACTIONS[what] = () => decide(what);
 
 for (const [what, action] of Object.entries(ACTIONS)) {
   $(what)?.addEventListener("click", () => {
-    action();
+    perform(action);
     // the keyboard goes on drawing where it was
     if (!$("help").open) view.focus({ preventScroll: true });
   });
@@ -295,16 +304,18 @@ addEventListener("keydown", (event) => {
   const what = config.keys[key] ?? (control ? undefined : config.keys[key.toLowerCase()]);
   if (!what || !ACTIONS[what]) return;
   event.preventDefault();
-  if (!event.repeat || config.repeats.includes(what)) ACTIONS[what]();
+  if (!event.repeat || config.repeats.includes(what)) perform(ACTIONS[what]);
 });
 
 view.addEventListener("pressed", () => { confirmPending = ""; });
 view.addEventListener("to_edge", (event) => correct("to_edge", event.detail));
 $("opacity").addEventListener("input", showMask);
 for (const slider of ["brightness", "contrast"]) $(slider).addEventListener("input", showContrast);
-$("guide").open = localStorage.guide !== "closed";
-$("guide").addEventListener("toggle", () => {
-  localStorage.guide = $("guide").open ? "open" : "closed";
+$("guide").hidden = localStorage.guide === "closed";
+$("close_guide").addEventListener("click", () => {
+  localStorage.guide = "closed";
+  $("guide").hidden = true;
+  view.focus({ preventScroll: true });
 });
 
 // ---------------------------------------------------------------- begin, wait, leave

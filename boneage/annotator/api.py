@@ -196,9 +196,10 @@ class _Api:
             ],
             "next": upcoming,
             "elsewhere": elsewhere,
-            "advice": queue.advice,
+            "advice": queue.outlook.advice,
+            "rounds_left": queue.outlook.rounds_left,
             "accepted": len(queue.accepted),
-            "seconds": float(np.mean([*queue.seconds.values()]))
+            "seconds": float(np.median([*queue.seconds.values()]))
             if queue.seconds
             else None,
         }

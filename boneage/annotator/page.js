@@ -23,7 +23,9 @@ export class Refusal extends Error {
 export let busy = false;
 export let actions = 0; // so far; an answer to an earlier question is out of date
 
-// one at a time; strokes and keys that come meanwhile are not for the answer
+const waiting = []; // keys that came meanwhile, with the radiograph that was shown
+
+// one piece of work at a time; what cannot wait for its end is dropped
 export const exclusively = async (work) => {
   if (busy) return;
   busy = true;
@@ -38,4 +40,15 @@ export const exclusively = async (work) => {
     busy = false;
     view.ariaBusy = "false";
   }
+  while (waiting.length && !busy) {
+    const next = waiting.shift();
+    // a second press of "save" is not for a radiograph that nobody has looked at
+    if (next.shown === view.dataset.shown) next.action();
+  }
+};
+
+// what a key or button does: now, or when the work in progress is done
+export const perform = (action) => {
+  if (busy) waiting.push({ action, shown: view.dataset.shown });
+  else action();
 };

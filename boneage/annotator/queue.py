@@ -101,7 +101,7 @@ class AnnotationQueue:
         self.queries = {query.radiograph_id: query for query in queries}
         self.clock = clock
         self.log = QueryLog(layout.queries)
-        self.advice = stopping.advice(layout)
+        self.outlook = stopping.outlook(layout)
         self.skipped: set[int] = set()
         self.unreadable: dict[int, str] = {}
         self.accepted: set[int] = set()

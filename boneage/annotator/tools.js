@@ -9,6 +9,7 @@ import {
 import { $, busy, view } from "./page.js";
 
 const CLICK_PX = 8; // on the screen: the pointer may move so far in a click
+const WHEEL_PX = [300, 8, 1]; // turned so far, the zoom doubles: in pixels, lines, pages
 const DARKER_LEVELS = 22; // so much darker than its start the bright brush still paints
 
 // ---------------------------------------------------------------- gestures
@@ -226,56 +227,115 @@ const release = (point) => {
 // ---------------------------------------------------------------- mouse and pen
 
 let grip = null; // a drag that moves the picture or its contrast
-const at = (event) => {
+let drawing = null; // id of the pointer that draws; the keyboard has none
+let isPenUsed = false; // then a finger is no pencil, and the hand may rest on the screen
+let erasedWith = ""; // the tool to return to after the pen's eraser
+const fingers = new Map(); // on the screen, by pointer id
+const PEN_ERASER = 5; // a button, in words of pointer events
+
+const inView = (event) => {
   const box = view.getBoundingClientRect();
-  return toImage(event.clientX - box.left, event.clientY - box.top);
+  return { x: event.clientX - box.left, y: event.clientY - box.top };
+};
+const at = (event) => {
+  const { x, y } = inView(event);
+  return toImage(x, y);
+};
+
+// what a pressed pointer moves, or null where it draws
+const gripOf = (event) => {
+  if (event.pointerType === "touch") {
+    if (fingers.size > 1) return "pinch";
+    if (isPenUsed) return "place";
+  }
+  if (event.button === 1 || (event.button === 0 && event.shiftKey)) return "place";
+  return event.button === 2 ? "contrast" : null;
 };
 
 view.addEventListener("pointerdown", (event) => {
   if (!open || (event.target.closest && event.target.closest("#empty"))) return;
+  event.preventDefault();
+  // a hand that rests on the screen, or a second button
+  if (drawing !== null && (isPenUsed || event.pointerType !== "touch")) return;
   view.setPointerCapture(event.pointerId);
   view.focus({ preventScroll: true });
-  event.preventDefault();
-  if (event.button === 1 || (event.button === 0 && event.shiftKey)) grip = "place";
-  else if (event.button === 2) grip = "contrast";
-  else if (event.button === 0) {
-    if (gesture) gesture.isWaiting = false;
-    press(at(event));
+  if (event.pointerType === "touch") fingers.set(event.pointerId, inView(event));
+  isPenUsed ||= event.pointerType === "pen";
+  grip = gripOf(event);
+  if (grip === "pinch") { // the first finger was not to draw
+    drawing = null;
+    drop();
   }
+  if (grip) return;
+  if (event.button === PEN_ERASER && tool !== "eraser") {
+    erasedWith = tool;
+    choose("eraser");
+  } else if (event.button !== 0) return;
+  if (gesture) gesture.isWaiting = false;
+  drawing = event.pointerId;
+  press(at(event));
 });
+
+// two fingers: what lies between them stays there, as far apart as they are
+const pinch = (event) => {
+  const [one, other] = [...fingers.values()];
+  const before = { x: (one.x + other.x) / 2, y: (one.y + other.y) / 2 };
+  const apart = Math.hypot(one.x - other.x, one.y - other.y);
+  Object.assign(fingers.get(event.pointerId), inView(event));
+  const x = (one.x + other.x) / 2, y = (one.y + other.y) / 2;
+  place.x += x - before.x;
+  place.y += y - before.y;
+  zoom(Math.hypot(one.x - other.x, one.y - other.y) / (apart || 1), x, y);
+};
 
 view.addEventListener("pointermove", (event) => {
   if (!open) return;
-  if (grip === "place") {
-    place.x += event.movementX;
-    place.y += event.movementY;
+  if (grip === "pinch") {
+    if (fingers.size === 2 && fingers.has(event.pointerId)) pinch(event);
+  } else if (grip === "place") {
+    const finger = fingers.get(event.pointerId), now = inView(event);
+    place.x += finger ? now.x - finger.x : event.movementX;
+    place.y += finger ? now.y - finger.y : event.movementY;
+    if (finger) Object.assign(finger, now);
     move();
   } else if (grip === "contrast") {
     $("contrast").valueAsNumber += event.movementX / 3;
     $("brightness").valueAsNumber -= event.movementY / 3;
     showContrast();
-  } else {
+  } else if (event.pointerId === drawing) {
     // all points since the last event, so that fast strokes stay round
     const events = event.getCoalescedEvents?.() ?? [];
     for (const each of events.length ? events : [event]) drag(at(each));
   }
-  Object.assign(pointer, at(event), { isShown: true });
+  Object.assign(pointer, at(event), { isShown: event.pointerType !== "touch" });
   showPointer();
 });
 
 const lift = (event) => {
-  if (grip) grip = null;
-  else if (event.button === 0) release(at(event));
+  fingers.delete(event.pointerId);
+  if (event.pointerId !== drawing) {
+    // of two fingers one may stay: it does nothing any more
+    if (grip !== "pinch" || !fingers.size) grip = null;
+    return;
+  }
+  drawing = null;
+  release(at(event));
+  if (erasedWith) choose(erasedWith);
+  erasedWith = "";
 };
 view.addEventListener("pointerup", lift);
-view.addEventListener("pointercancel", () => { grip = null; drop(); });
+view.addEventListener("pointercancel", (event) => {
+  fingers.delete(event.pointerId);
+  grip = drawing = null;
+  drop();
+});
 view.addEventListener("dblclick", () => { if (gesture?.isWaiting) closeArea(); });
 view.addEventListener("contextmenu", (event) => event.preventDefault());
 view.addEventListener("pointerleave", () => { pointer.isShown = false; showPointer(); });
 view.addEventListener("wheel", (event) => {
   event.preventDefault();
-  const box = view.getBoundingClientRect();
-  zoom(2 ** (-event.deltaY / 300), event.clientX - box.left, event.clientY - box.top);
+  const { x, y } = inView(event);
+  zoom(2 ** (-event.deltaY / WHEEL_PX[event.deltaMode]), x, y);
 }, { passive: false });
 view.addEventListener("moved", showPointer);
 $("brush_px").addEventListener("input", showPointer);

@@ -42,6 +42,20 @@ def test_with_random_choice_the_answers_alone_decide():
     assert stopping.advice_text(SETTLED, []).endswith("Dice 0.970 and 0.980.")
 
 
+@pytest.mark.parametrize(
+    ("answers", "scores", "left"),
+    [
+        pytest.param({}, [0.09], 3, id="one of four rounds is scored"),
+        pytest.param({5: [0.99], 6: [0.8]}, [0.04] * 5, 2, id="the last was changed"),
+        pytest.param({5: [0.8], 6: [0.99]}, [0.04] * 5, 1, id="one is settled"),
+        pytest.param(SETTLED, [0.09, 0.08, 0.05, 0.04], 1, id="still falling"),
+        pytest.param({}, [], 2, id="chosen at random"),
+    ],
+)
+def test_rounds_until_there_can_be_advice(answers, scores, left):
+    assert stopping.rounds_left(answers, scores) == left
+
+
 def test_only_the_latest_rounds_count():
     early = {1: [0.2], 2: [0.5]}
     assert stopping.advice_text(early | SETTLED, [0.04] * 4)
@@ -77,7 +91,7 @@ def answered(layout):
 
 def test_evidence_is_read_from_the_files_of_the_answers(answered):
     assert dice_of(answered) == {1: [1.0], 2: [1.0]}
-    assert "(2 radiographs) your masks agree" in stopping.advice(answered)
+    assert "(2 radiographs) your masks agree" in stopping.outlook(answered).advice
 
 
 def test_a_round_that_is_not_finished_is_no_evidence(answered):
@@ -94,30 +108,30 @@ def test_a_round_that_is_not_finished_is_no_evidence(answered):
 
 
 def test_rounds_of_another_committee_are_no_evidence(answered):
-    assert stopping.advice(answered)
+    assert stopping.outlook(answered).advice
     history = [record(n) for n in range(1, 5)]
     write_state(answered, history, began="2999-01-01T00:00:00+00:00")
-    assert stopping.advice(answered) == ""
+    assert stopping.outlook(answered).advice == ""
 
 
 def test_scores_of_another_measure_are_not_compared(answered):
     before = [record(n, 0.2, "consensus_entropy") for n in (1, 2)]
     write_state(answered, before + [record(n, 0.2) for n in (3, 4)])
-    assert stopping.advice(answered) == ""
+    assert stopping.outlook(answered).advice == ""
     write_state(answered, before + [record(n, 0.2) for n in (3, 4, 5, 6)])
-    assert stopping.advice(answered)
+    assert stopping.outlook(answered).advice
 
 
 def test_shipped_committee_has_no_history(answered):
     write_json(answered.committee_state, {"epoch": 3})
-    assert stopping.advice(answered)
+    assert stopping.outlook(answered).advice
 
 
 def test_a_mask_that_cannot_be_read_is_no_evidence(answered):
     answered.answer(12).write_bytes(b"no image")
     assert dice_of(answered) == {1: [1.0]}
-    assert stopping.advice(answered) == ""
+    assert stopping.outlook(answered).advice == ""
 
 
 def test_without_a_committee_there_is_no_advice(layout):
-    assert stopping.advice(layout) == ""
+    assert stopping.outlook(layout) == stopping.Outlook()

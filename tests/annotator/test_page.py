@@ -1,6 +1,7 @@
 """The annotator in a real browser: what a person draws is what lies on disk."""
 
 import contextlib
+import functools
 import threading
 import time
 from pathlib import Path
@@ -73,16 +74,22 @@ def lay_out(layout, *ids, with_map=True) -> dict[int, np.ndarray]:
 class Tab:
     """One browser tab on the annotator."""
 
-    def __init__(self, browser, address, place="1 of", **more):
+    def __init__(self, browser, address, place="1 of", shows_guide=False, **more):
         # waiting for a condition evaluates text, which the page forbids
         self.page = browser.new_page(
             viewport={"width": 1000, "height": 640}, bypass_csp=True, **more
         )
+        if not shows_guide:
+            self.page.add_init_script("localStorage.guide = 'closed'")
         self.requested, self.faults = [], []
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.goto(address)
         self.shows(place)
+
+    @functools.cached_property
+    def devtools(self):
+        return self.page.context.new_cdp_session(self.page)
 
     def waits(self, condition, argument=None):
         """Wait until a condition in JavaScript holds and the page is not busy."""
@@ -156,14 +163,14 @@ def annotate(browser, layout):
     with contextlib.ExitStack() as stack:
         served = []
 
-        def open_tab(place="1 of"):
+        def open_tab(place="1 of", **more):
             if not served:
                 annotation_round = AnnotationRound(layout, (CLOSE,))
                 queries = query_folder.waiting_queries(layout)
                 annotation_round.publish(AnnotationQueue(layout, queries))
                 address = stack.enter_context(server.serving(annotation_round, QUIET))
                 served.extend([address, annotation_round])
-            tab = Tab(browser, served[0], place)
+            tab = Tab(browser, served[0], place, **more)
             stack.callback(tab.page.close)
             return tab
 
@@ -291,12 +298,18 @@ def test_undo_takes_back_one_gesture_whichever_it_was(annotate, layout):
             and tab.press("Enter")
         ),
         lambda: tab.press("f").stroke((210, 2), (210, 120)),
+        lambda: tab.press("i").click(120, 60),
+        lambda: tab.press("r"),
+        lambda: tab.press("m"),
+        lambda: tab.press("c"),
+        lambda: tab.press("o"),
         lambda: tab.press("k"),
+        lambda: tab.press("t").stroke((120, 50), (120, 80)),
     ]
     for gesture in gestures:
         gesture()
         counts.append(tab.page.evaluate(mask_now))
-        assert counts[-1] != counts[-2]
+        assert counts[-1] != counts[-2], len(counts)
     for count in counts[-2::-1]:
         assert tab.press("z").page.evaluate(mask_now) == count
     tab.press("z").says("Nothing to undo.")
@@ -367,6 +380,90 @@ def test_a_click_moves_the_mask_to_the_edge(annotate, layout):
     found = (saved(layout, PORTRAIT) > 0) & (tip == 0)
     overlap = np.count_nonzero(missing & found) / np.count_nonzero(missing | found)
     assert overlap > 0.6
+
+
+def touch(tab, kind, *points):
+    """Fingers on the screen, at (row, column) of the radiograph."""
+    places = [tab.at(*point) for point in points]
+    points = [{"x": x, "y": y} for x, y in places]
+    tab.devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def pen(tab, *points):
+    """A stroke with a pen."""
+    kinds = ["mousePressed", *["mouseMoved"] * (len(points) - 1), "mouseReleased"]
+    for kind, point in zip(kinds, (*points, points[-1]), strict=True):
+        x, y = tab.at(*point)
+        facts = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1}
+        tab.devtools.send("Input.dispatchMouseEvent", facts | {"pointerType": "pen"})
+    tab.waits("() => true")
+
+
+def test_two_fingers_move_and_zoom_and_one_draws_until_a_pen_does(annotate, layout):
+    lay_out(layout, PORTRAIT, SQUARE)
+    tab = annotate().ready(PORTRAIT).brush(8).press("k")
+    before = tab.page.locator("#mask").bounding_box()
+    touch(tab, "touchStart", (60, 60))
+    touch(tab, "touchStart", (60, 60), (60, 80))
+    between = tab.at(60, 70)
+    touch(tab, "touchMove", (60, 50), (60, 90))
+    touch(tab, "touchEnd")
+    after = tab.page.locator("#mask").bounding_box()
+    assert after["width"] == pytest.approx(2 * before["width"], rel=0.02)
+    assert tab.at(60, 70) == pytest.approx(between, abs=3)
+    # the first of the two fingers left no dot
+    tab.press("s").says("The mask is empty").press("0")
+    touch(tab, "touchStart", (60, 60))
+    touch(tab, "touchMove", (90, 60))
+    touch(tab, "touchEnd")
+    pen(tab, (150, 40), (150, 90))
+    zoomed = tab.press("+").press("+").at(60, 60)
+    # now a finger moves the picture
+    touch(tab, "touchStart", (60, 60))
+    touch(tab, "touchMove", (80, 60))
+    touch(tab, "touchEnd")
+    assert tab.at(60, 60)[1] > zoomed[1] + 20
+    save_no_hand(tab, PORTRAIT)
+    mask = saved(layout, PORTRAIT)
+    assert mask[75, 60]
+    assert mask[150, 65]
+    assert not mask[100:140].any()
+
+
+def test_keys_pressed_meanwhile_are_done_after_it_but_never_to_the_next(
+    annotate, layout
+):
+    proposals = lay_out(layout, PORTRAIT, LANDSCAPE, SQUARE)
+    tab = annotate().ready(PORTRAIT)
+    press = "(keys) => keys.forEach((key) => " + (
+        "dispatchEvent(new KeyboardEvent('keydown', { key })))"
+    )
+    tab.page.evaluate(press, ["l", "m", "z", "s", "s", "s"])
+    tab.says(f"Radiograph {PORTRAIT} saved.").ready(LANDSCAPE)
+    largest = mask_edits.keep_largest(proposals[PORTRAIT])
+    np.testing.assert_array_equal(saved(layout, PORTRAIT), largest)
+    assert not layout.answer(LANDSCAPE).exists()
+
+
+def test_first_steps_are_shown_until_they_are_closed(annotate, layout):
+    lay_out(layout, PORTRAIT)
+    tab = annotate(shows_guide=True).ready(PORTRAIT)
+    tab.page.get_by_role("button", name="Got it").click()
+    tab.page.reload()
+    tab.ready(PORTRAIT)
+    assert not tab.page.locator("#guide").is_visible()
+
+
+def test_the_pace_is_the_median(annotate, layout):
+    lay_out(layout, PORTRAIT, LANDSCAPE, SQUARE)
+    tab = annotate().ready(PORTRAIT)
+    save(tab, PORTRAIT).ready(LANDSCAPE)
+    queue = annotate.served[1].queue
+    queue.seconds.update({PORTRAIT: 10.0, 1: 20.0, 2: 900.0})
+    tab.press("n").ready(SQUARE)
+    tab.shows(
+        "1 saved (1 as proposed), 1 waiting, 20 s each (median): 20 s left", "#progress"
+    )
 
 
 def test_by_keyboard_alone(annotate, layout):
