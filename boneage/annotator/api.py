@@ -279,7 +279,9 @@ class _Api:
             point = (_whole(request, "row"), _whole(request, "column"))
             if not (0 <= point[0] < height and 0 <= point[1] < width):
                 raise Refusal(400, "The point is outside the radiograph.")
-            corrected = mask_edits.move_to_edge(opened.radiograph, mask, point)
+            corrected = mask_edits.move_to_edge(
+                opened.radiograph, mask, point, opened.probability
+            )
         elif tool in CORRECTIONS:
             corrected = CORRECTIONS[tool](queue, opened, mask)
         else:

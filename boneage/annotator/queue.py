@@ -69,8 +69,9 @@ class OpenImage:
     """One radiograph being annotated.
 
     radiograph: (row, column) uint8 or uint16. start: the mask to begin with: the saved
-    one, else the proposal, else the coarse mask. version: the state of its mask and
-    flag on disk when it was opened. notes: files that exist but cannot be used.
+    one, else the proposal, else the coarse mask. proposal, disagreement, probability:
+    the committee's, uint8; None where there is none. version: the state of its mask
+    and flag on disk when it was opened. notes: files that exist but cannot be used.
     """
 
     query: Query
@@ -78,6 +79,7 @@ class OpenImage:
     start: Mask
     proposal: Mask | None
     disagreement: np.ndarray | None
+    probability: np.ndarray | None
     version: str
     notes: tuple[str, ...] = ()
 
@@ -208,6 +210,7 @@ class AnnotationQueue:
             _binary(start),
             None if proposal is None else _binary(proposal),
             usable(layout.disagreement(i)),
+            usable(layout.probability(i)),
             version,
             tuple(notes),
         )
