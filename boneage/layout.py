@@ -158,6 +158,20 @@ class Layout:
         return mask_in(self.new, radiograph_id)
 
     @property
+    def agreement(self) -> Path:
+        """A folder for each annotator, with masks of the radiographs that all draw."""
+        return self.data / "gt" / "agreement"
+
+    def shared_mask(self, annotator: str, radiograph_id: int) -> Path:
+        """One annotator's mask of a radiograph that all of them draw."""
+        return mask_in(self.agreement / annotator, radiograph_id)
+
+    @property
+    def agreement_csv(self) -> Path:
+        """A row for every two annotators: step2_interactive_segmentation.py."""
+        return self.data / "gt" / "agreement.csv"
+
+    @property
     def unusable(self) -> Path:
         """Columns `id,time`: step2_interactive_segmentation.py, in the browser."""
         return self.data / "gt" / "unusable.csv"

@@ -9,6 +9,7 @@ import binascii
 import contextlib
 import importlib.util
 import os
+import re
 import secrets
 import socket
 import sys
@@ -21,10 +22,13 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from boneage.cli import NO_DEFAULT
-from boneage.errors import InputError
+from boneage.errors import InputError, printable
 from boneage.io.files import temporary_folder
 
 OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1")
+PERSON = re.compile(r"[A-Za-z0-9][\w.@-]{0,39}", re.ASCII)
+"""A name to log in with."""
+PERSON_KEY = "boneage.person"
 FIRST_PORT, PORTS = 7860, 100
 """Where a free port is looked for, and how many are tried."""
 START_S = 30
@@ -41,16 +45,24 @@ class WebSettings:
     """address to listen on; any but this machine's own needs --auth"""
     port: int | None = None
     """port of the page; by default the first free one from 7860 on"""
-    auth: Annotated[str, NO_DEFAULT] = ""
-    """NAME:PASSWORD that the page asks for"""
+    auth: Annotated[tuple[str, ...], NO_DEFAULT] = ()
+    """NAME:PASSWORD that the page asks for; one for each person"""
     open_page: bool = True
     """open the page in this machine's browser, if there is a screen"""
 
     def check_page(self) -> None:
         """Raise InputError if the page would be open to others, or cannot be served."""
-        name, _, password = self.auth.partition(":")
-        if self.auth and not (name and password):
+        names = self.people
+        if any(not (name and password) for name, password in self._logins()):
             raise InputError("--auth must be NAME:PASSWORD (got one part)")
+        # they become folders and words of the log
+        if odd := [name for name in names if not PERSON.fullmatch(name)]:
+            raise InputError(
+                "--auth must have names of letters, digits and - _ . @ (got "
+                f"{printable(odd[0])})"
+            )
+        if len(set(names)) < len(names):
+            raise InputError("--auth must have another name for each person")
         if self.host not in OWN_ADDRESSES and not self.auth:
             raise InputError(
                 f"--host {self.host} would show the radiographs to others; protect the "
@@ -58,6 +70,16 @@ class WebSettings:
             )
         if self.port is not None and not 1 <= self.port <= 65535:
             raise InputError(f"--port must be from 1 to 65535 (got {self.port})")
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Names of those who may log in; none where anybody may see the page."""
+        return tuple(name for name, _ in self._logins())
+
+    def _logins(self) -> list[tuple[str, str]]:
+        """Name and password of each; one is empty where it was not given."""
+        parts = [login.partition(":") for login in self.auth]
+        return [(name, password) for name, _, password in parts]
 
 
 def check_installed(package: str) -> None:
@@ -134,7 +156,7 @@ def launched(
     _, address, _ = page.launch(
         server_name=settings.host,
         server_port=settings.port,
-        auth=tuple(settings.auth.split(":", 1)) if settings.auth else None,
+        auth=[tuple(login.split(":", 1)) for login in settings.auth] or None,
         **(quiet | more),
     )
     try:
@@ -240,25 +262,28 @@ class Guard:
 
     Without a password a request must name this machine as its host, so that no website
     can pose as it (DNS rebinding). Requests from another website's page are refused.
+    Who has logged in, the application reads from the scope: `scope[PERSON_KEY]`.
     """
 
     def __init__(self, application: Application, settings: WebSettings) -> None:
         """Guard `application` as `settings` ask."""
         self.application = application
-        self.auth = settings.auth.encode()
+        self.auth = [login.encode() for login in settings.auth]
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         """Pass a request on, or refuse it: 401 or 403."""
         headers = dict(scope.get("headers", []))
         if scope["type"] != "http":
             return
-        if self.auth and not self._knows_password(headers):
+        login = self._login(headers)
+        if self.auth and login is None:
             challenge = (b"www-authenticate", b'Basic realm="bone age"')
             await _refuse(send, 401, challenge)
         elif self._is_foreign(scope["method"], headers):
             await _refuse(send, 403)
         else:
-            await self.application(scope, receive, send)
+            name = (login or b"").partition(b":")[0].decode()
+            await self.application(scope | {PERSON_KEY: name}, receive, send)
 
     def _is_foreign(self, method: str, headers: dict[bytes, bytes]) -> bool:
         # a link to the page may stand anywhere; following it is no request of that site
@@ -268,13 +293,18 @@ class Guard:
             return True
         return not self.auth and not _is_own_host(headers.get(b"host", b""))
 
-    def _knows_password(self, headers: dict[bytes, bytes]) -> bool:
+    def _login(self, headers: dict[bytes, bytes]) -> bytes | None:
+        """Which of the logins a request knows; None for none."""
         kind, _, encoded = headers.get(b"authorization", b"").partition(b" ")
         try:
             given = base64.b64decode(encoded, validate=True)
         except binascii.Error:
-            return False
-        return kind.lower() == b"basic" and secrets.compare_digest(given, self.auth)
+            return None
+        if kind.lower() != b"basic":
+            return None
+        # all are compared, so that the time tells nothing
+        known = [each for each in self.auth if secrets.compare_digest(given, each)]
+        return known[0] if known else None
 
 
 def _is_own_host(host: bytes) -> bool:

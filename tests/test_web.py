@@ -47,9 +47,12 @@ def basic(pair: str) -> str:
     ("wrong", "why"),
     [
         ({"host": "0.0.0.0"}, r"--host 0\.0\.0\.0 would .*--auth NAME:PASSWORD"),
-        ({"host": "", "auth": ""}, "--host"),
-        ({"auth": "ann"}, "--auth must be NAME:PASSWORD"),
-        ({"auth": ":secret"}, "--auth must be NAME:PASSWORD"),
+        ({"host": ""}, "--host"),
+        ({"auth": ("ann",)}, "--auth must be NAME:PASSWORD"),
+        ({"auth": (":secret",)}, "--auth must be NAME:PASSWORD"),
+        ({"auth": ("ann:a", "")}, "--auth must be NAME:PASSWORD"),
+        ({"auth": ("../a:b",)}, r"--auth must have names of letters.*got \.\./a"),
+        ({"auth": ("ann:a", "ann:b")}, "--auth must have another name"),
         ({"port": 0}, r"--port must be from 1 to 65535 \(got 0\)"),
     ],
 )
@@ -59,11 +62,11 @@ def test_unsafe_settings_are_refused(wrong, why):
 
 
 def test_other_hosts_are_served_with_a_password():
-    WebSettings(host="0.0.0.0", auth="ann:secret").check_page()
+    WebSettings(host="0.0.0.0", auth=("ann:secret",)).check_page()
 
 
 def test_password_is_needed_for_every_request():
-    settings = WebSettings(auth="ann:pa:ss", open_page=False)
+    settings = WebSettings(auth=("ann:pa:ss",), open_page=False)
     with web.serve(hello, settings, "{address}") as address:
         assert fetch(address)[0] == 401
         for wrong in ("ann:pa", "pa:ss", ""):
@@ -96,7 +99,7 @@ def test_taken_port_and_foreign_address_are_named():
             web.serve(hello, settings, "{address}"),
         ):
             pass
-    settings = WebSettings(host="no.such.host.invalid", auth="a:b", open_page=False)
+    settings = WebSettings(host="no.such.host.invalid", auth=("a:b",), open_page=False)
     with (
         pytest.raises(InputError, match="--host must be an address of this machine"),
         web.serve(hello, settings, "{address}"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from boneage.active_learning import agreement
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
 from boneage.cohort import excluded
@@ -78,14 +79,20 @@ def queries_of_round(layout: Layout, open_queries: list[Query]) -> list[Query]:
     return _with_their_rounds(open_queries, QueryLog(layout.queries).asked(), status)
 
 
-def waiting_queries(layout: Layout) -> list[Query]:
-    """Whatever lies in gt/new without a mask, and the rest of its rounds."""
+def waiting_queries(
+    layout: Layout, people: Collection[str] = (), shared_fraction: float = 0.0
+) -> list[Query]:
+    """Whatever lies in gt/new without a mask, and the rest of its rounds.
+
+    Also what is shared among `people` and not yet drawn by all of them.
+    """
     logged = QueryLog(layout.queries).asked()
     status = AnnotationStatus.read(layout)
+    shared = agreement.unfinished_ids(layout, status.offered, people, shared_fraction)
     waiting = [
         logged.get(i, Query(i, None, None))
         for i in sorted(status.offered)
-        if not status.is_done(i)
+        if not status.is_done(i) or (i in shared and i not in status.flagged)
     ]
     return _with_their_rounds(waiting, logged, status)
 

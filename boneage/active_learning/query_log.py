@@ -3,7 +3,7 @@
 An append-only file, one JSON object a line. Actions: `asked`; `annotated`, a mask was
 drawn or corrected; in the browser also `accepted`, the proposal was saved as it was,
 `skipped`, and `flagged` as not usable. Lines from the browser also have the Dice of
-proposal and saved mask.
+proposal and saved mask, and who drew it (`annotator`) where people log in.
 """
 
 import contextlib
@@ -31,10 +31,16 @@ def timestamp() -> str:
 class QueryLog:
     """Appends to the file, and reads it."""
 
-    def __init__(self, path: Path, measure: str | None = None) -> None:
-        """Log to `path`; `measure` chose the queries, where that is known."""
+    def __init__(
+        self, path: Path, measure: str | None = None, annotator: str = ""
+    ) -> None:
+        """Log to `path`; `measure` chose the queries, where that is known.
+
+        annotator: who acts; empty where nobody has logged in.
+        """
         self.path = path
         self.measure = measure
+        self.annotator = annotator
 
     def log_asked(self, queries: list[Query]) -> None:
         """Log queries, each once a round however often the program is started."""
@@ -107,7 +113,7 @@ class QueryLog:
         }
 
     def _line(self, query: Query, action: str, seconds: float | None = None) -> dict:
-        return {
+        line = {
             "time": timestamp(),
             "round": query.round,
             "id": query.radiograph_id,
@@ -117,6 +123,7 @@ class QueryLog:
             "action": action,
             "seconds": None if seconds is None else round(seconds, 2),
         }
+        return line | ({"annotator": self.annotator} if self.annotator else {})
 
     def _append(self, lines: list[dict]) -> None:
         if lines:

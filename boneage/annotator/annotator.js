@@ -172,9 +172,11 @@ const clear = () => {
 const decide = (what) => exclusively(async () => {
   if (!round.round) return;
   const waiting = count("waiting");
-  if (what !== "skipped" && waiting && confirmPending !== what) {
+  if (what !== "skipped" && (waiting || round.others) && confirmPending !== what) {
     confirmPending = what;
-    return say(`${waiting} still waiting. Press the key again to leave them.`);
+    const others = round.others ? `${round.others} still to be drawn by others.` : "";
+    return say(waiting ? `${waiting} still waiting.` : "", others,
+      "Press the key again to leave them.");
   }
   confirmPending = "";
   say("");
@@ -192,6 +194,7 @@ const duration = (seconds) =>
 
 const report = () => {
   const total = round.items.length;
+  $("person").textContent = round.person ? `Annotator: ${round.person}` : "";
   $("headline").textContent = open ? open.place : total ? `${total} of ${total}` : "";
   $("facts").textContent = open ? open.facts : "";
   const saved = count("saved");

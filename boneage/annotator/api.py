@@ -38,12 +38,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from boneage.annotator import mask_edits, page, run_lengths
+from boneage.annotator.open_image import OpenImage, coarse_mask
 from boneage.annotator.queue import (
     AnnotationQueue,
     Conflict,
     ImplausibleMask,
     NeedsConfirmation,
-    OpenImage,
     RefusedMask,
 )
 from boneage.annotator.round import AnnotationRound, thumbnail
@@ -51,6 +51,7 @@ from boneage.errors import InputError
 from boneage.io import png_encoder
 from boneage.io.radiographs import Mask
 from boneage.io.transforms import equalize_clahe
+from boneage.web import PERSON_KEY
 
 KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
 """For pictures: another content has another address."""
@@ -70,8 +71,8 @@ CORRECTIONS: dict[str, Callable[[AnnotationQueue, OpenImage, Mask], Mask | None]
     "largest": lambda _, opened, mask: mask_edits.keep_largest(mask),
     "smooth": lambda _, opened, mask: mask_edits.smooth(mask),
     "proposal": lambda _, opened, mask: opened.proposal,
-    "coarse": lambda queue, opened, mask: queue.coarse_mask(
-        opened.radiograph_id, opened.radiograph
+    "coarse": lambda queue, opened, mask: coarse_mask(
+        queue.layout, opened.radiograph_id, opened.radiograph
     ),
 }
 """Corrections of the whole mask; None where there is no such mask."""
@@ -163,7 +164,7 @@ class _Api:
 
     def _queue(self, request: Request) -> AnnotationQueue:
         """The queue that a request is about."""
-        number, queue = self.round.current()
+        number, queue = self.round.current(_person(request))
         if queue is None or _whole(request, "round") != number:
             raise Refusal(410, "This round is over.")
         return queue
@@ -176,10 +177,11 @@ class _Api:
 
     def state(self, request: Request, _: bytes) -> Response:
         """Where the round stands."""
-        return JSONResponse(self._state(_page(request)), headers=ASK_AGAIN)
+        return JSONResponse(self._state(request), headers=ASK_AGAIN)
 
-    def _state(self, page_name: str, claim: bool = False) -> dict[str, Any]:
-        number, queue = self.round.current()
+    def _state(self, request: Request, claim: bool = False) -> dict[str, Any]:
+        page_name, person = _page(request), _person(request)
+        number, queue = self.round.current(person)
         idle = self.round.explain(queue)
         if queue is None:
             return {"round": 0, "idle": idle, "items": [], "next": []}
@@ -198,6 +200,8 @@ class _Api:
             "elsewhere": elsewhere,
             "advice": queue.outlook.advice,
             "rounds_left": queue.outlook.rounds_left,
+            "person": person,
+            "others": len(queue.waiting_for_others()),
             "accepted": len(queue.accepted),
             "seconds": float(np.median([*queue.seconds.values()]))
             if queue.seconds
@@ -247,13 +251,13 @@ class _Api:
 
     def picture(self, request: Request, _: bytes) -> Response:
         """A picture of a radiograph."""
-        queue, radiograph_id = self.round.queue, request.path_params["id"]
+        _, queue = self.round.current(_person(request))
+        radiograph_id = request.path_params["id"]
         if queue is None or radiograph_id not in queue.queries:
             raise Refusal(404, "There is no such radiograph.")
         kind = request.path_params["kind"]
         if kind == "thumbnail":
-            status = queue.statuses()[radiograph_id]
-            content = thumbnail(self.round.layout, radiograph_id, status)
+            content = thumbnail(queue, radiograph_id)
             return Response(content, media_type="image/jpeg", headers=KEEP)
         opened = queue.open(radiograph_id)
         if kind == "disagreement" and opened.disagreement is not None:
@@ -321,12 +325,12 @@ class _Api:
     def _done(
         self, request: Request, queue: AnnotationQueue, opened: OpenImage, what: str
     ) -> Response:
-        queue.release(_page(request))
+        queue.claims.release(_page(request))
         return JSONResponse(
             {
                 "message": f"Radiograph {opened.radiograph_id} {what}.",
                 "version": queue.version(opened.radiograph_id),
-                "state": self._state(_page(request), claim=True),
+                "state": self._state(request, claim=True),
             }
         )
 
@@ -345,6 +349,11 @@ class _Api:
         """Release what a closed page had open."""
         self.round.disconnect(_page(request))
         return Response(status_code=204)
+
+
+def _person(request: Request) -> str:
+    """Who has logged in."""
+    return request.scope.get(PERSON_KEY, "")
 
 
 def _page(request: Request) -> str:

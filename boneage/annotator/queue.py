@@ -3,24 +3,27 @@
 Nothing here knows of a page. Every action is on disk when its method returns. Two
 pages, or two processes, that work on one radiograph are told apart by its version, read
 off the disk: the last to save wins, after a confirmation. Claims only spread the pages
-of one process over different radiographs.
+of one process over different radiographs. Where people log in, each has a view of the
+queue (`for_person`), and a mask of his own of every shared radiograph.
 """
 
+import copy
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from boneage.active_learning import stopping
+from boneage.active_learning import agreement, stopping
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
+from boneage.annotator.claims import Claims
+from boneage.annotator.open_image import OpenImage, read_open_image
 from boneage.cohort import excluded
 from boneage.errors import InputError
-from boneage.io import radiographs, transforms
+from boneage.io import radiographs
 from boneage.io.locks import file_lock
 from boneage.io.radiographs import Mask
 from boneage.layout import Layout
@@ -35,8 +38,6 @@ WORDS: dict[Status, str] = {
     "flagged": "not usable",
     "unreadable": "not readable",
 }
-CLAIM_S = 600
-"""Seconds for which a radiograph is reserved for a page that does nothing about it."""
 KEPT_OPEN = 4
 """Radiographs kept decoded: the current one, the next, and those of other pages."""
 
@@ -64,31 +65,6 @@ class ImplausibleMask(NeedsConfirmation):
     confirmation = "no_hand"
 
 
-@dataclass(frozen=True)
-class OpenImage:
-    """One radiograph being annotated.
-
-    radiograph: (row, column) uint8 or uint16. start: the mask to begin with: the saved
-    one, else the proposal, else the coarse mask. proposal, disagreement, probability:
-    the committee's, uint8; None where there is none. version: the state of its mask
-    and flag on disk when it was opened. notes: files that exist but cannot be used.
-    """
-
-    query: Query
-    radiograph: np.ndarray
-    start: Mask
-    proposal: Mask | None
-    disagreement: np.ndarray | None
-    probability: np.ndarray | None
-    version: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def radiograph_id(self) -> int:
-        """Its id."""
-        return self.query.radiograph_id
-
-
 class AnnotationQueue:
     """The queries of one round, or all that waits in gt/new, most uncertain first."""
 
@@ -97,22 +73,52 @@ class AnnotationQueue:
         layout: Layout,
         queries: list[Query],
         clock: Callable[[], float] = time.monotonic,
+        people: Collection[str] = (),
+        shared_fraction: float = 0.0,
     ) -> None:
-        """Queue `queries` in the order in which they are given."""
+        """Queue `queries` in the order in which they are given.
+
+        people: who can log in. shared_fraction: of the queries that all of them draw,
+        each for himself; the others are for whoever comes first.
+        """
         self.layout = layout
         self.queries = {query.radiograph_id: query for query in queries}
-        self.clock = clock
-        self.log = QueryLog(layout.queries)
+        self.people = tuple(people)
+        self.shared = {
+            i
+            for i in self.queries
+            if len(self.people) > 1 and agreement.is_shared(i, shared_fraction)
+        }
+        self.claims = Claims(clock)
         self.outlook = stopping.outlook(layout)
+        self.whole = self
+        """The queue without a person: what the training waits for."""
+        self._of_person: dict[str, AnnotationQueue] = {}
+        self._begin("")
+
+    def _begin(self, person: str) -> None:
+        """Set what each person has for himself."""
+        self.person = person
+        self.log = QueryLog(self.layout.queries, annotator=person)
         self.skipped: set[int] = set()
         self.unreadable: dict[int, str] = {}
         self.accepted: set[int] = set()
         """Saved here as proposed."""
         self.seconds: dict[int, float] = {}
         """How long those saved here took."""
-        self._claims: dict[int, tuple[str, float]] = {}
         self._opened: dict[int, OpenImage] = {}
         self._lock = threading.Lock()
+
+    def for_person(self, person: str) -> "AnnotationQueue":
+        """The same queue as one of `people` sees it; empty: nobody logs in."""
+        if not person:
+            return self.whole
+        with self._lock:
+            if person not in self._of_person:
+                view = copy.copy(self.whole)
+                view._begin(person)
+                self._of_person[person] = view
+            return self._of_person[person]
 
     @property
     def ids(self) -> list[int]:
@@ -124,10 +130,23 @@ class AnnotationQueue:
         flagged = excluded.flagged(self.layout)
         return {i: self._status(i, flagged) for i in self.queries}
 
+    def annotation(self, radiograph_id: int) -> Path:
+        """Where this person's mask is saved; others do not see that of a shared one."""
+        if self.person and radiograph_id in self.shared:
+            return self.layout.shared_mask(self.person, radiograph_id)
+        return self.layout.answer(radiograph_id)
+
+    def waiting_for_others(self) -> list[int]:
+        """Shared ones that others than this person have not drawn yet."""
+        flagged = excluded.flagged(self.layout)
+        others = [name for name in self.people if name != self.person]
+        ids = [i for i in self.queries if i in self.shared and i not in flagged]
+        return agreement.unfinished_ids(self.layout, ids, others, 1.0)
+
     def _status(self, radiograph_id: int, flagged: dict[int, str]) -> Status:
         if radiograph_id in flagged:
             return "flagged"
-        if self.layout.answer(radiograph_id).exists():
+        if self.annotation(radiograph_id).exists():
             return "saved"
         if radiograph_id in self.unreadable:
             return "unreadable"
@@ -136,38 +155,27 @@ class AnnotationQueue:
     def upcoming(self, page: str) -> list[int]:
         """Ids that wait, in the order for a page: those of other pages last."""
         waiting = [i for i, status in self.statuses().items() if status == "waiting"]
-        with self._lock:
-            # sorting keeps the order among equals
-            return sorted(waiting, key=lambda i: self._is_claimed(i, page))
+        # sorting keeps the order among equals
+        return sorted(waiting, key=lambda i: self.claimed_elsewhere(i, page))
 
     def next_for(self, page: str) -> int | None:
         """The most uncertain that waits, preferably one that no other page has open."""
         return next(iter(self.upcoming(page)), None)
 
-    def _is_claimed(self, radiograph_id: int, page: str) -> bool:
-        owner, since = self._claims.get(radiograph_id, (page, 0.0))
-        return owner != page and self.clock() - since < CLAIM_S
+    def _claimed(self, radiograph_id: int) -> tuple[int, str]:
+        """What is claimed: of a shared one, everybody has a mask to draw."""
+        return radiograph_id, self.person if radiograph_id in self.shared else ""
 
     def claimed_elsewhere(self, radiograph_id: int, page: str) -> bool:
         """Whether another page has this radiograph open."""
-        with self._lock:
-            return self._is_claimed(radiograph_id, page)
+        return self.claims.is_elsewhere(self._claimed(radiograph_id), page)
 
     def claim(self, radiograph_id: int, page: str) -> None:
         """Reserve a radiograph for a page, in place of the one that it had."""
-        self.release(page)
-        with self._lock:
-            if not self._is_claimed(radiograph_id, page):
-                self._claims[radiograph_id] = (page, self.clock())
-
-    def release(self, page: str) -> None:
-        """Drop the claim of a page."""
-        with self._lock:
-            kept = {i: c for i, c in self._claims.items() if c[0] != page}
-            self._claims = kept
+        self.claims.claim(self._claimed(radiograph_id), page)
 
     def open(self, radiograph_id: int) -> OpenImage:
-        """Read a radiograph, its masks and its map; the last few are kept.
+        """Read a radiograph, its masks and its maps; the last few are kept.
 
         Raises:
             InputError: the radiograph cannot be read; it is then no longer offered.
@@ -177,52 +185,20 @@ class AnnotationQueue:
         kept = self._opened.get(radiograph_id)
         if kept is not None and kept.version == version:
             return kept
+        query = self.queries[radiograph_id]
         try:
-            radiograph = radiographs.read(self.layout.query(radiograph_id))
+            opened = read_open_image(
+                self.layout, query, version, self.annotation(radiograph_id)
+            )
         except InputError as error:
             self.unreadable[radiograph_id] = str(error)
             raise
-        opened = self._read(self.queries[radiograph_id], radiograph, version)
         with self._lock:
             self._opened.pop(radiograph_id, None)
             self._opened[radiograph_id] = opened
             while len(self._opened) > KEPT_OPEN:
                 del self._opened[next(iter(self._opened))]
         return opened
-
-    def _read(self, query: Query, radiograph: np.ndarray, version: str) -> OpenImage:
-        i, layout, notes = query.radiograph_id, self.layout, []
-
-        def usable(path: Path) -> np.ndarray | None:
-            try:
-                return _read_of_shape(path, radiograph.shape)
-            except InputError as error:
-                notes.append(str(error))
-                return None
-
-        saved, proposal = usable(layout.answer(i)), usable(layout.proposal(i))
-        start = next((mask for mask in (saved, proposal) if mask is not None), None)
-        if start is None:
-            start = self.coarse_mask(i, radiograph)
-        return OpenImage(
-            query,
-            radiograph,
-            _binary(start),
-            None if proposal is None else _binary(proposal),
-            usable(layout.disagreement(i)),
-            usable(layout.probability(i)),
-            version,
-            tuple(notes),
-        )
-
-    def coarse_mask(self, radiograph_id: int, radiograph: np.ndarray) -> Mask:
-        """Step 1's coarse mask; computed here if there is no usable one."""
-        path = self.layout.coarse_mask(radiograph_id)
-        try:
-            mask = _read_of_shape(path, radiograph.shape)
-        except InputError:  # of another size or damaged: quickly made anew
-            mask = None
-        return coarse.coarse_mask(radiograph) if mask is None else _binary(mask)
 
     def version(self, radiograph_id: int) -> str:
         """Identifies what is on disk of its mask and flag: it changes with them."""
@@ -232,7 +208,7 @@ class AnnotationQueue:
     def _version(self, radiograph_id: int, is_flagged: bool) -> str:
         flag = "flagged" if is_flagged else "usable"
         try:
-            facts = self.layout.answer(radiograph_id).stat()
+            facts = self.annotation(radiograph_id).stat()
         except FileNotFoundError:
             return f"{flag}-none"
         return f"{flag}-{facts.st_mtime_ns}-{facts.st_size}-{facts.st_ino}"
@@ -297,8 +273,8 @@ class AnnotationQueue:
         with file_lock(self.layout.new):
             if not overwrite:
                 self._check_unchanged(opened)
-            radiographs.write(self.layout.answer(radiograph_id), mask)
-            if reasons:
+            is_trained_on = self._write(radiograph_id, mask)
+            if reasons and is_trained_on:
                 confirmed_masks.confirm(self.layout, [radiograph_id])
             excluded.unflag(self.layout, radiograph_id)
         self.skipped.discard(radiograph_id)
@@ -313,6 +289,22 @@ class AnnotationQueue:
             self.seconds[radiograph_id] = seconds
         self._log_action(opened, action, seconds, dice)
         return action
+
+    def _write(self, radiograph_id: int, mask: Mask) -> bool:
+        """Write this person's mask; returns whether the committee trains on it."""
+        own, answer = self.annotation(radiograph_id), self.layout.answer(radiograph_id)
+        if own == answer:
+            radiographs.write(answer, mask)
+            return True
+        # of a shared one, it trains on the mask of the first who saved it
+        is_first = not answer.exists() or (
+            own.exists() and own.read_bytes() == answer.read_bytes()
+        )
+        if is_first:
+            radiographs.write(answer, mask)
+        own.parent.mkdir(parents=True, exist_ok=True)
+        radiographs.write(own, mask)
+        return is_first
 
     def skip(self, opened: OpenImage, seconds: float | None = None) -> None:
         """Leave it for later; nothing changes on disk but the log."""
@@ -376,23 +368,3 @@ class AnnotationQueue:
     def count(self, status: Status) -> int:
         """How many have this status."""
         return sum(now == status for now in self.statuses().values())
-
-
-def _binary(image: np.ndarray) -> Mask:
-    return np.where(image > 0, np.uint8(255), np.uint8(0))
-
-
-def _read_of_shape(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """An image of the radiograph's size; None if there is none.
-
-    Raises:
-        InputError: it cannot be read, or has another size.
-    """
-    if not path.exists():
-        return None
-    image = radiographs.read(path)
-    if image.shape != shape:
-        raise InputError(
-            f"{path} must have the shape {shape} (got {image.shape}); it is not used"
-        )
-    return transforms.to_uint8(image)

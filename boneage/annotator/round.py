@@ -8,7 +8,7 @@ import numpy as np
 
 from boneage.annotator import mask_edits
 from boneage.annotator.actions import LABELS
-from boneage.annotator.queue import AnnotationQueue, Status
+from boneage.annotator.queue import AnnotationQueue
 from boneage.errors import InputError
 from boneage.io import radiographs, transforms
 from boneage.layout import Layout
@@ -41,10 +41,13 @@ class AnnotationRound:
             self.queue = queue
             self.number += 1
 
-    def current(self) -> tuple[int, AnnotationQueue | None]:
-        """Number and queue that belong together; None while there are no queries."""
+    def current(self, person: str = "") -> tuple[int, AnnotationQueue | None]:
+        """Number and queue that belong together, as a person sees the queue.
+
+        None while there are no queries.
+        """
         with self._lock:
-            return self.number, self.queue
+            return self.number, self.queue and self.queue.for_person(person)
 
     def wait(self) -> str:
         """Wait until a person decides; returns the decision. The queue is gone then."""
@@ -58,7 +61,7 @@ class AnnotationRound:
         nothing happens.
         """
         with self._lock:
-            if self.queue is None or queue is not self.queue:
+            if self.queue is None or queue is None or queue.whole is not self.queue:
                 return
             self.queue, self._decision = None, decision
         self.idle_message = {
@@ -83,15 +86,16 @@ class AnnotationRound:
     def disconnect(self, page: str) -> None:
         """Release the radiograph of a page that was closed."""
         if (queue := self.queue) is not None:
-            queue.release(page)
+            queue.claims.release(page)
 
 
-def thumbnail(layout: Layout, radiograph_id: int, status: Status) -> bytes:
+def thumbnail(queue: AnnotationQueue, radiograph_id: int) -> bytes:
     """A small picture of a radiograph under its saved mask, as JPEG."""
-    grey = mask_edits.stretched(_read_small(layout.query(radiograph_id)))
+    status = queue.statuses()[radiograph_id]
+    grey = mask_edits.stretched(_read_small(queue.layout.query(radiograph_id)))
     shown = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     if status == "saved":
-        mask = _read_small(layout.answer(radiograph_id), grey.shape) > 127
+        mask = _read_small(queue.annotation(radiograph_id), grey.shape) > 127
         opacity = mask_edits.MASK_OPACITY
         colour = np.array(mask_edits.MASK_COLOUR[::-1]) * opacity
         shown[mask] = (shown[mask] * (1 - opacity) + colour).astype(np.uint8)

@@ -46,11 +46,21 @@ def serving(annotation_round: AnnotationRound, settings: WebSettings) -> Iterato
 class BrowserOracle:
     """A person who draws on a page, and decides there when the training continues."""
 
-    def __init__(self, layout: Layout, settings: WebSettings, measure: str) -> None:
-        """Serve nothing yet; `measure` chose the queries."""
+    def __init__(
+        self,
+        layout: Layout,
+        settings: WebSettings,
+        measure: str,
+        shared_fraction: float = 0.0,
+    ) -> None:
+        """Serve nothing yet; `measure` chose the queries.
+
+        shared_fraction: of the radiographs that everybody draws who can log in.
+        """
         self.layout = layout
         self.settings = settings
         self.measure = measure
+        self.shared_fraction = shared_fraction
         self.answerable_ids = None
         self.round = AnnotationRound(layout, (GO_ON, FINISH, LEAVE))
         self._served = contextlib.ExitStack()
@@ -70,7 +80,10 @@ class BrowserOracle:
             Query(q.radiograph_id, q.score, q.round, self.measure) for q in queries
         ]
         queue = AnnotationQueue(
-            self.layout, query_folder.queries_of_round(self.layout, measured)
+            self.layout,
+            query_folder.queries_of_round(self.layout, measured),
+            people=self.settings.people,
+            shared_fraction=self.shared_fraction,
         )
         self.round.publish(queue)
         if not self.address:
@@ -83,7 +96,9 @@ class BrowserOracle:
         return DECISIONS[decision]
 
 
-def annotate_waiting(layout: Layout, settings: WebSettings) -> list[str]:
+def annotate_waiting(
+    layout: Layout, settings: WebSettings, shared_fraction: float = 0.0
+) -> list[str]:
     """Serve whatever waits in gt/new until the person is done; summary lines.
 
     Raises:
@@ -94,11 +109,13 @@ def annotate_waiting(layout: Layout, settings: WebSettings) -> list[str]:
             f"{layout.new} must hold a radiograph <id>.png to annotate (got none); "
             "step2_interactive_segmentation.py puts there what it asks about"
         )
-    queries = query_folder.waiting_queries(layout)
+    people = settings.people
+    fraction = shared_fraction if len(people) > 1 else 0.0
+    queries = query_folder.waiting_queries(layout, people, fraction)
     if not queries:
         return ["nothing is waiting for a mask"]
     annotation_round = AnnotationRound(layout, (CLOSE,))
-    queue = AnnotationQueue(layout, queries)
+    queue = AnnotationQueue(layout, queries, people=people, shared_fraction=fraction)
     queue.log_saved()
     annotation_round.publish(queue)
     with serving(annotation_round, settings):

@@ -183,7 +183,7 @@ def test_with_a_password_nothing_is_shown_without_it(layout):
     annotation_round = AnnotationRound(layout, (CLOSE,))
     queries = query_folder.waiting_queries(layout)
     annotation_round.publish(AnnotationQueue(layout, queries))
-    settings = WebSettings(auth="ann:pa:ss", open_page=False)
+    settings = WebSettings(auth=("ann:pa:ss",), open_page=False)
     with server.serving(annotation_round, settings) as address:
         for path in (
             "",

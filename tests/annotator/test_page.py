@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boneage.active_learning import query_folder
+from boneage.active_learning import agreement, query_folder
 from boneage.active_learning.oracle import Decision, Query
 from boneage.active_learning.query_log import QueryLog
 from boneage.annotator import mask_edits, server
@@ -647,13 +647,47 @@ def test_a_browser_that_knows_the_password_is_let_in(browser, layout):
     annotation_round = AnnotationRound(layout, (CLOSE,))
     queries = query_folder.waiting_queries(layout)
     annotation_round.publish(AnnotationQueue(layout, queries))
-    settings = WebSettings(auth="ann:secret", open_page=False)
+    settings = WebSettings(auth=("ann:secret",), open_page=False)
     with server.serving(annotation_round, settings) as address:
         known = {"username": "ann", "password": "secret"}
         tab = Tab(browser, address, http_credentials=known).ready(PORTRAIT)
         save(tab.press("m"), PORTRAIT)
         tab.page.close()
     assert layout.answer(PORTRAIT).exists()
+
+
+def test_two_people_log_in_and_both_draw_what_is_shared(browser, layout, monkeypatch):
+    proposals = lay_out(layout, PORTRAIT, SQUARE)
+    monkeypatch.setattr(agreement, "is_shared", lambda i, fraction: i == SQUARE)
+    settings = WebSettings(auth=("ann:a", "bob:b"), open_page=False)
+    queries = query_folder.waiting_queries(layout)
+    queue = AnnotationQueue(
+        layout, queries, people=settings.people, shared_fraction=0.1
+    )
+    annotation_round = AnnotationRound(layout, (CLOSE,))
+    annotation_round.publish(queue)
+    with server.serving(annotation_round, settings) as address:
+        ann, bob = (
+            Tab(browser, address, place, http_credentials=login).shows(name, "#person")
+            for place, name, login in (
+                ("1 of", "ann", {"username": "ann", "password": "a"}),
+                ("2 of", "bob", {"username": "bob", "password": "b"}),
+            )
+        )
+        save(ann.ready(PORTRAIT), PORTRAIT).ready(SQUARE).press("l")
+        save(ann, SQUARE).shows("Nothing is waiting", "#empty")
+        ann.press("g").says("1 still to be drawn by others.")
+        save(bob.ready(SQUARE), SQUARE).shows("Nothing is waiting", "#empty")
+        ann.page.close()
+        bob.page.close()
+    masks = [radiographs.read(layout.shared_mask(n, SQUARE)) for n in ("ann", "bob")]
+    np.testing.assert_array_equal(masks[0], mask_edits.keep_largest(proposals[SQUARE]))
+    np.testing.assert_array_equal(masks[1], proposals[SQUARE])
+    np.testing.assert_array_equal(saved(layout, SQUARE), masks[0])
+    drawn = [(e["id"], e["annotator"]) for e in log_of(layout, "accepted")]
+    assert drawn == [(PORTRAIT, "ann"), (SQUARE, "bob")]
+    (line,) = agreement.write_table(layout)
+    assert line.startswith("ann and bob: Dice 0.9")
 
 
 def test_only_so_many_steps_are_kept(annotate, layout):

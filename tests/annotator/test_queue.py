@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from boneage.active_learning import query_folder
+from boneage.active_learning import agreement, query_folder
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
 from boneage.annotator.queue import (
@@ -184,7 +184,7 @@ def test_two_pages_get_two_radiographs(queue):
     queue.claim(queue.next_for("first"), "first")
     assert queue.next_for("first") == 7
     assert queue.next_for("second") == 9
-    queue.release("first")
+    queue.claims.release("first")
     assert queue.next_for("second") == 7
 
 
@@ -327,3 +327,55 @@ def test_a_confirmed_mask_does_not_overwrite_a_newer_one(queue, layout):
         queue.save(opened, SQUARE, no_hand=True)
     np.testing.assert_array_equal(radiographs.read(layout.answer(7)), DRAWN)
     assert not layout.confirmed_masks.exists()
+
+
+@pytest.fixture
+def shared(layout, queue, monkeypatch):
+    """The same queries for two people; both are to draw 9."""
+    monkeypatch.setattr(agreement, "is_shared", lambda i, fraction: i == 9)
+    queries = query_folder.waiting_queries(layout)
+    return AnnotationQueue(layout, queries, people=("ann", "bob"), shared_fraction=0.1)
+
+
+def test_both_draw_what_is_shared_without_seeing_the_other_mask(shared, layout):
+    ann, bob = shared.for_person("ann"), shared.for_person("bob")
+    ann.save(ann.open(9), DRAWN, 5.0)
+    assert last(ann)["annotator"] == "ann"
+    assert (ann.statuses()[9], bob.statuses()[9]) == ("saved", "waiting")
+    assert ann.waiting_for_others() == [9]
+    opened = bob.open(9)
+    np.testing.assert_array_equal(opened.start, PROPOSAL)
+    bob.save(opened, PROPOSAL, 7.0)
+    assert (ann.seconds, bob.seconds) == ({9: 5.0}, {9: 7.0})
+    assert shared.waiting_for_others() == []
+    for name, mask in (("ann", DRAWN), ("bob", PROPOSAL)):
+        np.testing.assert_array_equal(
+            radiographs.read(layout.shared_mask(name, 9)), mask
+        )
+    # the committee trains on the first, and on what its author makes of it
+    np.testing.assert_array_equal(radiographs.read(layout.answer(9)), DRAWN)
+    ann.save(ann.open(9), block(14))
+    bob.save(bob.open(9), block(15))
+    np.testing.assert_array_equal(radiographs.read(layout.answer(9)), block(14))
+
+
+def test_what_is_not_shared_is_drawn_by_one_of_them(shared, layout):
+    ann, bob = shared.for_person("ann"), shared.for_person("bob")
+    ann.claim(7, "page of ann")
+    assert bob.upcoming("page of bob") == [9, 8, 7]
+    ann.claim(9, "page of ann")
+    assert not bob.claimed_elsewhere(9, "page of bob")
+    ann.save(ann.open(7), DRAWN)
+    assert bob.statuses()[7] == "saved"
+    assert not layout.shared_mask("ann", 7).exists()
+
+
+def test_a_shared_one_waits_on_another_day_for_who_has_not_drawn_it(shared, layout):
+    for i in (7, 8, 9):
+        ann = shared.for_person("ann")
+        ann.save(ann.open(i), DRAWN)
+    assert query_folder.waiting_queries(layout) == []
+    waiting = query_folder.waiting_queries(layout, ("ann", "bob"), 0.1)
+    later = AnnotationQueue(layout, waiting, people=("ann", "bob"), shared_fraction=0.1)
+    assert later.for_person("ann").upcoming("page") == []
+    assert later.for_person("bob").upcoming("page") == [9]

@@ -113,7 +113,7 @@ def test_upload_is_bounded(served, tiny_predictor, tmp_path, monkeypatch):
 def test_password_is_asked_for(tiny_predictor):
     from boneage.prediction import web_app
 
-    settings = WebSettings(auth="ann:secret", open_page=False)
+    settings = WebSettings(auth=("ann:secret",), open_page=False)
     with web_app.serving(tiny_predictor, settings) as address:
         assert fetch(f"{address.rstrip('/')}/config")[0] == 401
         forged = json.dumps({"data": [None, "male"]}).encode()
