@@ -7,7 +7,6 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import get_type_hints
 
@@ -124,7 +123,7 @@ def pack_hands(
     cohort = make_cohort(count)
     table.write_cohort(layout.train_csv, cohort)
     rng = np.random.default_rng(0)
-    with hdf5.create(layout.hands_h5, count, size, asdict(how)) as writer:
+    with hdf5.create(layout.hands_h5, count, size, how.facts()) as writer:
         for radiograph_id, age in zip(cohort.ids, cohort.bone_age_months, strict=True):
             noise = rng.integers(0, 20, (size, size))
             writer.add(radiograph_id, (noise + age).astype(np.uint8))

@@ -216,7 +216,7 @@ def _read_candidate(name: str, run: Run) -> CandidateRun:
             f"{run.config} must state {', '.join(absent)}; train the run again"
         )
     try:
-        Enhancement.from_facts(config["preprocessing"])
+        Enhancement.for_new(config["preprocessing"])
     except InputError as error:
         raise InputError(f"{run.config}: {error}") from None
     predictions = run.read_predictions()

@@ -245,7 +245,7 @@ class Predictor:
         """
         months_by_run, explanations = {}, {}
         for candidate in ensemble.candidates:
-            enhancement = Enhancement.from_facts(candidate.config["preprocessing"])
+            enhancement = Enhancement.for_new(candidate.config["preprocessing"])
             if enhancement not in hands:
                 hands[enhancement] = enhanced_hand(radiograph, mask, enhancement)
             months, explanation = self._predict_run(

@@ -1,7 +1,8 @@
 """From the committee's probabilities to a mask, and from the mask to the final hand."""
 
+import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,7 @@ SEGMENTED_BY = "al_segmentation/step3_gen_segmentation_result.py"
 class Enhancement:
     """How a hand is cut out and enhanced.
 
-    `dataclasses.asdict` of it is what segment_all.h5 and a run's config.json keep.
+    Its `facts` are what segment_all.h5 and a run's config.json keep.
     """
 
     margin: float = 0.03
@@ -48,10 +49,17 @@ class Enhancement:
     """hand drawn out to fill the square, for radiographs that were squeezed"""
     crop: Annotated[bool, tyro.conf.arg(name="cut")] = True
     """hand cut out of the radiograph; --no-cut keeps whole radiographs"""
+    finest_px: tyro.conf.Suppress[tuple[int, int] | None] = None
+    """rows and columns to which larger hands are shrunk first: those of a new
+    radiograph; the hands of a cohort are packed as they are"""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""
         check_minimum(0, margin=self.margin, clip_limit=self.clip_limit)
+
+    def facts(self) -> dict[str, float | bool]:
+        """What it was made with, by name; not the size, see `TYPICAL_SIZE`."""
+        return {name: getattr(self, name) for name in FACTS}
 
     @classmethod
     def from_facts(cls, facts: object) -> "Enhancement":
@@ -60,19 +68,46 @@ class Enhancement:
         Raises:
             InputError: they are not those of an Enhancement.
         """
-        kinds = {
-            field.name: bool if isinstance(field.default, bool) else (int, float)
-            for field in fields(cls)
-        }
         if not isinstance(facts, dict) or not all(
-            isinstance(facts.get(name), kind) for name, kind in kinds.items()
+            isinstance(facts.get(name), kind) for name, kind in FACTS.items()
         ):
             raise InputError(
-                f"preprocessing must have {', '.join(kinds)} (got {facts!r}); make the "
+                f"preprocessing must have {', '.join(FACTS)} (got {facts!r}); make the "
                 f"hands again with {ENHANCED_BY}"
             )
-        return cls(**{name: facts[name] for name in kinds})
+        return cls(**{name: facts[name] for name in FACTS})
 
+    @classmethod
+    def for_new(cls, facts: object) -> "Enhancement":
+        """The same for radiographs that may be larger than those of the facts.
+
+        Raises:
+            InputError: as in `from_facts`, or the typical size is no size.
+        """
+        how = cls.from_facts(facts)
+        size = facts.get(TYPICAL_SIZE) if isinstance(facts, dict) else None
+        if size is None:  # not measured
+            return how
+        is_size = isinstance(size, list) and len(size) == 2
+        if not is_size or not all(isinstance(px, int) and px > 0 for px in size):
+            raise InputError(
+                f"preprocessing must have two whole numbers as {TYPICAL_SIZE} (got "
+                f"{size!r}); make the hands again with {ENHANCED_BY}"
+            )
+        return replace(how, finest_px=(size[0], size[1]))
+
+
+FACTS = {
+    field.name: bool if isinstance(field.default, bool) else (int, float)
+    for field in fields(Enhancement)
+    if field.default is not None
+}
+"""Names and kinds of an Enhancement's facts."""
+
+TYPICAL_SIZE = "typical_size_px"
+"""The fact beside them: median rows and columns of the packed hands' masks, in pixels
+of their radiographs. What was acquired more finely shows detail that a network trained
+on these hands has never seen."""
 
 DEFAULT = Enhancement()
 
@@ -115,9 +150,9 @@ def enhanced_hand(
 ) -> np.ndarray:
     """The hand alone on black, centred, equalised: (512, 512) uint8.
 
-    Grey levels of the hand stretched to the full range (a faint exposure stays faint
-    under CLAHE alone), background to zero, crop to the hand and a margin, pad or fill
-    to a square, shrink, CLAHE at the final size.
+    Crop to the hand, shrink to `finest_px`, grey levels of the hand stretched to the
+    full range (a faint exposure stays faint under CLAHE alone), background to zero,
+    margin, pad or fill to a square, shrink, CLAHE at the final size.
 
     Raises:
         ValueError: the mask is empty or of another shape than the radiograph.
@@ -130,11 +165,12 @@ def enhanced_hand(
     left, top, width, height = cv2.boundingRect(mask)
     if width == 0:
         raise ValueError("mask cannot be empty")
-    inside = mask[top : top + height, left : left + width]
     crop = radiograph[top : top + height, left : left + width]
     if radiograph.dtype == np.uint16:
         # a label far beyond the anatomy would press the hand into a few grey levels
         crop = np.clip(crop, *grey_range(radiograph)).astype(np.uint16)
+    inside = _shrunk_mask(mask[top : top + height, left : left + width], how)
+    crop = _shrunk(crop, how)
     crop = stretch_contrast(crop, inside) if how.stretch_contrast else to_uint8(crop)
     square = _squared(cv2.bitwise_and(crop, crop, mask=inside), how)
     hand = equalize_clahe(resize(square, HAND_PX), how.clip_limit)
@@ -144,6 +180,28 @@ def enhanced_hand(
 
 def _shown(mask: Mask, how: Enhancement) -> Mask:
     return mask if how.crop else np.full_like(mask, 255)
+
+
+def _shrunk_size(height: int, width: int, how: Enhancement) -> tuple[int, int]:
+    """Rows and columns of a hand of this size once it is no finer than `finest_px`."""
+    if how.finest_px is None:
+        return height, width
+    rows, columns = how.finest_px
+    if how.fill_square:  # proportions are lost in any case
+        return min(height, rows), min(width, columns)
+    scale = min(1.0, max(rows, columns) / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _shrunk(crop: np.ndarray, how: Enhancement) -> np.ndarray:
+    size = _shrunk_size(*crop.shape, how)
+    if size == crop.shape:
+        return crop
+    return cv2.resize(crop, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _shrunk_mask(inside: Mask, how: Enhancement) -> Mask:
+    return np.where(_shrunk(inside, how) > 127, 255, 0).astype(np.uint8)
 
 
 def _squared(crop: np.ndarray, how: Enhancement) -> np.ndarray:
@@ -166,7 +224,7 @@ def mask_to_hand_coordinates(mask: Mask, how: Enhancement = DEFAULT) -> np.ndarr
     mask, how: what `enhanced_hand` was given; not cut, too, the hand alone is True.
     """
     left, top, width, height = cv2.boundingRect(_shown(mask, how))
-    crop = mask[top : top + height, left : left + width]
+    crop = _shrunk_mask(mask[top : top + height, left : left + width], how)
     return resize(_squared(crop, how), HAND_PX) > 127
 
 
@@ -179,9 +237,10 @@ def to_hand_coordinates(
     `enhanced_hand` was given.
     """
     left, top, width, height = cv2.boundingRect(_shown(mask, how))
-    longer = max(height, width)
+    rows, columns = _shrunk_size(height, width, how)
+    longer = max(rows, columns)
     side = round(longer * (1 + 2 * how.margin))
-    inner = np.array([longer, longer] if how.fill_square else [height, width])
+    inner = np.array([longer, longer] if how.fill_square else [rows, columns])
     scale = inner / np.array([height, width])
     start = (side - inner) // 2
     # of pixel centres, as in cv2.resize
@@ -234,7 +293,7 @@ def claim_preprocessing(layout: Layout, how: Enhancement, overwrite: bool) -> No
     """
     path, made_by = layout.hands_facts, f"{ENHANCED_BY} --overwrite"
     if overwrite or not ids_in(layout.hands, HAND_ENDING):
-        write_json(path, asdict(how))
+        write_json(path, how.facts())
         return
     if path.exists():
         facts = read_json(path, made_by)
@@ -247,7 +306,7 @@ def claim_preprocessing(layout: Layout, how: Enhancement, overwrite: bool) -> No
         raise InputError(
             f"{path} must have been made the same way (got "
             f"{hdf5.preprocessing_in_words(facts)}, now "
-            f"{hdf5.preprocessing_in_words(asdict(how))}); --overwrite makes all "
+            f"{hdf5.preprocessing_in_words(how.facts())}); --overwrite makes all "
             "hands again"
         )
 
@@ -268,8 +327,8 @@ def pack_hands(
 ) -> list[Skipped]:
     """Pack the final hands that exist into segment_all.h5.
 
-    Its attribute `preprocessing` has the fields of `how`, and `committees`: the hashes
-    of those that cut the hands; none where persons drew all masks.
+    Its attribute `preprocessing` has the facts of `how`; `committees`, the hashes of
+    those that cut the hands, none where persons drew all masks; and `TYPICAL_SIZE`.
 
     Raises:
         InputError: there is none.
@@ -281,7 +340,12 @@ def pack_hands(
             f"{layout.segmentation}: run {SEGMENTED_BY} first"
         )
     committees = QualityTable(layout.mask_quality, overwrite=False).committees(ids)
-    facts = asdict(how) | {"committees": committees if how.crop else []}
+    facts = how.facts() | {"committees": committees if how.crop else []}
+    measure = functools.partial(_hand_size, layout, how)
+    present = [i for i in ids if layout.hand(i).exists()]
+    sizes = parallel.map_all(measure, present, workers, "measuring")[0]
+    if sizes:
+        facts[TYPICAL_SIZE] = np.median(sizes, axis=0).astype(int).tolist()
     skipped = []
     with hdf5.create(layout.hands_h5, len(paths), HAND_PX, facts) as writer:
         for path, outcome in parallel.imap(_read_hand, paths, workers, "packing"):
@@ -290,6 +354,14 @@ def pack_hands(
             else:
                 writer.add(int(path.name.removesuffix(HAND_ENDING)), outcome)
     return skipped
+
+
+def _hand_size(layout: Layout, how: Enhancement, radiograph_id: int) -> list[int]:
+    """Rows and columns of what a hand was cut out of, px of the radiograph."""
+    if not how.crop:
+        return list(radiographs.read(layout.radiograph(radiograph_id)).shape)
+    mask = radiographs.read(layout.mask(radiograph_id))
+    return list(cv2.boundingRect(mask)[:1:-1])
 
 
 def _read_hand(path: Path) -> np.ndarray:

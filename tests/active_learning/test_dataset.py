@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -56,7 +55,7 @@ def test_clip_limit_is_read_off_the_file_again(clip_limit):
 
 
 def test_hands_are_not_for_the_committee():
-    facts = asdict(Enhancement())
+    facts = Enhancement().facts()
     packed = hdf5.PackedImages(None, None, None, 512, facts)
     with pytest.raises(InputError, match=r"clip limit alone.*step2_image_2_h5\.py"):
         preprocessing.clip_limit_of(packed)

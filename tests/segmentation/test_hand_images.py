@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -147,15 +147,16 @@ def test_whole_radiographs_need_no_mask(radiograph):
     assert (whole > 0).mean() > 0.98
 
 
+@pytest.mark.parametrize("finest_px", [None, (80, 40)])
 @pytest.mark.parametrize("fill", [False, True])
-def test_places_are_found_again_on_the_hand(fill):
+def test_places_are_found_again_on_the_hand(fill, finest_px):
     radiograph = np.full((200, 120), 60, np.uint8)
     mask = np.zeros_like(radiograph)
     mask[30:190, 20:90] = 255
     marks = np.array([[50, 40], [150, 70], [100, 30]])
     for row, column in marks:
         radiograph[row - 2 : row + 3, column - 2 : column + 3] = 255
-    how = Enhancement(clip_limit=0, stretch_contrast=False, fill_square=fill)
+    how = replace(PLAIN, fill_square=fill, finest_px=finest_px)
     hand = hand_images.enhanced_hand(radiograph, mask, how)
     for row, column in hand_images.to_hand_coordinates(marks, mask, how):
         rows, columns = np.nonzero(hand > 200)
@@ -186,12 +187,52 @@ def test_mask_is_where_the_members_mean_is_above_one_half(members, is_inside):
     "how", [Enhancement(), Enhancement(0.1, 0, False, True), Enhancement(crop=False)]
 )
 def test_how_hands_were_made_can_be_read_back(how):
-    facts = json.loads(json.dumps(asdict(how)))
+    facts = json.loads(json.dumps(how.facts()))
     assert Enhancement.from_facts(facts) == how
 
 
+def stripes(period_px):
+    """(600, 300) uint8: vertical stripes all over, and the mask of a 400 x 200 hand."""
+    wave = 128 + 100 * np.sign(np.sin(2 * np.pi * np.arange(300) / period_px + 0.1))
+    mask = np.zeros((600, 300), np.uint8)
+    mask[100:500, 50:250] = 255
+    return np.tile(wave.astype(np.uint8), (600, 1)), mask
+
+
+@pytest.mark.parametrize("fill", [False, True])
+@pytest.mark.parametrize(("period_px", "is_shown"), [(4, False), (80, True)])
+def test_new_radiographs_show_no_finer_detail_than_those_trained_on(
+    period_px, is_shown, fill
+):
+    radiograph, mask = stripes(period_px)
+    how = replace(PLAIN, fill_square=fill)
+    facts = how.facts() | {"typical_size_px": [100, 50]}
+    coarse = hand_images.enhanced_hand(radiograph, mask, Enhancement.for_new(facts))
+    fine = hand_images.enhanced_hand(radiograph, mask, Enhancement.from_facts(facts))
+    middle = np.s_[200:300, 200:300]
+    assert fine[middle].std() > 50
+    assert (coarse[middle].std() > 50) == is_shown
+    # the hand lies where it lay
+    assert np.mean((coarse > 0) != (fine > 0)) < 0.02
+
+
+def test_smaller_hands_are_not_shrunk():
+    radiograph, mask = stripes(4)
+    facts = PLAIN.facts() | {"typical_size_px": [400, 200]}
+    np.testing.assert_array_equal(
+        hand_images.enhanced_hand(radiograph, mask, Enhancement.for_new(facts)),
+        hand_images.enhanced_hand(radiograph, mask, PLAIN),
+    )
+
+
+@pytest.mark.parametrize("size", [[100], "large", [0, 9], [1.5, 2]])
+def test_typical_size_that_is_no_size(size):
+    with pytest.raises(InputError, match="two whole numbers as typical_size_px"):
+        Enhancement.for_new(PLAIN.facts() | {"typical_size_px": size})
+
+
 @pytest.mark.parametrize(
-    "facts", ["by hand", {"clip_limit": 0.03}, asdict(Enhancement()) | {"crop": "no"}]
+    "facts", ["by hand", {"clip_limit": 0.03}, Enhancement().facts() | {"crop": "no"}]
 )
 def test_hands_of_unknown_making(facts):
     with pytest.raises(InputError, match="preprocessing must have margin, clip_limit"):
@@ -218,6 +259,9 @@ def test_step_writes_and_packs_every_hand(segmented):
     packed = hdf5.open_packed(segmented.hands_h5, STEP)
     assert packed.ids.tolist() == segmented.ids_on_disk()
     assert packed.size == 512
+    masks = [radiographs.read(segmented.mask(i)) for i in packed.ids]
+    sizes = [[np.ptp(axis) + 1 for axis in np.nonzero(mask)] for mask in masks]
+    assert packed.preprocessing["typical_size_px"] == np.median(sizes, 0).tolist()
     for i, image in zip(packed.ids, packed.images, strict=True):
         np.testing.assert_array_equal(image, radiographs.read(segmented.hand(i)))
 
