@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 
 from boneage import cli, parallel
+from boneage.ids import RadiographId
 from boneage.io import radiographs
 from boneage.io.locks import exclusive
 from boneage.layout import Layout
@@ -38,7 +39,7 @@ METHODS = {"otsu": coarse.coarse_mask, "published": coarse.published_coarse_mask
 
 
 def segment(
-    layout: Layout, method: str, radiograph_id: int
+    layout: Layout, method: str, radiograph_id: RadiographId
 ) -> mask_quality.MaskQuality:
     """Write the coarse mask and hand of one radiograph, and describe the mask."""
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
@@ -57,7 +58,7 @@ def main(options: Options) -> None:
         segment_all(options, ids)
 
 
-def segment_all(options: Options, ids: list[int]) -> None:
+def segment_all(options: Options, ids: list[RadiographId]) -> None:
     """Write masks and the table of their quality."""
     layout = options.layout
     known = dice.known_masks(options.truth) if options.truth else None

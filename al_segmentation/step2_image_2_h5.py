@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from boneage import cli, parallel
 from boneage.active_learning import dataset
 from boneage.cohort import excluded
+from boneage.ids import RadiographId
 from boneage.segmentation import confirmed_masks
 
 
@@ -31,7 +32,7 @@ class Options(cli.ImageScriptOptions):
     """side of the packed images, px; with --pool new, that of annotated.h5"""
     clip_limit: float = 0.03
     """contrast limit of CLAHE; 0 for none; with --pool new, that of annotated.h5"""
-    confirm: Annotated[tuple[int, ...], cli.NO_DEFAULT] = ()
+    confirm: Annotated[tuple[RadiographId, ...], cli.NO_DEFAULT] = ()
     """ids of drawn masks to keep although they look like no hand"""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from boneage import cli
 from boneage.cohort import checks, excluded, table
+from boneage.ids import sort_ids
 from boneage.io.files import atomic_write
 from boneage.segmentation import mask_quality
 
@@ -35,7 +36,7 @@ def main(options: Options) -> int:
     layout = options.layout
     ids = table.read_cohort(layout.train_csv).ids.tolist()
     if layout.test_csv.exists():
-        ids = sorted({*ids, *table.read_cohort(layout.test_csv).ids.tolist()})
+        ids = sort_ids({*ids, *table.read_cohort(layout.test_csv).ids.tolist()})
     stages = checks.check_all(layout, ids, options.workers)
     for stage in stages:
         count = f"{stage.complete} of {stage.expected}" if stage.begun else "not begun"

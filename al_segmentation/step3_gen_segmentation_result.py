@@ -15,6 +15,7 @@ from pathlib import Path
 from boneage import cli, parallel
 from boneage.cohort import excluded
 from boneage.errors import check_minimum
+from boneage.ids import RadiographId
 from boneage.io.locks import exclusive
 from boneage.segmentation import dice, mask_quality
 
@@ -41,7 +42,7 @@ def main(options: Options) -> None:
         segment_all(options, ids)
 
 
-def segment_all(options: Options, ids: list[int]) -> None:
+def segment_all(options: Options, ids: list[RadiographId]) -> None:
     """Write masks and the table of their quality."""
     layout = options.layout
     check_minimum(1, batch_size=options.batch_size)

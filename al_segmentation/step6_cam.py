@@ -14,10 +14,9 @@ a place is blurred, at the cost of up to 196 forward passes per hand.
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import numpy as np
-
 from boneage import cli, parallel
 from boneage.errors import InputError, check_minimum
+from boneage.ids import RadiographId, id_array, sort_ids
 from boneage.io import hdf5
 from boneage.regression import run_folder
 from boneage.regression.dataset import HANDS_BY
@@ -33,7 +32,7 @@ class Options(cli.ImageScriptOptions):
     """name of a run; default: every finished run"""
     map: Literal["exact", "occlusion"] = "exact"
     """kind of map (see above)"""
-    ids: Annotated[tuple[int, ...], cli.NO_DEFAULT] = ()
+    ids: Annotated[tuple[RadiographId, ...], cli.NO_DEFAULT] = ()
     """ids of hands to show in place of --part and --limit"""
     part: Literal["test", "validation"] = "test"
     """part of the cohort that hands are chosen from"""
@@ -59,7 +58,7 @@ def main(options: Options) -> None:
     from boneage.explanation import gallery
 
     def explain(run: run_folder.Run) -> None:
-        ids = np.unique(options.ids)
+        ids = id_array(sort_ids(set(options.ids)))
         if not len(ids):
             ids = gallery.choose_hands(run, options.part, options.limit)
         notes = gallery.write_run(

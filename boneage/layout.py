@@ -4,12 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boneage.errors import InputError
-
-LARGEST_ID = (1 << 63) - 1
-"""The largest int64: what HDF5 files and tables can hold."""
-
-LONGEST_ID = len(str(LARGEST_ID))
-"""Digits; int() refuses thousands of them."""
+from boneage.ids import RadiographId, is_id, parse_id, sort_ids
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -35,22 +30,15 @@ STATE_JSON = "state.json"
 HISTORY_CSV = "history.csv"
 
 
-def mask_in(folder: Path, radiograph_id: int) -> Path:
+def mask_in(folder: Path, radiograph_id: RadiographId) -> Path:
     """`<id>_bin.png` of a folder: a mask, whoever drew it."""
     return folder / f"{radiograph_id}{MASK_ENDING}"
 
 
-def ids_in(folder: Path, ending: str) -> dict[int, Path]:
+def ids_in(folder: Path, ending: str) -> dict[RadiographId, Path]:
     """Files `<id><ending>` of a folder by their id; other names do not count."""
     paths = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}")}
-    return {int(name): path for name, path in paths.items() if is_id(name)}
-
-
-def is_id(text: str) -> bool:
-    """Whether a text is the id of a radiograph: digits that int64 can hold."""
-    # isdecimal alone admits digits of other scripts, which int() turns into doubles
-    is_number = text.isascii() and text.isdecimal() and len(text) <= LONGEST_ID
-    return is_number and int(text) <= LARGEST_ID
+    return {parse_id(name): path for name, path in paths.items() if is_id(name)}
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,7 @@ class Layout:
         """Radiographs `<id>.png`: the user, or step0_prepare_cohort.py."""
         return self.data / "boneage-training-dataset"
 
-    def radiograph(self, radiograph_id: int) -> Path:
+    def radiograph(self, radiograph_id: RadiographId) -> Path:
         """One radiograph as acquired."""
         return self.radiographs / f"{radiograph_id}.png"
 
@@ -89,11 +77,11 @@ class Layout:
         """Exact masks `<id>_bin.png`, facts `<id>.json`: step0, of phantoms only."""
         return self.data / "truth"
 
-    def true_mask(self, radiograph_id: int) -> Path:
+    def true_mask(self, radiograph_id: RadiographId) -> Path:
         """The exact mask of a phantom."""
         return mask_in(self.truth, radiograph_id)
 
-    def phantom_facts(self, radiograph_id: int) -> Path:
+    def phantom_facts(self, radiograph_id: RadiographId) -> Path:
         """Age, sex, growth plates and carpals of a phantom."""
         return self.truth / f"{radiograph_id}.json"
 
@@ -102,11 +90,11 @@ class Layout:
         """Coarse masks and hands, `quality.csv`: step1_corase_segment.py."""
         return self.data / "segmented_hand_al"
 
-    def coarse_mask(self, radiograph_id: int) -> Path:
+    def coarse_mask(self, radiograph_id: RadiographId) -> Path:
         """Otsu's mask of one radiograph."""
         return mask_in(self.coarse, radiograph_id)
 
-    def coarse_hand(self, radiograph_id: int) -> Path:
+    def coarse_hand(self, radiograph_id: RadiographId) -> Path:
         """The radiograph under its coarse mask."""
         return self.coarse / f"{radiograph_id}{HAND_ENDING}"
 
@@ -120,11 +108,11 @@ class Layout:
         """The first annotated pairs `<id>_ori.png`, `<id>_bin.png`: the oracle."""
         return self.data / "gt" / "annotated"
 
-    def annotated_mask(self, radiograph_id: int) -> Path:
+    def annotated_mask(self, radiograph_id: RadiographId) -> Path:
         """The mask of one of these pairs."""
         return mask_in(self.annotated, radiograph_id)
 
-    def annotated_original(self, radiograph_id: int) -> Path:
+    def annotated_original(self, radiograph_id: RadiographId) -> Path:
         """The radiograph of one of these pairs."""
         return self.annotated / f"{radiograph_id}{ORIGINAL_ENDING}"
 
@@ -137,23 +125,23 @@ class Layout:
         """
         return self.data / "gt" / "new"
 
-    def query(self, radiograph_id: int) -> Path:
+    def query(self, radiograph_id: RadiographId) -> Path:
         """The radiograph of a query."""
         return self.new / f"{radiograph_id}.png"
 
-    def proposal(self, radiograph_id: int) -> Path:
+    def proposal(self, radiograph_id: RadiographId) -> Path:
         """The committee's own mask of it."""
         return self.new / f"{radiograph_id}_proposal.png"
 
-    def probability(self, radiograph_id: int) -> Path:
+    def probability(self, radiograph_id: RadiographId) -> Path:
         """The members' mean probability of the hand: 0 to 255, for corrections."""
         return self.new / f"{radiograph_id}_probability.png"
 
-    def disagreement(self, radiograph_id: int) -> Path:
+    def disagreement(self, radiograph_id: RadiographId) -> Path:
         """Where the members disagree: 0 nowhere, 255 between a sure yes and no."""
         return self.new / f"{radiograph_id}_disagreement.png"
 
-    def answer(self, radiograph_id: int) -> Path:
+    def answer(self, radiograph_id: RadiographId) -> Path:
         """The mask that the oracle drew."""
         return mask_in(self.new, radiograph_id)
 
@@ -162,7 +150,7 @@ class Layout:
         """A folder for each annotator, with masks of the radiographs that all draw."""
         return self.data / "gt" / "agreement"
 
-    def shared_mask(self, annotator: str, radiograph_id: int) -> Path:
+    def shared_mask(self, annotator: str, radiograph_id: RadiographId) -> Path:
         """One annotator's mask of a radiograph that all of them draw."""
         return mask_in(self.agreement / annotator, radiograph_id)
 
@@ -211,7 +199,7 @@ class Layout:
         """Final masks and `quality.csv`: step3_gen_segmentation_result.py."""
         return self.data / "segmentation"
 
-    def mask(self, radiograph_id: int) -> Path:
+    def mask(self, radiograph_id: RadiographId) -> Path:
         """The final mask of one radiograph, at its own size."""
         return mask_in(self.segmentation, radiograph_id)
 
@@ -225,7 +213,7 @@ class Layout:
         """Enhanced hands, 512 x 512: step3_gen_segmentation_with_enhance.py."""
         return self.data / "segment_all"
 
-    def hand(self, radiograph_id: int) -> Path:
+    def hand(self, radiograph_id: RadiographId) -> Path:
         """One enhanced hand."""
         return self.hands / f"{radiograph_id}{HAND_ENDING}"
 
@@ -269,35 +257,39 @@ class Layout:
         """A committee and runs to ship, in the folders of `models`: ship.py."""
         return self.models / "pretrained"
 
-    def ids_on_disk(self) -> list[int]:
+    def ids_on_disk(self) -> list[RadiographId]:
         """Ids of the radiographs, ascending.
 
         Raises:
-            InputError: the folder is missing, holds no `<id>.png`, or `007.png`.
+            InputError: the folder is missing, holds no `<id>.png`, `007.png`, or a
+                name that no id has.
         """
         if not self.radiographs.is_dir():
             raise InputError(
                 f"{self.radiographs} cannot be found; put the radiographs there, or "
                 "run al_segmentation/step0_prepare_cohort.py first"
             )
-        paths = [p for p in self.radiographs.glob("*.png") if p.stem.isdecimal()]
-        ids = [int(path.stem) for path in paths]
-        for radiograph_id, path in zip(ids, paths, strict=True):
-            if path.stem != str(radiograph_id):
+        ids = []
+        # a dot before it hides a file, from people too
+        for path in self.radiographs.glob("[!.]*.png"):
+            try:
+                radiograph_id = parse_id(path.stem)
+            except ValueError as error:
+                raise InputError(f"{path}: {error}; rename it") from None
+            if isinstance(radiograph_id, int) and path.stem != str(radiograph_id):
                 raise InputError(
                     f"{path} must be named {radiograph_id}.png, without zeros before "
                     "it; rename it"
                 )
-            if radiograph_id > LARGEST_ID:
-                raise InputError(f"{path}: an id must be below 2^63; rename it")
+            ids.append(radiograph_id)
         if not ids:
             raise InputError(
                 f"{self.radiographs} must contain radiographs <id>.png (got none); run "
                 "al_segmentation/step0_prepare_cohort.py --source folder first"
             )
-        return sorted(ids)
+        return sort_ids(ids)
 
-    def annotation_path(self, radiograph_id: int) -> Path | None:
+    def annotation_path(self, radiograph_id: RadiographId) -> Path | None:
         """The mask that a person drew, or None; the one the committee trains on.
 
         If there are two, the one in gt/new: it was drawn again.

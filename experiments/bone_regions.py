@@ -8,6 +8,7 @@ import pandas as pd
 from boneage.errors import InputError
 from boneage.explanation import faithfulness
 from boneage.explanation.activation_maps import DISPLAY_PX
+from boneage.ids import parse_id
 from boneage.io import radiographs, transforms
 from boneage.io.files import read_json
 from boneage.layout import Layout
@@ -59,7 +60,7 @@ def read_boxes(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"--boxes {path} must be a CSV file (got no such file)")
     try:
-        boxes = pd.read_csv(path)
+        boxes = pd.read_csv(path, converters={"id": parse_id})
     except ValueError as error:
         raise InputError(f"--boxes {path} must be a CSV file ({error})") from None
     absent = [name for name in ("id", *BOX_COLUMNS) if name not in boxes]

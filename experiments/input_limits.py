@@ -17,6 +17,7 @@ there, and does not ask the same models twice; after a change of the code --over
 asks all again. The limits are constants of boneage/segmentation/image_quality.py.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from tqdm import tqdm
 from boneage import cli
 from boneage.cohort import table
 from boneage.errors import InputError, check_minimum
+from boneage.ids import RadiographId
 from boneage.io import radiographs
 from boneage.io.files import atomic_write, temporary_folder
 from boneage.layout import Layout
@@ -105,7 +107,7 @@ class Options(cli.ScriptOptions):
 class Hand(NamedTuple):
     """A validation hand. is_check: whether it checks the limits, not derives them."""
 
-    radiograph_id: int
+    radiograph_id: RadiographId
     sex: Sex
     is_check: bool
 
@@ -143,8 +145,8 @@ def validation_hands(
     cohort = table.read_cohort(layout.train_csv)
     parts = table.read_split(layout.split_csv) if layout.split_csv.exists() else {}
     is_usable = [
-        parts.get(int(i)) == "validation" and layout.radiograph(int(i)).exists()
-        for i in cohort.ids
+        parts.get(i) == "validation" and layout.radiograph(i).exists()
+        for i in cohort.ids.tolist()
     ]
     places = rng.permutation(np.flatnonzero(is_usable))[:count]
     if len(places) < 2:
@@ -155,7 +157,7 @@ def validation_hands(
         )
     return [
         Hand(
-            int(cohort.ids[place]),
+            cohort.ids.tolist()[place],
             "male" if cohort.is_male[place] else "female",
             number % 2 == 1,
         )
@@ -183,7 +185,7 @@ WAYS: dict[str, tuple[Callable[..., np.ndarray], tuple[float, float]]] = {
 
 def variants_of(seed: int, hand: Hand, count: int) -> list[tuple[str, float]]:
     """What is done to a hand; evenly spread over the logarithm, the same every time."""
-    rng = np.random.default_rng([seed, hand.radiograph_id])
+    rng = np.random.default_rng([seed, zlib.crc32(str(hand.radiograph_id).encode())])
     drawn = []
     for way, (_, (low, high)) in WAYS.items():
         # one in each of `count` equal parts
@@ -227,7 +229,7 @@ def shifts_of(hands: Sequence[Hand], answers: AnswerTable) -> pd.DataFrame:
             plain = answers.answers[Question(GROUP, question.name)]
             rows.append(
                 (
-                    int(question.name),
+                    question.name,
                     is_check[question.name],
                     question.alteration,
                     answer.length_px,

@@ -27,6 +27,7 @@ from boneage.evaluation.bootstrap import bootstrap_interval
 from boneage.explanation import faithfulness, saliency
 from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, Grid
 from boneage.explanation.saliency import MapKind, SaliencyMaps
+from boneage.ids import is_among
 from boneage.io.files import atomic_write
 from boneage.layout import Layout
 from boneage.prediction.test_time_augmentation import VIEWS, View, trained_with_flips
@@ -223,7 +224,7 @@ def choose_hands(
         hands, parts = dataset.select_hands(layout, "test", sex=sex)
     else:
         hands, parts = dataset.select_hands(layout, "all", sex=sex)
-        is_boxed = np.isin(hands.cohort.ids, boxes.id)
+        is_boxed = is_among(hands.cohort.ids, boxes.id)
         if not is_boxed.any():
             raise InputError(
                 "--boxes must hold ids of the cohort (got none of them); choose --data "

@@ -5,8 +5,8 @@ import errno
 import inspect
 import itertools
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 import textwrap

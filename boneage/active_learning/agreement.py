@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from boneage.errors import InputError
+from boneage.ids import RadiographId, sort_ids
 from boneage.io import radiographs
 from boneage.io.files import atomic_write
 from boneage.layout import MASK_ENDING, Layout, ids_in
@@ -37,7 +38,7 @@ class SharingSettings:
             raise InputError(f"--shared must be between 0 and 1 (got {self.shared})")
 
 
-def is_shared(radiograph_id: int, fraction: float) -> bool:
+def is_shared(radiograph_id: RadiographId, fraction: float) -> bool:
     """Whether everybody draws this one: the same on every day and every machine."""
     return zlib.crc32(str(radiograph_id).encode()) < fraction * 2**32
 
@@ -48,8 +49,11 @@ def people_with_masks(layout: Layout) -> list[str]:
 
 
 def unfinished_ids(
-    layout: Layout, ids: Iterable[int], people: Collection[str], fraction: float
-) -> list[int]:
+    layout: Layout,
+    ids: Iterable[RadiographId],
+    people: Collection[str],
+    fraction: float,
+) -> list[RadiographId]:
     """Shared ones of `ids` that somebody has not drawn yet."""
     return [
         i
@@ -69,7 +73,7 @@ class Agreement:
 
     first: str
     second: str
-    dice: dict[int, float]
+    dice: dict[RadiographId, float]
     lower: float
     upper: float
 
@@ -103,7 +107,7 @@ def measure(layout: Layout) -> list[Agreement]:
     }
     found = []
     for first, second in itertools.combinations(drawn, 2):
-        if common := sorted(drawn[first].keys() & drawn[second].keys()):
+        if common := sort_ids(drawn[first].keys() & drawn[second].keys()):
             values = {}
             for i in common:
                 mask = radiographs.read_mask(drawn[first][i])
@@ -118,7 +122,7 @@ def measure(layout: Layout) -> list[Agreement]:
     return found
 
 
-def _interval(values: dict[int, float]) -> tuple[float, float]:
+def _interval(values: dict[RadiographId, float]) -> tuple[float, float]:
     if len(values) < 2:
         return np.nan, np.nan
     # the same masks give the same table

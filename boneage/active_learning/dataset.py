@@ -10,6 +10,7 @@ import numpy as np
 from boneage import parallel
 from boneage.cohort import excluded
 from boneage.errors import InputError
+from boneage.ids import RadiographId, is_id, parse_id, sort_ids
 from boneage.io import hdf5, radiographs
 from boneage.io.locks import exclusive, file_lock
 from boneage.layout import MASK_ENDING, ORIGINAL_ENDING, Layout, mask_in
@@ -39,9 +40,9 @@ class PackResult:
     waiting: ids whose radiograph lies in gt/new without a mask.
     """
 
-    added: list[int]
+    added: list[RadiographId]
     skipped: list[Skipped]
-    waiting: list[int] = field(default_factory=list)
+    waiting: list[RadiographId] = field(default_factory=list)
 
 
 def _check_size(size: int) -> None:
@@ -69,7 +70,7 @@ def _prepare_pair(
     mask_hash = _file_hash(pair[1])
     radiograph = radiographs.read(pair[0])
     mask = radiographs.read_mask(pair[1], radiograph.shape)
-    radiograph_id = int(pair[1].name.removesuffix(MASK_ENDING))
+    radiograph_id = parse_id(pair[1].name.removesuffix(MASK_ENDING))
     check_drawn_mask(radiograph_id, pair[1], mask, confirmed)
     return prepare(radiograph, size, clip_limit), prepare_mask(mask, size), mask_hash
 
@@ -78,7 +79,9 @@ def _prepare_path(size: int, clip_limit: float, path: Path) -> np.ndarray:
     return prepare(radiographs.read(path), size, clip_limit)
 
 
-def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, Path]]:
+def _pairs(
+    layout: Layout, folder: Path, suffix: str
+) -> dict[RadiographId, tuple[Path, Path]]:
     """Radiograph and mask of each id in a folder, whether the mask exists or not.
 
     A mask without a radiograph beside it belongs to the cohort's own radiograph.
@@ -90,16 +93,17 @@ def _pairs(layout: Layout, folder: Path, suffix: str) -> dict[int, tuple[Path, P
     for path in sorted(folder.glob("*.png")):
         for ending in (MASK_ENDING, suffix):  # the radiograph beside it last: it wins
             name = path.name.removesuffix(ending)
-            if path.name.endswith(ending) and name.isdecimal():
-                if name != str(int(name)):
-                    expected = f"{int(name)}{ending}"
+            if path.name.endswith(ending) and is_id(name):
+                radiograph_id = parse_id(name)
+                if isinstance(radiograph_id, int) and name != str(radiograph_id):
                     raise InputError(
                         f"{path} must be named without leading zeros; rename it to "
-                        f"{expected}"
+                        f"{radiograph_id}{ending}"
                     )
                 beside = folder / f"{name}{suffix}"
-                radiograph = beside if beside.exists() else layout.radiograph(int(name))
-                pairs[int(name)] = (radiograph, mask_in(folder, int(name)))
+                own = layout.radiograph(radiograph_id)
+                radiograph = beside if beside.exists() else own
+                pairs[radiograph_id] = (radiograph, mask_in(folder, radiograph_id))
     return pairs
 
 
@@ -126,7 +130,7 @@ def pack_annotated(
         )
     confirmed = read_confirmed(layout.confirmed_masks)
     work = functools.partial(_prepare_pair, size, clip_limit, confirmed)
-    ids, skipped = sorted(pairs), []
+    ids, skipped = sort_ids(pairs), []
     stream = parallel.imap(work, [pairs[i] for i in ids], workers, "annotated")
     with (
         file_lock(layout.annotated_h5),
@@ -144,9 +148,9 @@ def pack_annotated(
                 f"{layout.annotated} must have a usable pair (got none; the first: "
                 f"{skipped[0].reason})"
             )
-        added = writer.file["id"][: writer.rows].tolist()
+        added = writer.ids
     new_pairs = append_new_pairs(layout)
-    ids = sorted({*added, *new_pairs.added})
+    ids = sort_ids({*added, *new_pairs.added})
     return PackResult(ids, skipped + new_pairs.skipped, new_pairs.waiting)
 
 
@@ -167,16 +171,16 @@ def append_new_pairs(layout: Layout) -> PackResult:
         known = set(packed.ids.tolist())
         pairs = _pairs(layout, layout.new, ".png")
         flagged = excluded.flagged(layout).keys() & pairs.keys()
-        flagged_pairs = [pairs.pop(i) for i in sorted(flagged)]
+        flagged_pairs = [pairs.pop(i) for i in sort_ids(flagged)]
         hashes = dict(zip(packed.ids.tolist(), packed.mask_hashes, strict=True))
         # a mask that differs from the packed one was drawn again: it replaces that
         finished = [
             i
-            for i in sorted(pairs)
+            for i in sort_ids(pairs)
             if pairs[i][1].exists() and hashes.get(i) != _file_hash(pairs[i][1])
         ]
         waiting = [
-            i for i in sorted(pairs) if i not in known and not pairs[i][1].exists()
+            i for i in sort_ids(pairs) if i not in known and not pairs[i][1].exists()
         ]
         work = functools.partial(
             _prepare_pair,
@@ -205,7 +209,7 @@ def append_new_pairs(layout: Layout) -> PackResult:
         for pair in flagged_pairs
         if pair[1].exists()
     ]
-    return PackResult(added, skipped, sorted(waiting))
+    return PackResult(added, skipped, sort_ids(waiting))
 
 
 def pack_unannotated(
@@ -246,22 +250,22 @@ def pack_unannotated(
 def test_rows(
     layout: Layout,
     annotated: hdf5.PackedImages,
-    test_ids: Sequence[int],
-    flagged: Collection[int],
+    test_ids: Sequence[RadiographId],
+    flagged: Collection[RadiographId],
 ) -> np.ndarray:
     """Rows of the committee's test part, (pair,), without those flagged since.
 
     Raises:
         InputError: a pair is gone, or all are flagged.
     """
-    ids = np.setdiff1d(test_ids, list(flagged))
-    gone = np.setdiff1d(ids, annotated.ids)
-    if len(gone):
+    ids = sort_ids(set(test_ids) - set(flagged))
+    gone = [i for i in ids if i not in set(annotated.ids.tolist())]
+    if gone:
         raise InputError(
             f"{layout.annotated_h5} must keep the test pair {gone[0]} (got none); put "
             "it back into gt/annotated and pack again"
         )
-    if not len(ids):
+    if not ids:
         raise InputError(
             f"{layout.unusable} cannot flag every pair of the committee's test part; "
             "remove a line there, or start a new committee with --models DIR"

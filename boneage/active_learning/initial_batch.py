@@ -7,6 +7,7 @@ from boneage.active_learning.oracle import Decision, Oracle, Query
 from boneage.active_learning.query_folder import AnnotationStatus
 from boneage.active_learning.query_log import QueryLog
 from boneage.errors import InputError
+from boneage.ids import is_among
 from boneage.io import hdf5
 from boneage.layout import MASK_ENDING, Layout, ids_in
 from boneage.parallel import THIS_PROCESS, skipped_lines
@@ -43,7 +44,7 @@ def ask(layout: Layout, oracle: Oracle, count: int, seed: int) -> bool:
     pool = dataset.open_pool(layout)
     rows = np.arange(len(pool.ids))
     if oracle.answerable_ids is not None:
-        rows = np.flatnonzero(np.isin(pool.ids, list(oracle.answerable_ids)))
+        rows = np.flatnonzero(is_among(pool.ids, oracle.answerable_ids))
     rng = np.random.default_rng([seed, 1])
     chosen = rows[selection.cluster_representatives(pool.images[rows], count, rng)]
     status = AnnotationStatus.read(layout)

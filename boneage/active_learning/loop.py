@@ -22,6 +22,7 @@ from boneage.active_learning.settings import CommitteeSettings
 from boneage.active_learning.state import EpochRecord, State, write_history
 from boneage.cohort import excluded
 from boneage.errors import InputError
+from boneage.ids import RadiographId, is_among, sort_ids
 from boneage.io import hdf5
 from boneage.io.hdf5 import PackedImages
 from boneage.layout import Layout
@@ -126,7 +127,7 @@ class ActiveLearning:
             *filter(None, [self._advice(status)]),
         ]
 
-    def test_dice(self, flagged: Collection[int]) -> list[float]:
+    def test_dice(self, flagged: Collection[RadiographId]) -> list[float]:
         """Dice of the committee's mean on each pair of the test part but the flagged.
 
         Raises:
@@ -177,14 +178,14 @@ class ActiveLearning:
         return packed.skipped
 
     def _pool_rows(
-        self, status: AnnotationStatus, answerable_ids: Collection[int] | None
+        self, status: AnnotationStatus, answerable_ids: Collection[RadiographId] | None
     ) -> np.ndarray:
         """Rows of unannotated.h5 that may be asked about."""
         ids = self.pool.ids
         gone = [*self.annotated.ids, *status.offered, *status.flagged]
-        free = ~np.isin(ids, gone)
+        free = ~is_among(ids, gone)
         if answerable_ids is not None:
-            free &= np.isin(ids, list(answerable_ids))
+            free &= is_among(ids, answerable_ids)
         return np.flatnonzero(free)
 
     def _has_seen_all(self) -> bool:
@@ -199,7 +200,7 @@ class ActiveLearning:
         start = time.monotonic()
         epoch, settings = self.state.epoch + 1, self.settings
         ids = self.annotated.ids
-        rows = np.flatnonzero(~np.isin(ids, self.state.test_ids))
+        rows = np.flatnonzero(~is_among(ids, self.state.test_ids))
         if not len(rows):
             raise InputError(
                 f"{self.layout.annotated_h5} must have a pair beside those for testing "
@@ -230,7 +231,7 @@ class ActiveLearning:
             self.state,
             epoch=epoch,
             committee_hash=self.committee.hash_weights(),
-            trained_ids=sorted(ids[rows].tolist()),
+            trained_ids=sort_ids(ids[rows].tolist()),
             queries=chosen,
             history=[*self.state.history, record],
         )
@@ -269,7 +270,7 @@ class ActiveLearning:
 
     def _choose(self, rows: np.ndarray, epoch: int) -> tuple[list[Query], float | None]:
         """The most uncertain of the pool, or of a sample of it; the mean score."""
-        settings = self.settings
+        settings, ids = self.settings, self.pool.ids.tolist()
         rng = np.random.default_rng([settings.seed, epoch, 1])
         if settings.score_at_most and len(rows) > settings.score_at_most:
             rows = np.sort(rng.choice(rows, settings.score_at_most, replace=False))
@@ -282,10 +283,7 @@ class ActiveLearning:
             progress = tqdm(batches, "scoring the pool", disable=None)
             scores = np.concatenate([np.zeros(0), *progress])
         best = selection.most_uncertain(scores, settings.queries, rng)
-        chosen = [
-            Query(int(self.pool.ids[rows[i]]), round(float(scores[i]), 6), epoch)
-            for i in best
-        ]
+        chosen = [Query(ids[rows[i]], round(float(scores[i]), 6), epoch) for i in best]
         if settings.measure == acquisition.RANDOM or not len(scores):
             return chosen, None
         return chosen, round(float(np.mean(scores)), 6)
@@ -319,7 +317,7 @@ def _begin(
         members=settings.members,
         clip_limit=committee.clip_limit,
         settings=settings,
-        test_ids=sorted(test_ids.tolist()),
+        test_ids=sort_ids(test_ids.tolist()),
         trained_ids=[],
         queries=[],
         history=[],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from boneage.errors import InputError
+from boneage.ids import RadiographId
 from boneage.io import radiographs
 from boneage.io.files import read_json
 from boneage.layout import STATE_JSON, Layout
@@ -22,7 +23,7 @@ class Query:
     score, round, measure: None where a person put the radiograph into gt/new unasked.
     """
 
-    radiograph_id: int
+    radiograph_id: RadiographId
     score: float | None
     round: int | None
     measure: str | None = None
@@ -42,7 +43,7 @@ class Oracle(Protocol):
     answerable_ids: the radiographs that it can annotate; None for all.
     """
 
-    answerable_ids: set[int] | None
+    answerable_ids: set[RadiographId] | None
 
     def annotate(self, queries: list[Query]) -> Decision:
         """Annotate what it can of `queries`, and decide how to go on."""

@@ -9,6 +9,7 @@ from boneage.active_learning import agreement
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
 from boneage.cohort import excluded
+from boneage.ids import RadiographId, order, sort_ids
 from boneage.io import radiographs
 from boneage.layout import MASK_ENDING, Layout, ids_in
 from boneage.segmentation import hand_images
@@ -22,10 +23,10 @@ class AnnotationStatus:
     a mask in gt/annotated or gt/new. flagged: not usable.
     """
 
-    offered: Collection[int]
-    answered: Collection[int]
-    annotated: Collection[int]
-    flagged: Collection[int]
+    offered: Collection[RadiographId]
+    answered: Collection[RadiographId]
+    annotated: Collection[RadiographId]
+    flagged: Collection[RadiographId]
 
     @classmethod
     def read(cls, layout: Layout) -> "AnnotationStatus":
@@ -42,7 +43,7 @@ class AnnotationStatus:
             excluded.flagged(layout).keys(),
         )
 
-    def is_done(self, radiograph_id: int) -> bool:
+    def is_done(self, radiograph_id: RadiographId) -> bool:
         """Whether a person has answered this query or flagged its radiograph."""
         return radiograph_id in self.answered or radiograph_id in self.flagged
 
@@ -91,14 +92,16 @@ def waiting_queries(
     shared = agreement.unfinished_ids(layout, status.offered, people, shared_fraction)
     waiting = [
         logged.get(i, Query(i, None, None))
-        for i in sorted(status.offered)
+        for i in sort_ids(status.offered)
         if not status.is_done(i) or (i in shared and i not in status.flagged)
     ]
     return _with_their_rounds(waiting, logged, status)
 
 
 def _with_their_rounds(
-    open_queries: list[Query], logged: dict[int, Query], status: AnnotationStatus
+    open_queries: list[Query],
+    logged: dict[RadiographId, Query],
+    status: AnnotationStatus,
 ) -> list[Query]:
     rounds = {query.round for query in open_queries} - {None}
     queries = {query.radiograph_id: query for query in open_queries}
@@ -107,5 +110,5 @@ def _with_their_rounds(
             queries.setdefault(i, query)
     return sorted(
         queries.values(),
-        key=lambda q: (q.score is None, -(q.score or 0), q.radiograph_id),
+        key=lambda q: (q.score is None, -(q.score or 0), order(q.radiograph_id)),
     )

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from boneage.active_learning.oracle import Query
+from boneage.ids import RadiographId
 from boneage.io.files import append_line
 from boneage.io.locks import file_lock
 
@@ -53,13 +54,13 @@ class QueryLog:
         self._append([self._line(query, "asked") for query in new])
 
     def log_answers(
-        self, annotated_ids: Collection[int], seconds: float | None = None
+        self, annotated_ids: Collection[RadiographId], seconds: float | None = None
     ) -> None:
         """Log the answers among `annotated_ids` that are not logged yet.
 
         seconds: what all of them took together; None where nobody waited for them.
         """
-        open_queries: dict[int, Query] = {}
+        open_queries: dict[RadiographId, Query] = {}
         for line in self.entries():
             if line["action"] == "asked":
                 query = Query(line["id"], line["score"], line["round"])
@@ -104,7 +105,7 @@ class QueryLog:
                     entries.append(entry)
         return entries
 
-    def asked(self) -> dict[int, Query]:
+    def asked(self) -> dict[RadiographId, Query]:
         """The latest query about each radiograph, by id."""
         return {
             line["id"]: Query(line["id"], line["score"], line["round"], line["measure"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.settings import CommitteeSettings
+from boneage.ids import RadiographId
 from boneage.io.files import atomic_write
 from boneage.layout import HISTORY_CSV
 
@@ -44,8 +45,8 @@ class State:
     members: int
     clip_limit: float
     settings: CommitteeSettings
-    test_ids: list[int]
-    trained_ids: list[int]
+    test_ids: list[RadiographId]
+    trained_ids: list[RadiographId]
     queries: list[Query]
     history: list[EpochRecord]
 

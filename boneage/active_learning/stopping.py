@@ -16,6 +16,7 @@ from boneage.active_learning.query_folder import AnnotationStatus
 from boneage.active_learning.query_log import QueryLog
 from boneage.active_learning.state import State
 from boneage.errors import InputError
+from boneage.ids import RadiographId
 from boneage.io import radiographs
 from boneage.io.files import read_json
 from boneage.layout import Layout
@@ -150,7 +151,7 @@ def proposal_dice(
     return by_round
 
 
-def _proposal_dice(layout: Layout, radiograph_id: int) -> float | None:
+def _proposal_dice(layout: Layout, radiograph_id: RadiographId) -> float | None:
     proposal, answer = layout.proposal(radiograph_id), layout.answer(radiograph_id)
     if not (proposal.exists() and answer.exists()):
         return None

@@ -53,7 +53,7 @@ const show = async (id, isClaimed = false) => {
   }
   if (next.elsewhere) notes.push(`Radiograph ${id} is also open in another page.`);
   say($("message").textContent, ...notes);
-  sessionStorage.current = id;
+  sessionStorage.current = JSON.stringify(id);
   confirmPending = "";
   Object.assign(pointer, { x: next.width / 2, y: next.height / 2 });
   await put(next, steps, draft?.version === next.version ? 2 : 1);
@@ -123,7 +123,7 @@ const act = (what, body) => exclusively(async () => {
   };
   let done;
   try {
-    done = await (await post(`${what}/${id}`, parameters, body?.())).json();
+    done = await (await post(`${what}/${encodeURIComponent(id)}`, parameters, body?.())).json();
   } catch (error) {
     if (error.confirm) {
       confirmPending = what;
@@ -145,7 +145,7 @@ const correct = (what, parameters = {}) => exclusively(async () => {
   say("");
   confirmPending = "";
   drop();
-  const answer = await post(`correct/${open.id}/${what}`, parameters, present());
+  const answer = await post(`correct/${encodeURIComponent(open.id)}/${what}`, parameters, present());
   const runs = await runsOf(answer);
   if (areSame(runs, present())) return say("That changes nothing here.");
   setMask(runs);
@@ -324,7 +324,7 @@ $("close_guide").addEventListener("click", () => {
 // ---------------------------------------------------------------- begin, wait, leave
 
 const begin = () => exclusively(async () => {
-  const current = +sessionStorage.current;
+  const current = JSON.parse(sessionStorage.current ?? "null"); // 7 is not "7"
   follow(await askState());
   const isWaiting = round.items.some((item) => item.id === current && item.status === "waiting");
   if (isWaiting && (await show(current))) {

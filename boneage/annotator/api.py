@@ -48,6 +48,7 @@ from boneage.annotator.queue import (
 )
 from boneage.annotator.round import AnnotationRound, thumbnail
 from boneage.errors import InputError
+from boneage.ids import RadiographId, parse_id
 from boneage.io import png_encoder
 from boneage.io.radiographs import Mask
 from boneage.io.transforms import equalize_clahe
@@ -108,12 +109,12 @@ def build(annotation_round: AnnotationRound) -> Starlette:
         routes=[
             *[Route(path, file) for path in files],
             route("/api/state", api.state, "GET"),
-            route("/api/open/{id:int}", api.open, "GET"),
-            route("/api/start/{id:int}", api.start, "GET"),
-            route("/api/picture/{id:int}/{kind}", api.picture, "GET"),
-            route("/api/correct/{id:int}/{tool}", api.correct, "POST"),
+            route("/api/open/{id}", api.open, "GET"),
+            route("/api/start/{id}", api.start, "GET"),
+            route("/api/picture/{id}/{kind}", api.picture, "GET"),
+            route("/api/correct/{id}/{tool}", api.correct, "POST"),
             *[
-                route(f"/api/{what}/{{id:int}}", getattr(api, what), "POST")
+                route(f"/api/{what}/{{id}}", getattr(api, what), "POST")
                 for what in ("save", "skip", "flag")
             ],
             route("/api/decide/{decision}", api.decide, "POST"),
@@ -170,7 +171,7 @@ class _Api:
         return queue
 
     def _opened(self, request: Request) -> tuple[AnnotationQueue, OpenImage]:
-        queue, radiograph_id = self._queue(request), request.path_params["id"]
+        queue, radiograph_id = self._queue(request), _radiograph_id(request)
         if radiograph_id not in queue.queries:
             raise Refusal(404, f"Radiograph {radiograph_id} is not in this round.")
         return queue, queue.open(radiograph_id)
@@ -240,7 +241,7 @@ class _Api:
             headers=ASK_AGAIN,
         )
 
-    def _stamp(self, radiograph_id: int) -> str:
+    def _stamp(self, radiograph_id: RadiographId) -> str:
         """Changes with the radiograph's file."""
         facts = self.round.layout.query(radiograph_id).stat()
         return f"{facts.st_mtime_ns}-{facts.st_size}-{facts.st_ino}"
@@ -252,7 +253,7 @@ class _Api:
     def picture(self, request: Request, _: bytes) -> Response:
         """A picture of a radiograph."""
         _, queue = self.round.current(_person(request))
-        radiograph_id = request.path_params["id"]
+        radiograph_id = _radiograph_id(request)
         if queue is None or radiograph_id not in queue.queries:
             raise Refusal(404, "There is no such radiograph.")
         kind = request.path_params["kind"]
@@ -358,6 +359,13 @@ def _person(request: Request) -> str:
 
 def _page(request: Request) -> str:
     return request.query_params.get("page", "")[:80]
+
+
+def _radiograph_id(request: Request) -> RadiographId:
+    try:
+        return parse_id(request.path_params["id"])
+    except ValueError:
+        raise Refusal(404, "There is no such radiograph.") from None
 
 
 def _whole(request: Request, name: str) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from boneage.active_learning.oracle import Query
 from boneage.errors import InputError
+from boneage.ids import RadiographId
 from boneage.io import radiographs, transforms
 from boneage.io.radiographs import Mask
 from boneage.layout import Layout
@@ -33,7 +34,7 @@ class OpenImage:
     notes: tuple[str, ...] = ()
 
     @property
-    def radiograph_id(self) -> int:
+    def radiograph_id(self) -> RadiographId:
         """Its id."""
         return self.query.radiograph_id
 
@@ -75,7 +76,9 @@ def read_open_image(
     )
 
 
-def coarse_mask(layout: Layout, radiograph_id: int, radiograph: np.ndarray) -> Mask:
+def coarse_mask(
+    layout: Layout, radiograph_id: RadiographId, radiograph: np.ndarray
+) -> Mask:
     """Step 1's coarse mask; computed here if there is no usable one."""
     path = layout.coarse_mask(radiograph_id)
     try:

@@ -23,6 +23,7 @@ from boneage.annotator.claims import Claims
 from boneage.annotator.open_image import OpenImage, read_open_image
 from boneage.cohort import excluded
 from boneage.errors import InputError
+from boneage.ids import RadiographId
 from boneage.io import radiographs
 from boneage.io.locks import file_lock
 from boneage.io.radiographs import Mask
@@ -100,13 +101,13 @@ class AnnotationQueue:
         """Set what each person has for himself."""
         self.person = person
         self.log = QueryLog(self.layout.queries, annotator=person)
-        self.skipped: set[int] = set()
-        self.unreadable: dict[int, str] = {}
-        self.accepted: set[int] = set()
+        self.skipped: set[RadiographId] = set()
+        self.unreadable: dict[RadiographId, str] = {}
+        self.accepted: set[RadiographId] = set()
         """Saved here as proposed."""
-        self.seconds: dict[int, float] = {}
+        self.seconds: dict[RadiographId, float] = {}
         """How long those saved here took."""
-        self._opened: dict[int, OpenImage] = {}
+        self._opened: dict[RadiographId, OpenImage] = {}
         self._lock = threading.Lock()
 
     def for_person(self, person: str) -> "AnnotationQueue":
@@ -121,29 +122,31 @@ class AnnotationQueue:
             return self._of_person[person]
 
     @property
-    def ids(self) -> list[int]:
+    def ids(self) -> list[RadiographId]:
         """All ids, most uncertain first."""
         return list(self.queries)
 
-    def statuses(self) -> dict[int, Status]:
+    def statuses(self) -> dict[RadiographId, Status]:
         """The present status of each radiograph."""
         flagged = excluded.flagged(self.layout)
         return {i: self._status(i, flagged) for i in self.queries}
 
-    def annotation(self, radiograph_id: int) -> Path:
+    def annotation(self, radiograph_id: RadiographId) -> Path:
         """Where this person's mask is saved; others do not see that of a shared one."""
         if self.person and radiograph_id in self.shared:
             return self.layout.shared_mask(self.person, radiograph_id)
         return self.layout.answer(radiograph_id)
 
-    def waiting_for_others(self) -> list[int]:
+    def waiting_for_others(self) -> list[RadiographId]:
         """Shared ones that others than this person have not drawn yet."""
         flagged = excluded.flagged(self.layout)
         others = [name for name in self.people if name != self.person]
         ids = [i for i in self.queries if i in self.shared and i not in flagged]
         return agreement.unfinished_ids(self.layout, ids, others, 1.0)
 
-    def _status(self, radiograph_id: int, flagged: dict[int, str]) -> Status:
+    def _status(
+        self, radiograph_id: RadiographId, flagged: dict[RadiographId, str]
+    ) -> Status:
         if radiograph_id in flagged:
             return "flagged"
         if self.annotation(radiograph_id).exists():
@@ -152,29 +155,29 @@ class AnnotationQueue:
             return "unreadable"
         return "skipped" if radiograph_id in self.skipped else "waiting"
 
-    def upcoming(self, page: str) -> list[int]:
+    def upcoming(self, page: str) -> list[RadiographId]:
         """Ids that wait, in the order for a page: those of other pages last."""
         waiting = [i for i, status in self.statuses().items() if status == "waiting"]
         # sorting keeps the order among equals
         return sorted(waiting, key=lambda i: self.claimed_elsewhere(i, page))
 
-    def next_for(self, page: str) -> int | None:
+    def next_for(self, page: str) -> RadiographId | None:
         """The most uncertain that waits, preferably one that no other page has open."""
         return next(iter(self.upcoming(page)), None)
 
-    def _claimed(self, radiograph_id: int) -> tuple[int, str]:
+    def _claimed(self, radiograph_id: RadiographId) -> tuple[RadiographId, str]:
         """What is claimed: of a shared one, everybody has a mask to draw."""
         return radiograph_id, self.person if radiograph_id in self.shared else ""
 
-    def claimed_elsewhere(self, radiograph_id: int, page: str) -> bool:
+    def claimed_elsewhere(self, radiograph_id: RadiographId, page: str) -> bool:
         """Whether another page has this radiograph open."""
         return self.claims.is_elsewhere(self._claimed(radiograph_id), page)
 
-    def claim(self, radiograph_id: int, page: str) -> None:
+    def claim(self, radiograph_id: RadiographId, page: str) -> None:
         """Reserve a radiograph for a page, in place of the one that it had."""
         self.claims.claim(self._claimed(radiograph_id), page)
 
-    def open(self, radiograph_id: int) -> OpenImage:
+    def open(self, radiograph_id: RadiographId) -> OpenImage:
         """Read a radiograph, its masks and its maps; the last few are kept.
 
         Raises:
@@ -200,12 +203,12 @@ class AnnotationQueue:
                 del self._opened[next(iter(self._opened))]
         return opened
 
-    def version(self, radiograph_id: int) -> str:
+    def version(self, radiograph_id: RadiographId) -> str:
         """Identifies what is on disk of its mask and flag: it changes with them."""
         is_flagged = radiograph_id in excluded.flagged(self.layout)
         return self._version(radiograph_id, is_flagged)
 
-    def _version(self, radiograph_id: int, is_flagged: bool) -> str:
+    def _version(self, radiograph_id: RadiographId, is_flagged: bool) -> str:
         flag = "flagged" if is_flagged else "usable"
         try:
             facts = self.annotation(radiograph_id).stat()
@@ -213,7 +216,7 @@ class AnnotationQueue:
             return f"{flag}-none"
         return f"{flag}-{facts.st_mtime_ns}-{facts.st_size}-{facts.st_ino}"
 
-    def overview(self) -> list[tuple[int, Status, str]]:
+    def overview(self) -> list[tuple[RadiographId, Status, str]]:
         """Id, status and version of all, in the queue's order."""
         flagged = excluded.flagged(self.layout)
         return [
@@ -290,7 +293,7 @@ class AnnotationQueue:
         self._log_action(opened, action, seconds, dice)
         return action
 
-    def _write(self, radiograph_id: int, mask: Mask) -> bool:
+    def _write(self, radiograph_id: RadiographId, mask: Mask) -> bool:
         """Write this person's mask; returns whether the committee trains on it."""
         own, answer = self.annotation(radiograph_id), self.layout.answer(radiograph_id)
         if own == answer:

@@ -66,7 +66,7 @@ export const accept = (state) => {
 // ---------------------------------------------------------------- pictures
 
 export const picture = (id, kind, version) =>
-  `api/picture/${id}/${kind}?v=${encodeURIComponent(version)}`;
+  `api/picture/${encodeURIComponent(id)}/${kind}?v=${encodeURIComponent(version)}`;
 
 export const loadImage = async (address) => {
   const image = new Image();
@@ -80,10 +80,10 @@ export const loadImage = async (address) => {
 };
 
 const load = async (id, page) => {
-  const facts = await (await request(`open/${id}`, page ? { page } : {})).json();
+  const facts = await (await request(`open/${encodeURIComponent(id)}`, page ? { page } : {})).json();
   const [image, start] = await Promise.all([
     loadImage(picture(id, "radiograph", facts.picture)),
-    request(`start/${id}`).then(runsOf),
+    request(`start/${encodeURIComponent(id)}`).then(runsOf),
   ]);
   return { ...facts, round: round.round, image, start };
 };
@@ -111,6 +111,6 @@ export const take = async (id, isClaimed) => {
   const isFresh = ahead && ahead.round === round.round && ahead.version === now?.version;
   if (!isFresh) return load(id, name);
   if (isClaimed) return { ...ahead, elsewhere: round.elsewhere };
-  const { elsewhere } = await (await request(`open/${id}`, { page: name })).json();
+  const { elsewhere } = await (await request(`open/${encodeURIComponent(id)}`, { page: name })).json();
   return { ...ahead, elsewhere };
 };

@@ -10,6 +10,7 @@ from boneage.annotator import mask_edits
 from boneage.annotator.actions import LABELS
 from boneage.annotator.queue import AnnotationQueue
 from boneage.errors import InputError
+from boneage.ids import RadiographId
 from boneage.io import radiographs, transforms
 from boneage.layout import Layout
 
@@ -89,7 +90,7 @@ class AnnotationRound:
             queue.claims.release(page)
 
 
-def thumbnail(queue: AnnotationQueue, radiograph_id: int) -> bytes:
+def thumbnail(queue: AnnotationQueue, radiograph_id: RadiographId) -> bytes:
     """A small picture of a radiograph under its saved mask, as JPEG."""
     status = queue.statuses()[radiograph_id]
     grey = mask_edits.stretched(_read_small(queue.layout.query(radiograph_id)))

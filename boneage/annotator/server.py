@@ -13,7 +13,7 @@ from boneage.active_learning.oracle import Decision, Query
 from boneage.annotator.queue import AnnotationQueue
 from boneage.annotator.round import CLOSE, FINISH, GO_ON, LEAVE, AnnotationRound
 from boneage.errors import InputError
-from boneage.layout import Layout
+from boneage.layout import Layout, ids_in
 from boneage.web import WebSettings, check_installed, serve
 
 FAREWELL_S = 3.0
@@ -104,7 +104,7 @@ def annotate_waiting(
     Raises:
         InputError: there is no radiograph.
     """
-    if not any(path.stem.isdecimal() for path in layout.new.glob("*.png")):
+    if not ids_in(layout.new, ".png"):
         raise InputError(
             f"{layout.new} must hold a radiograph <id>.png to annotate (got none); "
             "step2_interactive_segmentation.py puts there what it asks about"

@@ -11,6 +11,7 @@ from boneage import parallel
 from boneage.cli import list_some
 from boneage.cohort import duplicates, excluded, table
 from boneage.errors import InputError
+from boneage.ids import RadiographId
 from boneage.io import hdf5, radiographs, transforms
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, Skipped, Workers
@@ -34,8 +35,8 @@ class Stage:
     folder: Path
     expected: int
     begun: bool
-    problems: dict[int, str] = field(default_factory=dict)
-    thumbnails: dict[int, np.ndarray] = field(default_factory=dict)
+    problems: dict[RadiographId, str] = field(default_factory=dict)
+    thumbnails: dict[RadiographId, np.ndarray] = field(default_factory=dict)
     """Thumbnails of the radiographs, for `find_duplicates`."""
 
     @property
@@ -45,7 +46,7 @@ class Stage:
 
 
 def check_all(
-    layout: Layout, ids: Sequence[int], workers: Workers = ALL_CORES
+    layout: Layout, ids: Sequence[RadiographId], workers: Workers = ALL_CORES
 ) -> list[Stage]:
     """Check every stage of the pipeline for every id of the cohort.
 
@@ -69,8 +70,8 @@ def check_all(
 def _check(
     name: str,
     folder: Path,
-    ids: Sequence[int],
-    check: Callable[[int], np.ndarray | None],
+    ids: Sequence[RadiographId],
+    check: Callable[[RadiographId], np.ndarray | None],
     workers: Workers,
 ) -> Stage:
     # a cohort without radiographs is not one that has not begun
@@ -99,7 +100,7 @@ def _plausible(path: Path) -> np.ndarray:
     return image
 
 
-def _check_radiograph(layout: Layout, radiograph_id: int) -> np.ndarray:
+def _check_radiograph(layout: Layout, radiograph_id: RadiographId) -> np.ndarray:
     return duplicates.thumbnail(_plausible(layout.radiograph(radiograph_id)))
 
 
@@ -120,7 +121,7 @@ def find_duplicate_radiographs(
         if thumbnails
         else []
     )
-    part_of: dict[int, str] = {}
+    part_of: dict[RadiographId, str] = {}
     if layout.split_csv.exists():
         part_of = table.read_split(layout.split_csv)
     across, within = [], []
@@ -143,13 +144,15 @@ def find_duplicate_radiographs(
 
 
 def _check_mask(
-    layout: Layout, place: Callable[[Layout, int], Path], radiograph_id: int
+    layout: Layout,
+    place: Callable[[Layout, RadiographId], Path],
+    radiograph_id: RadiographId,
 ) -> None:
     shape = radiographs.read(layout.radiograph(radiograph_id)).shape
     radiographs.read_mask(place(layout, radiograph_id), shape)
 
 
-def _check_hand(layout: Layout, radiograph_id: int) -> None:
+def _check_hand(layout: Layout, radiograph_id: RadiographId) -> None:
     path = layout.hand(radiograph_id)
     hand = _plausible(path)
     if hand.shape != (hdf5.HAND_PX, hdf5.HAND_PX):
@@ -159,7 +162,7 @@ def _check_hand(layout: Layout, radiograph_id: int) -> None:
         )
 
 
-def _check_packed(layout: Layout, ids: Sequence[int]) -> Stage:
+def _check_packed(layout: Layout, ids: Sequence[RadiographId]) -> Stage:
     path = layout.hands_h5
     stage = Stage("packed hands", path, len(ids), path.exists())
     if not stage.begun:

@@ -5,9 +5,9 @@ import math
 import re
 from pathlib import Path
 
+from boneage import ids
 from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.layout import is_id
 
 OLDEST_MONTHS = 300
 """No skeleton grows after 25 years; above this the column is not in months."""
@@ -76,16 +76,17 @@ def name_unread_columns(
         print(f"{path}: columns not read: {', '.join(unread)}")
 
 
-def parse_id(text: str) -> int:
-    """The id in `1377`, `1377.png` or `1377.0`; ValueError for any other text."""
+def parse_id(text: str) -> ids.RadiographId:
+    """The id in `1377`, `1377.png`, `1377.0` or `P001_left.dcm`.
+
+    Raises:
+        ValueError: as in `ids.parse_id`.
+    """
     stem = text
     for suffix in radiographs.SUFFIXES:
         if text.casefold().endswith(suffix):
             stem = text[: -len(suffix)]
-    stem = re.sub(r"(?<=[0-9])\.0+$", "", stem)
-    if not is_id(stem):
-        raise ValueError(f"an id must be a whole number below 2^63 (got {text!r})")
-    return int(stem)
+    return ids.parse_id(re.sub(r"^([0-9]+)\.0+$", r"\1", stem))
 
 
 def parse_sex(text: str, is_male_column: bool = False) -> bool:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from boneage.ids import RadiographId, order, sort_ids
+
 SMALL_PX = 64
 """Side of the thumbnails."""
 
@@ -35,8 +37,8 @@ ROWS_AT_ONCE = 250
 class DuplicatePair(NamedTuple):
     """Two ids that show one radiograph; mirrored: one is the other seen from behind."""
 
-    first: int
-    second: int
+    first: RadiographId
+    second: RadiographId
     correlation: float
     mirrored: bool
 
@@ -68,7 +70,7 @@ def hashes(thumbnails: np.ndarray, mirrored: bool = False) -> np.ndarray:
 
 
 def find_duplicates(
-    ids: Sequence[int],
+    ids: Sequence[RadiographId],
     thumbnails: np.ndarray,
     most_bits: int = MOST_BITS,
     least_correlation: float = LEAST_CORRELATION,
@@ -102,9 +104,9 @@ def find_duplicates(
                 )
                 correlation = float(_products(both[:1], both[1:])[0])
                 if correlation >= least_correlation:
-                    low, high = sorted((int(ids[first_row]), int(ids[second_row])))
+                    low, high = sort_ids((ids[first_row], ids[second_row]))
                     pairs.append(DuplicatePair(low, high, correlation, mirrored))
-    return sorted(pairs)
+    return sorted(pairs, key=lambda pair: (order(pair.first), order(pair.second)))
 
 
 def _tiny(thumbnails: np.ndarray) -> np.ndarray:

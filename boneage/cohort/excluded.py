@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Collection
 
 from boneage.errors import InputError
+from boneage.ids import RadiographId, is_id, parse_id, sort_ids
 from boneage.io.files import atomic_write
 from boneage.io.locks import file_lock
 from boneage.layout import Layout
@@ -16,7 +17,7 @@ from boneage.layout import Layout
 COLUMNS = ("id", "time")
 
 
-def flagged(layout: Layout) -> dict[int, str]:
+def flagged(layout: Layout) -> dict[RadiographId, str]:
     """Flagged ids and the time of their flag, oldest first; none without the file.
 
     Raises:
@@ -37,16 +38,16 @@ def flagged(layout: Layout) -> dict[int, str]:
         raise InputError(
             f"{path} must have the columns {','.join(COLUMNS)}; mend or remove it"
         )
-    wrong = [row for row in rows[1:] if len(row) != 2 or not row[0].isdecimal()]
+    wrong = [row for row in rows[1:] if len(row) != 2 or not is_id(row[0])]
     if wrong:
         raise InputError(
             f"{path} must have an id and a time in every line (got "
             f"{','.join(wrong[0])}); mend the line"
         )
-    return {int(radiograph_id): time for radiograph_id, time in rows[1:]}
+    return {parse_id(name): time for name, time in rows[1:]}
 
 
-def usable_ids(layout: Layout) -> list[int]:
+def usable_ids(layout: Layout) -> list[RadiographId]:
     """Ids of the radiographs that are not flagged, ascending.
 
     Raises:
@@ -61,20 +62,20 @@ def usable_ids(layout: Layout) -> list[int]:
     return ids
 
 
-def flagged_lines(ids: Collection[int]) -> list[str]:
+def flagged_lines(ids: Collection[RadiographId]) -> list[str]:
     """The summary's line that lists flagged ids; none where none is flagged."""
-    listed = ", ".join(str(i) for i in sorted(ids))
+    listed = ", ".join(str(i) for i in sort_ids(ids))
     return [f"flagged as not usable: {listed}"] if listed else []
 
 
-def flag(layout: Layout, radiograph_id: int) -> None:
+def flag(layout: Layout, radiograph_id: RadiographId) -> None:
     """Flag one radiograph; flagged already, it keeps its time."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with file_lock(layout.unusable):
         _write(layout, {radiograph_id: now} | flagged(layout))
 
 
-def unflag(layout: Layout, radiograph_id: int) -> None:
+def unflag(layout: Layout, radiograph_id: RadiographId) -> None:
     """Make one radiograph usable again."""
     with file_lock(layout.unusable):
         entries = flagged(layout)
@@ -82,7 +83,7 @@ def unflag(layout: Layout, radiograph_id: int) -> None:
             _write(layout, entries)
 
 
-def _write(layout: Layout, entries: dict[int, str]) -> None:
+def _write(layout: Layout, entries: dict[RadiographId, str]) -> None:
     with (
         atomic_write(layout.unusable) as temporary,
         temporary.open("w", newline="") as file,

@@ -10,8 +10,9 @@ from boneage.cli import list_some
 from boneage.cohort import table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
+from boneage.ids import RadiographId, is_among, is_id, parse_id, sort_ids
 from boneage.io import radiographs, tables
-from boneage.layout import Layout, is_id
+from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, Skipped, Workers
 
 OLDEST_IN_YEARS = 25
@@ -41,7 +42,7 @@ def import_folder(
     table_path = csv_path or _only_table(folder)
     wanted = table.read_cohort(table_path, "give another --csv FILE")
     paths, unnamed, others = _paths_by_id(folder)
-    present = np.isin(wanted.ids, list(paths))
+    present = is_among(wanted.ids, paths)
     if not present.any():
         raise InputError(
             f"{folder} must hold radiographs named after the table's ids, such as "
@@ -50,11 +51,11 @@ def import_folder(
     set_aside = [
         Skipped(i, f"{folder}: no radiograph of id {i}") for i in wanted.ids[~present]
     ]
-    extra = [paths[i].name for i in sorted(set(paths) - set(wanted.ids.tolist()))]
+    extra = [paths[i].name for i in sort_ids(paths.keys() - wanted.ids.tolist())]
     unread = [path.name for path in others if path.resolve() != table_path.resolve()]
     for names, why in (
         (extra, "no row in the table"),
-        (unnamed, "no whole number as name"),
+        (unnamed, "no id as name"),
         (unread, "no radiographs"),
     ):
         if names:
@@ -64,8 +65,9 @@ def import_folder(
     refuse_other_cohort(target, wanted, overwrite)
     other = layout.train_csv if official_test else layout.test_csv
     if other.exists():
-        both = np.intersect1d(wanted.ids[present], table.read_cohort(other).ids)
-        if len(both):
+        others_ids = table.read_cohort(other).ids.tolist()
+        both = sort_ids({*wanted.ids[present].tolist()}.intersection(others_ids))
+        if both:
             raise InputError(
                 f"{other}: id {both[0]} must be in one table (got it in the new one as "
                 "well); remove it from one of them"
@@ -77,30 +79,34 @@ def import_folder(
     ]
     convert = functools.partial(_convert_one, layout)
     _, unreadable = parallel.map_all(convert, todo, workers, "importing")
-    bad = [int(entry.item.stem) for entry in unreadable]
-    cohort = wanted.select(present & ~np.isin(wanted.ids, bad))
+    bad = [parse_id(entry.item.stem) for entry in unreadable]
+    cohort = wanted.select(present & ~is_among(wanted.ids, bad))
     if not len(cohort):
         raise InputError(unreadable[0].reason)
     table.write_cohort(target, cohort)
     return cohort, set_aside + unreadable
 
 
-def _paths_by_id(folder: Path) -> tuple[dict[int, Path], list[str], list[Path]]:
+def _paths_by_id(
+    folder: Path,
+) -> tuple[dict[RadiographId, Path], list[str], list[Path]]:
     """Radiographs below a folder by id, names of those without one, other files.
 
     Raises:
         InputError: two radiographs of one id.
     """
-    paths: dict[int, Path] = {}
+    paths: dict[RadiographId, Path] = {}
     unnamed = []
     radiograph_paths, others = radiographs.find_below(folder)
     for path in radiograph_paths:
         if not is_id(path.stem):
             unnamed.append(path.name)
-        elif paths.setdefault(int(path.stem), path) != path:
+            continue
+        radiograph_id = parse_id(path.stem)
+        if paths.setdefault(radiograph_id, path) != path:
             raise InputError(
-                f"{path}: id {int(path.stem)} must name one radiograph (got "
-                f"{paths[int(path.stem)]}, too); remove or rename one of them"
+                f"{path}: id {radiograph_id} must name one radiograph (got "
+                f"{paths[radiograph_id]}, too); remove or rename one of them"
             )
     return paths, unnamed, others
 
@@ -133,7 +139,7 @@ def _only_table(folder: Path) -> Path:
 
 
 def _convert_one(layout: Layout, path: Path) -> None:
-    radiographs.write(layout.radiograph(int(path.stem)), radiographs.read(path))
+    radiographs.write(layout.radiograph(parse_id(path.stem)), radiographs.read(path))
 
 
 def refuse_other_cohort(path: Path, cohort: Cohort, overwrite: bool) -> None:
@@ -141,13 +147,19 @@ def refuse_other_cohort(path: Path, cohort: Cohort, overwrite: bool) -> None:
     if overwrite or not path.exists():
         return
     existing = table.read_cohort(path)
-    row = np.searchsorted(cohort.ids, existing.ids).clip(max=len(cohort) - 1)
-    same = (cohort.ids[row] == existing.ids) & (cohort.is_male[row] == existing.is_male)
-    same &= np.isclose(
-        cohort.bone_age_months[row], existing.bone_age_months, equal_nan=True
+    rows = {i: row for row, i in enumerate(cohort.ids.tolist())}
+    for place, radiograph_id in enumerate(existing.ids.tolist()):
+        row = rows.get(radiograph_id)
+        if row is None or not _same_child(cohort, row, existing, place):
+            raise InputError(
+                f"{path} must list the same cohort (got another one, see id "
+                f"{radiograph_id}); choose another --data DIR, or --overwrite"
+            )
+
+
+def _same_child(cohort: Cohort, row: int, other: Cohort, place: int) -> bool:
+    months = cohort.bone_age_months[row], other.bone_age_months[place]
+    return bool(
+        cohort.is_male[row] == other.is_male[place]
+        and np.isclose(*months, equal_nan=True)
     )
-    if not same.all():
-        raise InputError(
-            f"{path} must list the same cohort (got another one, see id "
-            f"{existing.ids[~same][0]}); choose another --data DIR, or --overwrite"
-        )

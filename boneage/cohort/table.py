@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from boneage import ids as radiograph_ids
 from boneage.cohort.columns import (
     find_columns,
     name_unread_columns,
@@ -17,10 +18,11 @@ from boneage.cohort.columns import (
     parse_sex,
 )
 from boneage.errors import InputError
+from boneage.ids import RadiographId, id_array, is_id, sort_ids
 from boneage.io.files import atomic_write
 from boneage.io.locks import file_lock
 from boneage.io.tables import read_table
-from boneage.layout import Layout, is_id
+from boneage.layout import Layout
 
 PARTS = ("train", "validation", "test")
 
@@ -31,9 +33,9 @@ START_AGAIN = "remove the split and every model trained on it"
 class Cohort:
     """Radiographs of known sex and bone age, ascending by id.
 
-    ids: (radiograph,) int64. bone_age_months: (radiograph,) float64, NaN where the
-    file gave none. is_male: (radiograph,) bool. patients: (radiograph,) of text, ""
-    where the file names no patient; None where it has no such column.
+    ids: (radiograph,), see `ids.id_array`. bone_age_months: (radiograph,) float64, NaN
+    where the file gave none. is_male: (radiograph,) bool. patients: (radiograph,) of
+    text, "" where the file names no patient; None where it has no such column.
     """
 
     ids: np.ndarray
@@ -72,7 +74,7 @@ def read_cohort(
     if not table.rows:
         raise InputError(f"{path} must have a header and rows (got no rows); add some")
     is_male_column = normalized(table.header[columns["sex"]]) == "male"
-    values: dict[int, tuple[float, bool, str]] = {}
+    values: dict[RadiographId, tuple[float, bool, str]] = {}
     problems = []
     for line, row in table.rows:
         try:
@@ -97,9 +99,11 @@ def read_cohort(
 
 
 def _checked(
-    path: Path, values: dict[int, tuple[float, bool, str]], columns: dict[str, int]
+    path: Path,
+    values: dict[RadiographId, tuple[float, bool, str]],
+    columns: dict[str, int],
 ) -> Cohort:
-    ids = sorted(values)
+    ids = sort_ids(values)
     ages, is_male, patients = (
         np.array(column) for column in zip(*(values[i] for i in ids), strict=True)
     )
@@ -110,7 +114,7 @@ def _checked(
             "look like years); multiply them by 12, or name the column bone_age_years"
         )
     return Cohort(
-        np.array(ids, np.int64),
+        id_array(ids),
         ages,
         is_male,
         patients if "patient" in columns else None,
@@ -173,7 +177,7 @@ def _children(cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
     if cohort.patients is None:
         return places, places
     names = [
-        (patient, 0) if patient else ("", radiograph_id)
+        (patient, 0) if patient else ("", str(radiograph_id))
         for patient, radiograph_id in zip(cohort.patients, cohort.ids, strict=True)
     ]
     first = {name: place for place, name in reversed(list(enumerate(names)))}
@@ -275,22 +279,22 @@ def read_with_test(layout: Layout) -> tuple[Cohort, np.ndarray]:
     official_test = np.zeros(len(cohort), dtype=bool)
     if layout.test_csv.exists():
         test = read_cohort(layout.test_csv)
-        both = np.intersect1d(cohort.ids, test.ids)
-        if len(both):
+        both = sort_ids(set(cohort.ids.tolist()) & set(test.ids.tolist()))
+        if both:
             raise InputError(
                 f"{layout.test_csv}: id {both[0]} must be in one table (got it in "
                 "train.csv as well); remove it there"
             )
         if cohort.patients is not None and test.patients is not None:
-            both = np.setdiff1d(np.intersect1d(cohort.patients, test.patients), [""])
-            if len(both):
+            shared = np.setdiff1d(np.intersect1d(cohort.patients, test.patients), [""])
+            if len(shared):
                 raise InputError(
-                    f"{layout.test_csv}: patient {both[0]} must be in one table (got "
+                    f"{layout.test_csv}: patient {shared[0]} must be in one table (got "
                     "one in train.csv as well); remove the patient there"
                 )
         official_test = np.arange(len(cohort) + len(test)) >= len(cohort)
         cohort = Cohort(
-            np.concatenate([cohort.ids, test.ids]),
+            id_array([*cohort.ids.tolist(), *test.ids.tolist()]),
             np.concatenate([cohort.bone_age_months, test.bone_age_months]),
             np.concatenate([cohort.is_male, test.is_male]),
             _joined_patients(cohort, test),
@@ -316,9 +320,9 @@ def write_split(path: Path, ids: np.ndarray, parts: np.ndarray) -> None:
         temporary.write_text("id,split\n" + "".join(lines))
 
 
-def read_split(path: Path) -> dict[int, str]:
+def read_split(path: Path) -> dict[RadiographId, str]:
     """Part of each id; InputError where a line is wrong, or an id there twice."""
-    drawn = {}
+    drawn: dict[RadiographId, str] = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -326,18 +330,19 @@ def read_split(path: Path) -> dict[int, str]:
             f"{path} must be a CSV file (got no UTF-8); {START_AGAIN}"
         ) from None
     for line, text in enumerate(lines[1:], start=2):
-        radiograph_id, _, part = text.partition(",")
-        if not is_id(radiograph_id) or part not in PARTS:
+        name, _, part = text.partition(",")
+        if not is_id(name) or part not in PARTS:
             raise InputError(
                 f"{path}: line {line} must be an id and one of {', '.join(PARTS)} "
                 f"(got {text!r})"
             )
         # in two parts, it would be trained on and tested with
-        if int(radiograph_id) in drawn:
+        radiograph_id = radiograph_ids.parse_id(name)
+        if radiograph_id in drawn:
             raise InputError(
                 f"{path}: line {line}: id {radiograph_id} must be unique (got it twice)"
             )
-        drawn[int(radiograph_id)] = part
+        drawn[radiograph_id] = part
     return drawn
 
 

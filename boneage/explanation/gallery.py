@@ -29,6 +29,7 @@ from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, Grid
 from boneage.explanation.captions import signed
 from boneage.explanation.panel import read_panel
 from boneage.explanation.saliency import SaliencyMaps
+from boneage.ids import is_id, sort_ids
 from boneage.io import radiographs
 from boneage.io.hdf5 import PackedImages
 from boneage.io.locks import exclusive
@@ -63,7 +64,7 @@ class Gallery:
 
 
 def choose_hands(run: Run, part: str, limit: int) -> np.ndarray:
-    """Ids of hands from the best to the worst predicted, (hand,) int64.
+    """Ids of hands from the best to the worst predicted, (hand,).
 
     Args:
         run: a finished run.
@@ -155,17 +156,17 @@ def _write_run(
 def _hands_of(
     run: Run, predictions: pd.DataFrame, packed: PackedImages, ids: np.ndarray
 ) -> HandDataset:
-    absent = np.setdiff1d(ids, predictions.index)
-    if len(absent):
+    absent = sort_ids(set(ids.tolist()).difference(predictions.index))
+    if absent:
         raise InputError(
-            f"{run.predictions} has no prediction of id {list_some(absent.tolist())}; "
+            f"{run.predictions} has no prediction of id {list_some(absent)}; "
             "choose hands of the validation or test part"
         )
-    absent = np.setdiff1d(ids, packed.ids)
-    if len(absent):
+    absent = sort_ids(set(ids.tolist()).difference(packed.ids.tolist()))
+    if absent:
         raise InputError(
             f"segment_all.h5 lacks {len(absent)} of {len(ids)} hands (id "
-            f"{list_some(absent.tolist())}); run "
+            f"{list_some(absent)}); run "
             "al_segmentation/step3_gen_segmentation_with_enhance.py first"
         )
     rows = predictions.loc[ids]
@@ -175,7 +176,7 @@ def _hands_of(
     )
 
 
-OVERLAY = re.compile(r"(error_\d+\.\d_|error_unknown_)?\d+\.png")
+OVERLAY = re.compile(r"(?:error_\d+\.\d_|error_unknown_)?(.+)\.png")
 """File names of overlays: `<id>.png`, with or without the error before it."""
 
 
@@ -203,7 +204,8 @@ def write(
     """
     file_names = [_file_name(gallery, n, by_error) for n in range(len(gallery.hands))]
     for path in folder.glob("*.png"):
-        if OVERLAY.fullmatch(path.name) and path.name not in file_names:
+        overlay = OVERLAY.fullmatch(path.name)
+        if overlay and is_id(overlay[1]) and path.name not in file_names:
             path.unlink()
     limit_months = overlays.colour_limit(gallery.maps.values)
     on_sheet = set(
@@ -286,7 +288,7 @@ def _facts(gallery: Gallery, number: int) -> dict:
     true = float(cohort.bone_age_months[number])
     predicted = float(gallery.maps.predicted_months[number])
     return {
-        "id": int(cohort.ids[number]),
+        "id": cohort.ids.tolist()[number],
         "sex": "male" if cohort.is_male[number] else "female",
         "true": years_and_months(true),
         "predicted": years_and_months(predicted),

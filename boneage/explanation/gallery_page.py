@@ -148,7 +148,7 @@ PAGE = """<!doctype html>
   // beyond all others, where the true age is unknown
   const known = text => text === "nan" ? Infinity : Number(text);
   const facts = new Map(cards.map(card => [card, {
-    id: Number(card.dataset.id),
+    id: card.dataset.id,
     sex: card.dataset.sex,
     age: known(card.dataset.age),
     error: Math.abs(known(card.dataset.error)),
@@ -159,8 +159,10 @@ PAGE = """<!doctype html>
   function show() {
     const chosen = Object.fromEntries(new FormData(form));
     const [key, direction] = chosen.order.split(" ");
-    cards.sort((a, b) => direction * (facts.get(a)[key] - facts.get(b)[key])
-      || facts.get(a).id - facts.get(b).id);
+    const byId = (a, b) =>
+      facts.get(a).id.localeCompare(facts.get(b).id, "en", { numeric: true });
+    cards.sort((a, b) => key !== "id"
+      && direction * (facts.get(a)[key] - facts.get(b)[key]) || byId(a, b));
     let count = 0;
     for (const card of cards) {
       const hand = facts.get(card);

@@ -9,6 +9,7 @@ import numpy as np
 
 from boneage.errors import InputError
 from boneage.explanation.activation_maps import Explainer
+from boneage.ids import from_stored, to_stored
 from boneage.io.files import atomic_write
 from boneage.regression.dataset import HandDataset
 from boneage.regression.run_folder import Run
@@ -61,7 +62,7 @@ class PanelRecorder:
 class Panel(NamedTuple):
     """The datasets epoch, id, map and predicted_months of cam_history.h5.
 
-    epochs: (epoch,) int64, ascending. ids: (hand,) int64. maps: (epoch, hand, row,
+    epochs: (epoch,) int64, ascending. ids: (hand,). maps: (epoch, hand, row,
     column) float32, months. predicted_months: (epoch, hand) float32.
     """
 
@@ -110,7 +111,7 @@ def append_panel(
         predictions = np.concatenate([recorded.predicted_months[is_kept], predictions])
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("epoch", data=epochs, dtype=np.int64)
-        file.create_dataset("id", data=ids, dtype=np.int64)
+        file.create_dataset("id", data=to_stored(ids.tolist()))
         file.create_dataset("map", data=history, dtype=np.float32)
         file.create_dataset("predicted_months", data=predictions, dtype=np.float32)
 
@@ -131,6 +132,7 @@ def read_panel(path: Path) -> Panel:
     try:
         with h5py.File(path) as file:
             names = ("epoch", "id", "map", "predicted_months")
-            return Panel(*(file[name][:] for name in names))
-    except (OSError, KeyError) as error:
+            epochs, ids, *rest = (file[name][:] for name in names)
+            return Panel(epochs, from_stored(ids), *rest)
+    except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); remove it") from error

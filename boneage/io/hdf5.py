@@ -1,15 +1,17 @@
 """The HDF5 schema: images packed for training, mapped into memory.
 
-Datasets `image` (N, S, S) uint8, `image_hash` and `id` (N,) int64, and in
-annotated.h5 `mask` (N, S, S) uint8 and `mask_hash` (N,) int64, of the file that was
-drawn; contiguous and uncompressed, so that training maps them instead of loading them.
+Datasets `image` (N, S, S) uint8, `image_hash` (N,) int64, `id` (N,) int64, or UTF-8
+where an id is no whole number, and in annotated.h5 `mask` (N, S, S) uint8 and
+`mask_hash` (N,) int64, of the file that was drawn; contiguous and uncompressed, so that
+training maps them instead of loading them.
 Attributes `size`, `version`, and `preprocessing`: how the images were made, as JSON.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import h5py
 import numpy as np
 
 from boneage.errors import InputError, refuse_damaged
+from boneage.ids import RadiographId, from_stored, is_among, row_indices, to_stored
 from boneage.io.files import atomic_write, preallocate
 
 VERSION = 1
@@ -32,7 +35,8 @@ HAND_PX = 512
 class PackedImages:
     """An open file: arrays mapped into memory, read-only.
 
-    images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,) int64.
+    images: (N, size, size) uint8. masks: the same shape, or None. ids: (N,), see
+        `ids.id_array`.
     preprocessing: how the images were made, the facts given to `create`.
     image_hashes, mask_hashes: (N,) int64; empty where the images come from no file,
         and no mask_hashes without masks.
@@ -46,10 +50,9 @@ class PackedImages:
     image_hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     mask_hashes: np.ndarray | None = None
 
-    def row_indices(self, ids: np.ndarray) -> np.ndarray:
+    def row_indices(self, ids: Iterable[RadiographId]) -> np.ndarray:
         """Row of each id, (id,) int64; KeyError for one that is not in the file."""
-        row = {int(radiograph_id): row for row, radiograph_id in enumerate(self.ids)}
-        return np.array([row[int(radiograph_id)] for radiograph_id in ids], np.int64)
+        return row_indices(self.ids, ids)
 
 
 class PackedWriter:
@@ -59,16 +62,17 @@ class PackedWriter:
         """Start at row 0 of an open file."""
         self.file = file
         self.rows = 0
+        self.ids: list[RadiographId] = []
 
     def add(
         self,
-        radiograph_id: int,
+        radiograph_id: RadiographId,
         image: np.ndarray,
         mask: np.ndarray | None = None,
         mask_hash: int = 0,
     ) -> None:
         """Write the next row; image and mask: (size, size) uint8."""
-        self.file["id"][self.rows] = radiograph_id
+        self.ids.append(radiograph_id)
         self.file["image"][self.rows] = image
         self.file["image_hash"][self.rows] = content_hash(np.ascontiguousarray(image))
         if mask is not None:
@@ -76,8 +80,13 @@ class PackedWriter:
             self.file["mask_hash"][self.rows] = mask_hash
         self.rows += 1
 
-    def trim(self) -> None:
-        """Shorten the datasets to the rows written (contiguous ones cannot shrink)."""
+    def finish(self) -> None:
+        """Write the ids, and shorten the other datasets to the rows written.
+
+        Contiguous datasets cannot shrink.
+        """
+        ids = to_stored(self.ids)
+        _add(self.file, "id", (self.rows,), ids.dtype)[:] = ids
         for name, dataset in list(self.file.items()):
             if len(dataset) > self.rows:
                 shape = (self.rows, *dataset.shape[1:])
@@ -111,10 +120,9 @@ def create(
             if with_masks:
                 _add(file, "mask", (count, size, size), np.uint8)
                 _add(file, "mask_hash", (count,), np.int64)
-            _add(file, "id", (count,), np.int64)
             writer = PackedWriter(file)
             yield writer
-            writer.trim()
+            writer.finish()
 
 
 def _add(
@@ -159,19 +167,7 @@ def open_packed(path: Path, made_by: str) -> PackedImages:
                 raise InputError(
                     f"{path} must hold its own data (got a link, {name}); {again}"
                 )
-        ids = file["id"][:]
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise InputError(
-                f"{path}: ids must be whole numbers in one row (got {ids.dtype} "
-                f"{ids.shape}); {again}"
-            )
-        ids = ids.astype(np.int64)
-        values, counts = np.unique(ids, return_counts=True)
-        if (counts > 1).any():
-            raise InputError(
-                f"{path}: id {values[counts > 1][0]} must be unique (got it twice); "
-                f"{again}"
-            )
+        ids = _ids(path, file["id"], again)
         size = int(file.attrs["size"])
         shape = (len(ids), size, size)
         images = _map(path, file["image"], shape)
@@ -183,6 +179,19 @@ def open_packed(path: Path, made_by: str) -> PackedImages:
         mask_hashes = None if masks is None else _hashes(file["mask_hash"], len(ids))
         facts = (size, preprocessing, image_hashes, mask_hashes)
         return PackedImages(images, masks, ids, *facts)
+
+
+def _ids(path: Path, dataset: h5py.Dataset, again: str) -> np.ndarray:
+    try:
+        ids = from_stored(dataset[:])
+    except ValueError as error:  # not UTF-8 as well
+        raise InputError(f"{path}: {error}; {again}") from None
+    repeated = [i for i, count in Counter(ids.tolist()).items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"{path}: id {repeated[0]} must be unique (got it twice); {again}"
+        )
+    return ids
 
 
 def preprocessing_in_words(facts: dict) -> str:
@@ -235,9 +244,9 @@ def append(
     path: Path,
     images: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
-    ids: list[int],
+    ids: Sequence[RadiographId],
     hashes: Sequence[int],
-    without: Collection[int] = (),
+    without: Collection[RadiographId] = (),
 ) -> None:
     """Add pairs to an annotated file: a new file with all rows takes its place.
 
@@ -253,7 +262,7 @@ def append(
     count = len(before.ids) + len(ids)
     new = zip(ids, images, masks, hashes, strict=True)
     with create(path, count, before.size, before.preprocessing, True) as writer:
-        for row in np.flatnonzero(~np.isin(before.ids, [*ids, *without])):
+        for row in np.flatnonzero(~is_among(before.ids, [*ids, *without])):
             image, mask = before.images[row], before.masks[row]
             writer.add(before.ids[row], image, mask, before.mask_hashes[row])
         for pair in new:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
+from boneage.ids import id_array, sort_ids
 from boneage.io import hdf5
 from boneage.io.files import atomic_write, read_json, write_json
 from boneage.layout import STATE_JSON, Layout
@@ -233,14 +234,14 @@ def _hands(layout: Layout, run: Run, config: dict, table: pd.DataFrame) -> HandD
             f"{hdf5.preprocessing_in_words(config['preprocessing'])}); make them again "
             "that way"
         )
-    absent = np.setdiff1d(table.id, packed.ids)
-    if len(absent):
+    absent = sort_ids(set(table.id) - set(packed.ids.tolist()))
+    if absent:
         raise InputError(
             f"{layout.hands_h5} must hold all hands of {run.name} (got none of id "
             f"{absent[0]}); pack the hands it was trained on"
         )
     of_table = Cohort(
-        table.id.to_numpy(),
+        id_array(table.id.tolist()),
         table.bone_age_months.to_numpy(float),
         table.is_male.to_numpy(bool),
     )

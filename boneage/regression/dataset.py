@@ -8,6 +8,7 @@ import numpy as np
 from boneage.cohort import excluded, table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
+from boneage.ids import RadiographId, ascending, is_among, row_indices, sort_ids
 from boneage.io import hdf5, transforms
 from boneage.io.hdf5 import PackedImages
 from boneage.layout import Layout
@@ -41,7 +42,7 @@ class HandDataset:
 
 
 def select_hands(
-    layout: Layout, part: str, ids: Sequence[int] = (), sex: str = "all"
+    layout: Layout, part: str, ids: Sequence[RadiographId] = (), sex: str = "all"
 ) -> tuple[HandDataset, np.ndarray]:
     """Select packed hands, those of unknown age too; print how many are left out.
 
@@ -60,26 +61,26 @@ def select_hands(
     """
     packed = hdf5.open_packed(layout.hands_h5, HANDS_BY)
     cohort, _ = table.read_with_test(layout)
-    cohort = cohort.select(np.argsort(cohort.ids))
+    cohort = cohort.select(ascending(cohort.ids))
     for path, path_ids in (
         (layout.train_csv, cohort.ids),
         (layout.hands_h5, packed.ids),
     ):
-        absent = np.setdiff1d(ids, path_ids)
-        if len(absent):
+        absent = sort_ids(set(ids) - set(path_ids.tolist()))
+        if absent:
             raise InputError(f"{path} must contain id {absent[0]}; change --ids")
     parts = np.full(len(cohort), "", dtype=object)
     if layout.split_csv.exists():
         known, of_known = table.split_cohort(layout)
-        parts[np.searchsorted(cohort.ids, known.ids)] = of_known
+        parts[row_indices(cohort.ids, known.ids)] = of_known
     elif part != "all" and not len(ids):
         raise InputError(
             f"{layout.split_csv} cannot be found; give --part all, or --ids"
         )
-    is_wanted = np.isin(cohort.ids, ids) if len(ids) else np.isin(parts, [part])
+    is_wanted = is_among(cohort.ids, ids) if len(ids) else np.isin(parts, [part])
     if part == "all" and not len(ids):
         is_wanted[:] = True
-    is_packed = np.isin(cohort.ids, packed.ids)
+    is_packed = is_among(cohort.ids, packed.ids.tolist())
     is_of_sex = (cohort.is_male == (sex == "male")) | (sex == "all")
     for is_kept, why in ((is_packed, "have no hand"), (is_of_sex, f"are not {sex}")):
         if not is_kept[is_wanted].all():
@@ -143,13 +144,13 @@ class DataSplits:
             layout, settings.seed, settings.validation_fraction, settings.test_fraction
         )
         split_hash = table.split_hash(cohort.ids, parts)
-        chosen = np.isin(cohort.ids, packed.ids)
+        chosen = is_among(cohort.ids, packed.ids.tolist())
         if not chosen.all():
             print(
                 f"{layout.hands_h5}: {np.count_nonzero(~chosen)} of {len(cohort)} "
                 "radiographs have no hand there and are left out"
             )
-        is_flagged = np.isin(cohort.ids, list(excluded.flagged(layout)))
+        is_flagged = is_among(cohort.ids, excluded.flagged(layout))
         if (chosen & is_flagged).any():
             print(
                 f"{layout.unusable}: {np.count_nonzero(chosen & is_flagged)} flagged "

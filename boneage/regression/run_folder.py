@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneage.errors import InputError
+from boneage.ids import parse_id
 from boneage.io import keras_models
 from boneage.io.files import atomic_write, read_json, write_json
 from boneage.io.provenance import file_hash, provenance
@@ -88,8 +89,8 @@ class Run:
 
     def read_predictions(self, part: str | None = None) -> pd.DataFrame:
         """The predictions of `part` (validation or test), or all of them."""
-        numbers = ("id", "bone_age_months", "predicted_months")
-        table = _read_table(self.predictions, numbers, ("split", "is_male"))
+        numbers = ("bone_age_months", "predicted_months")
+        table = _read_table(self.predictions, numbers, ("id", "split", "is_male"))
         twice = table.id[table.id.duplicated()]
         if len(twice):
             raise InputError(
@@ -205,8 +206,8 @@ def _read_table(
     if not path.is_file():
         raise InputError(f"{path} cannot be found; run {TRAINED_BY} first")
     try:
-        table = pd.read_csv(path)
-    # no columns, rows of other lengths, not UTF-8: all of them ValueError
+        table = pd.read_csv(path, converters={"id": parse_id})
+    # no columns, no ids, rows of other lengths, not UTF-8: all of them ValueError
     except ValueError as error:
         raise InputError(
             f"{path} cannot be read ({error}); train the run again"

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from boneage.errors import InputError
+from boneage.ids import RadiographId, parse_id
 from boneage.io.files import append_line, name_oserror
 from boneage.io.hdf5 import content_hash
 from boneage.io.locks import file_lock
@@ -17,7 +18,7 @@ from boneage.layout import Layout
 from boneage.segmentation.coarse import no_hand_reasons
 
 COLUMNS = ("id", "mask_hash")
-Confirmed = frozenset[tuple[int, int]]
+Confirmed = frozenset[tuple[RadiographId, int]]
 
 
 def read_confirmed(path: Path) -> Confirmed:
@@ -30,16 +31,16 @@ def read_confirmed(path: Path) -> Confirmed:
         return frozenset()
     rows = list(csv.reader(path.read_text(errors="replace").splitlines()))
     try:
-        return frozenset((int(i), int(mask_hash)) for i, mask_hash in rows[1:])
+        return frozenset((parse_id(name), int(value)) for name, value in rows[1:])
     except ValueError:
         raise InputError(
-            f"{path} must have the columns {','.join(COLUMNS)}, both numbers; mend or "
-            "remove it"
+            f"{path} must have the columns {','.join(COLUMNS)}, an id and a number; "
+            "mend or remove it"
         ) from None
 
 
 def check_drawn_mask(
-    radiograph_id: int, path: Path, mask: Mask, confirmed: Confirmed
+    radiograph_id: RadiographId, path: Path, mask: Mask, confirmed: Confirmed
 ) -> None:
     """Raise InputError for a mask that looks like no hand and is not confirmed.
 
@@ -53,13 +54,13 @@ def check_drawn_mask(
         )
 
 
-def confirm(layout: Layout, ids: Sequence[int]) -> None:
+def confirm(layout: Layout, ids: Sequence[RadiographId]) -> None:
     """Keep the drawn masks of these radiographs, whatever they look like.
 
     Raises:
         InputError: nobody drew a mask of one of them.
     """
-    paths: dict[int, Path] = {}
+    paths: dict[RadiographId, Path] = {}
     for radiograph_id in ids:
         mask_path = layout.annotation_path(radiograph_id)
         if mask_path is None:

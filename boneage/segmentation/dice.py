@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from boneage.errors import InputError
+from boneage.ids import RadiographId, sort_ids
 from boneage.io import radiographs
 from boneage.layout import MASK_ENDING, ids_in
 
@@ -25,7 +26,7 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     return 2 * np.count_nonzero(inside_first & inside_second) / total
 
 
-def known_masks(truth: Path) -> dict[int, Path]:
+def known_masks(truth: Path) -> dict[RadiographId, Path]:
     """Known masks `<id>_bin.png` of a folder, by id.
 
     Raises:
@@ -39,7 +40,9 @@ def known_masks(truth: Path) -> dict[int, Path]:
     return known
 
 
-def dice_report(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
+def dice_report(
+    masks: dict[RadiographId, Path], known: dict[RadiographId, Path]
+) -> list[str]:
     """Summary lines: Dice of masks on disk and known ones.
 
     masks, known: path of each id's mask; ids that are not in both are left out.
@@ -48,7 +51,7 @@ def dice_report(masks: dict[int, Path], known: dict[int, Path]) -> list[str]:
         InputError: a known mask is of another size.
     """
     scores = {}
-    for radiograph_id in sorted(masks.keys() & known.keys()):
+    for radiograph_id in sort_ids(masks.keys() & known.keys()):
         if masks[radiograph_id].exists():
             mask = radiographs.read(masks[radiograph_id])
             truth = radiographs.read_mask(known[radiograph_id], mask.shape)

@@ -12,6 +12,7 @@ import tyro
 
 from boneage import parallel
 from boneage.errors import InputError, check_minimum
+from boneage.ids import RadiographId, parse_id
 from boneage.io import hdf5, radiographs
 from boneage.io.files import read_json, up_to_date, write_json
 from boneage.io.hdf5 import HAND_PX
@@ -194,8 +195,9 @@ def _shrunk_size(height: int, width: int, how: Enhancement) -> tuple[int, int]:
 
 
 def _shrunk(crop: np.ndarray, how: Enhancement) -> np.ndarray:
-    size = _shrunk_size(*crop.shape, how)
-    if size == crop.shape:
+    height, width = crop.shape
+    size = _shrunk_size(height, width, how)
+    if size == (height, width):
         return crop
     return cv2.resize(crop, size[::-1], interpolation=cv2.INTER_AREA)
 
@@ -268,7 +270,7 @@ def _percentiles(image: np.ndarray, inside: Mask, percent: np.ndarray) -> np.nda
     return below + (place % 1) * (above - below)
 
 
-def enhance_file(layout: Layout, how: Enhancement, radiograph_id: int) -> None:
+def enhance_file(layout: Layout, how: Enhancement, radiograph_id: RadiographId) -> None:
     """Write the final hand of one radiograph.
 
     Raises:
@@ -311,7 +313,7 @@ def claim_preprocessing(layout: Layout, how: Enhancement, overwrite: bool) -> No
         )
 
 
-def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
+def is_packed(layout: Layout, ids: Sequence[RadiographId]) -> bool:
     """Whether segment_all.h5 holds just the hands that exist, as they are now."""
     if not up_to_date(layout.hands_h5, *(layout.hand(i) for i in ids)):
         return False
@@ -323,7 +325,10 @@ def is_packed(layout: Layout, ids: Sequence[int]) -> bool:
 
 
 def pack_hands(
-    layout: Layout, ids: Sequence[int], how: Enhancement, workers: Workers = ALL_CORES
+    layout: Layout,
+    ids: Sequence[RadiographId],
+    how: Enhancement,
+    workers: Workers = ALL_CORES,
 ) -> list[Skipped]:
     """Pack the final hands that exist into segment_all.h5.
 
@@ -352,11 +357,13 @@ def pack_hands(
             if isinstance(outcome, Skipped):
                 skipped.append(outcome)
             else:
-                writer.add(int(path.name.removesuffix(HAND_ENDING)), outcome)
+                writer.add(parse_id(path.name.removesuffix(HAND_ENDING)), outcome)
     return skipped
 
 
-def _hand_size(layout: Layout, how: Enhancement, radiograph_id: int) -> list[int]:
+def _hand_size(
+    layout: Layout, how: Enhancement, radiograph_id: RadiographId
+) -> list[int]:
     """Rows and columns of what a hand was cut out of, px of the radiograph."""
     if not how.crop:
         return list(radiographs.read(layout.radiograph(radiograph_id)).shape)

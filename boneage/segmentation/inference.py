@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneage import parallel
+from boneage.ids import RadiographId, sort_ids
 from boneage.io import radiographs
 from boneage.io.files import read_json, up_to_date
 from boneage.layout import Layout
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 def segment_all(
     layout: Layout,
-    ids: Sequence[int],
+    ids: Sequence[RadiographId],
     table: QualityTable,
     batch_size: int = 16,
     workers: Workers = ALL_CORES,
@@ -46,7 +47,7 @@ def segment_all(
     confirmed = read_confirmed(layout.confirmed_masks)
     work = functools.partial(_take_over, layout, confirmed)
     skipped = _finish(table, parallel.imap(work, drawn, workers, "annotated"))
-    rest = sorted(set(ids) - set(drawn))
+    rest = sort_ids(set(ids) - set(drawn))
     if not rest:
         return skipped
     # not above: the workers import this module, and need no Keras
@@ -77,7 +78,7 @@ def outdated_lines(layout: Layout, table: QualityTable) -> list[str]:
     return table.outdated_lines(state["epoch"], state["committee_hash"])
 
 
-def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
+def is_done(layout: Layout, table: QualityTable, radiograph_id: RadiographId) -> bool:
     """Whether the final mask is there, and the person's where a person drew one."""
     drawn = layout.annotation_path(radiograph_id)
     source = table.source(radiograph_id)
@@ -86,7 +87,9 @@ def is_done(layout: Layout, table: QualityTable, radiograph_id: int) -> bool:
     return up_to_date(layout.mask(radiograph_id), drawn)
 
 
-def _take_over(layout: Layout, confirmed: Confirmed, radiograph_id: int) -> MaskQuality:
+def _take_over(
+    layout: Layout, confirmed: Confirmed, radiograph_id: RadiographId
+) -> MaskQuality:
     """Copy a person's mask, checked against the radiograph."""
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
     # drawn, or the reader names the file that is gone
@@ -108,7 +111,7 @@ def _finish(table: QualityTable, stream) -> list[Skipped]:
 
 
 def _prepare(
-    layout: Layout, size: int, clip_limit: float, radiograph_id: int
+    layout: Layout, size: int, clip_limit: float, radiograph_id: RadiographId
 ) -> tuple[np.ndarray, tuple[int, int], np.ndarray]:
     """A radiograph as the committee sees it, its shape, and a small copy."""
     radiograph = radiographs.read(layout.radiograph(radiograph_id))

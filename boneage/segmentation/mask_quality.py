@@ -11,6 +11,7 @@ import numpy as np
 
 from boneage import parallel
 from boneage.cli import list_some
+from boneage.ids import RadiographId, is_id, parse_id, sort_ids
 from boneage.io import radiographs
 from boneage.io.files import append_line, atomic_write
 from boneage.io.radiographs import Mask
@@ -31,7 +32,7 @@ class MaskQuality:
     semicolons.
     """
 
-    id: int
+    id: RadiographId
     source: str
     committee: str
     area_fraction: str
@@ -43,7 +44,7 @@ COLUMNS = tuple(field.name for field in fields(MaskQuality))
 
 
 def assess(
-    radiograph_id: int, source: str, mask: Mask, radiograph: np.ndarray
+    radiograph_id: RadiographId, source: str, mask: Mask, radiograph: np.ndarray
 ) -> MaskQuality:
     """Describe a mask that no committee made.
 
@@ -61,7 +62,7 @@ def assess(
 
 
 def assess_committee_mask(
-    radiograph_id: int,
+    radiograph_id: RadiographId,
     epoch: int,
     committee_hash: str,
     mask: Mask,
@@ -82,17 +83,18 @@ class QualityTable:
     def __init__(self, path: Path, overwrite: bool) -> None:
         """Go on from the rows in `path`; with `overwrite`, start with none."""
         self.path = path
-        self.rows: dict[int, MaskQuality] = {}
+        self.rows: dict[RadiographId, MaskQuality] = {}
         if path.exists() and not overwrite:
             # the masks of a line that a killed process tore, and of damaged lines,
             # are made again
             whole = path.read_text(errors="replace").rpartition("\n")[0]
             for row in list(csv.reader(whole.splitlines()))[1:]:
-                if len(row) == len(COLUMNS) and row[0].isdecimal():
-                    self.rows[int(row[0])] = MaskQuality(int(row[0]), *row[1:])
+                if len(row) == len(COLUMNS) and is_id(row[0]):
+                    radiograph_id = parse_id(row[0])
+                    self.rows[radiograph_id] = MaskQuality(radiograph_id, *row[1:])
         self._has_grown = False
 
-    def source(self, radiograph_id: int) -> str | None:
+    def source(self, radiograph_id: RadiographId) -> str | None:
         """Who made this mask; None where no row describes it."""
         row = self.rows.get(radiograph_id)
         return row.source if row else None
@@ -109,11 +111,11 @@ class QualityTable:
 
     def implausible_line(self) -> str:
         """The summary's line on implausible masks: how many, and which."""
-        ids = [i for i, row in sorted(self.rows.items()) if row.flags]
+        ids = [i for i in sort_ids(self.rows) if self.rows[i].flags]
         which = f": {list_some(ids)} (see {self.path.name})" if ids else ""
         return f"{len(ids)} implausible masks{which}"
 
-    def committees(self, ids: Collection[int]) -> list[str]:
+    def committees(self, ids: Collection[RadiographId]) -> list[str]:
         """Hashes of the committees that made the masks of `ids`, sorted."""
         wanted = set(ids)
         made_by = {row.committee for i, row in self.rows.items() if i in wanted}
@@ -149,7 +151,7 @@ class QualityTable:
         ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(astuple(row) for _, row in sorted(self.rows.items()))
+            writer.writerows(astuple(self.rows[i]) for i in sort_ids(self.rows))
 
 
 def radiograph_flags(radiograph: np.ndarray, mask: Mask) -> list[str]:
@@ -162,7 +164,7 @@ def radiograph_flags(radiograph: np.ndarray, mask: Mask) -> list[str]:
 
 
 def display_lines(
-    layout: Layout, ids: Sequence[int], workers: Workers = ALL_CORES
+    layout: Layout, ids: Sequence[RadiographId], workers: Workers = ALL_CORES
 ) -> list[str]:
     """A summary line on negatives and turned hands: how many, and which.
 
@@ -181,12 +183,12 @@ def display_lines(
     return [f"{len(which)} radiographs turned or negative: {list_some(which)}"]
 
 
-def _newest_mask(layout: Layout, radiograph_id: int) -> Path | None:
+def _newest_mask(layout: Layout, radiograph_id: RadiographId) -> Path | None:
     paths = layout.mask(radiograph_id), layout.coarse_mask(radiograph_id)
     return next((path for path in paths if path.exists()), None)
 
 
-def _display_flags(layout: Layout, radiograph_id: int) -> list[str]:
+def _display_flags(layout: Layout, radiograph_id: RadiographId) -> list[str]:
     radiograph = radiographs.read(layout.radiograph(radiograph_id))
     path = _newest_mask(layout, radiograph_id)
     mask = None if path is None else radiographs.read_mask(path, radiograph.shape)

@@ -135,7 +135,7 @@ def test_official_test_id_in_training(layout):
     assert "id 9 of test.csv must be in the test part (got train)" in said
 
 
-@pytest.mark.parametrize("line", ["1;train", "1,train,2", "x,train", "1,Test", "1"])
+@pytest.mark.parametrize("line", ["1;train", "1,train,2", "x/y,train", "1,Test", "1"])
 def test_split_that_is_none(layout, line):
     some = Cohort(np.array([1]), np.array([10.0]), np.array([True]))
     table.write_cohort(layout.train_csv, some)
