@@ -32,7 +32,7 @@ class Options(cli.ImageScriptOptions):
     """side of the packed images, px; with --pool new, that of annotated.h5"""
     clip_limit: float = 0.03
     """contrast limit of CLAHE; 0 for none; with --pool new, that of annotated.h5"""
-    confirm: Annotated[tuple[RadiographId, ...], cli.NO_DEFAULT] = ()
+    confirm: Annotated[tuple[RadiographId, ...], cli.IDS] = ()
     """ids of drawn masks to keep although they look like no hand"""
 
 

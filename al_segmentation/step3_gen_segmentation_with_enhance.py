@@ -8,7 +8,8 @@ Writes  data/segment_all/<id>_seg.png, preprocessing.json (how they are made), a
     python al_segmentation/step3_gen_segmentation_with_enhance.py
 
 A rerun goes on with the hands that do not exist yet, whose mask is newer, or that an
-interrupted --overwrite has left; the packed file is written anew when any hand is.
+interrupted --overwrite has left; the packed file is written anew when any hand is. A
+negative (bones dark under its mask) is inverted first, as predict.py does.
 """
 
 import functools
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from boneage import cli, parallel
 from boneage.cohort import excluded
 from boneage.errors import InputError
+from boneage.ids import RadiographId
 from boneage.io import hdf5
 from boneage.io.files import up_to_date
 from boneage.io.locks import exclusive
@@ -59,7 +61,8 @@ def enhance_all(options: Options) -> None:
         or not up_to_date(layout.hand(i), layout.mask(i), layout.hands_facts)
     ]
     work = functools.partial(hand_images.enhance_file, layout, enhancement)
-    _, skipped = parallel.map_all(work, todo, options.workers, "enhancing")
+    made, skipped = parallel.map_all(work, todo, options.workers, "enhancing")
+    negatives = [i for i in made if i is not None]
     # these would stand for masks that are no longer there, or not to be used
     for radiograph_id in [*(entry.item for entry in skipped), *flagged]:
         layout.hand(radiograph_id).unlink(missing_ok=True)
@@ -69,9 +72,17 @@ def enhance_all(options: Options) -> None:
     cli.summary(
         *parallel.skipped_lines(skipped),
         f"{packed} of {len(ids)} hands packed, {len(skipped)} set aside",
+        *negative_lines(negatives),
         *excluded.flagged_lines(flagged),
         wrote=layout.hands_h5,
     )
+
+
+def negative_lines(ids: list[RadiographId]) -> list[str]:
+    """The summary's line on negatives; none where there are none."""
+    if not ids:
+        return []
+    return [f"negatives, inverted first: {cli.list_some(ids)}"]
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Options(cli.ImageScriptOptions):
     """name of a run; default: every finished run"""
     map: Literal["exact", "occlusion"] = "exact"
     """kind of map (see above)"""
-    ids: Annotated[tuple[RadiographId, ...], cli.NO_DEFAULT] = ()
+    ids: Annotated[tuple[RadiographId, ...], cli.IDS] = ()
     """ids of hands to show in place of --part and --limit"""
     part: Literal["test", "validation"] = "test"
     """part of the cohort that hands are chosen from"""

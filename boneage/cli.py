@@ -18,6 +18,8 @@ from boneage.layout import Layout
 
 NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 """For an option whose default is empty: its help says what happens without it."""
+IDS = tyro.conf.arg(help_behavior_hint="", metavar="ID [ID ...]")
+"""For ids of radiographs, none by default."""
 
 
 @dataclass(frozen=True)

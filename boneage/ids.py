@@ -12,6 +12,9 @@ import numpy as np
 
 RadiographId = int | str
 
+LARGEST_NUMBER = (1 << 63) - 1
+"""The largest int64; longer numbers are names."""
+
 LONGEST_NAME = 100
 """Characters; with an ending, a file system takes them in any script."""
 
@@ -23,7 +26,7 @@ ENDINGS = (
 
 ALLOWED = "letters, digits, blanks and any of _ - . + ( )"
 
-_NUMBER = re.compile(r"[0-9]{1,18}")  # what int64 can hold
+_NUMBER = re.compile(r"[0-9]{1,19}")  # int() refuses thousands of digits
 _NAME = re.compile(r"\w(?:[\w .+()-]*[\w+()-])?")
 
 
@@ -33,7 +36,7 @@ def parse_id(text: str) -> RadiographId:
     Raises:
         ValueError: no file can be named so, or it would be taken for another one's.
     """
-    if _NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text) and int(text) <= LARGEST_NUMBER:
         return int(text)
     # an accent may be one character with its letter, or a second one
     name = unicodedata.normalize("NFC", text)

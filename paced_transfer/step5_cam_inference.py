@@ -33,7 +33,7 @@ class Options(cli.ImageScriptOptions):
     """stage of a paced run: best (by validation), or a name, such as exit"""
     part: Literal["test", "validation", "train", "all"] = "test"
     """part of the cohort to predict; all needs no split"""
-    ids: Annotated[tuple[RadiographId, ...], cli.NO_DEFAULT] = ()
+    ids: Annotated[tuple[RadiographId, ...], cli.IDS] = ()
     """ids of hands to predict in place of --part"""
     limit: int = 60
     """number of overlays, spread from the best to the worst predicted hand"""

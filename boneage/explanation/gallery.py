@@ -29,7 +29,7 @@ from boneage.explanation.activation_maps import DISPLAY_PX, Explainer, Grid
 from boneage.explanation.captions import signed
 from boneage.explanation.panel import read_panel
 from boneage.explanation.saliency import SaliencyMaps
-from boneage.ids import is_id, sort_ids
+from boneage.ids import sort_ids
 from boneage.io import radiographs
 from boneage.io.hdf5 import PackedImages
 from boneage.io.locks import exclusive
@@ -176,8 +176,10 @@ def _hands_of(
     )
 
 
-OVERLAY = re.compile(r"(?:error_\d+\.\d_|error_unknown_)?(.+)\.png")
-"""File names of overlays: `<id>.png`, with or without the error before it."""
+PAGE = "index.html"
+OVERLAY = re.compile(r"error_(\d+\.\d|unknown)_.+\.png|\d+\.png")
+"""File names that only overlays have: `<id>.png` of a whole number, or with the error
+before it. Any other `<id>.png` is one if the page shows it."""
 
 
 def write(
@@ -203,9 +205,10 @@ def write(
         workers: processes that draw.
     """
     file_names = [_file_name(gallery, n, by_error) for n in range(len(gallery.hands))]
+    shown_before = gallery_page.shown_files(folder / PAGE)
     for path in folder.glob("*.png"):
-        overlay = OVERLAY.fullmatch(path.name)
-        if overlay and is_id(overlay[1]) and path.name not in file_names:
+        is_overlay = OVERLAY.fullmatch(path.name) or path.name in shown_before
+        if is_overlay and path.name not in file_names:
             path.unlink()
     limit_months = overlays.colour_limit(gallery.maps.values)
     on_sheet = set(
@@ -225,7 +228,7 @@ def write(
     order = metrics.spread_over_errors(gallery.errors_months, count)[::-1]
     cards = [_facts(gallery, number) | {"file": file_names[number]} for number in order]
     gallery_page.write(
-        folder / "index.html", title, gallery.kind, cards, limit_months, evolution
+        folder / PAGE, title, gallery.kind, cards, limit_months, evolution
     )
 
 

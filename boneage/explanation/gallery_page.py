@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -52,6 +53,14 @@ def write(
     )
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def shown_files(path: Path) -> set[str]:
+    """File names of the overlays that a page shows; none where there is no page."""
+    if not path.is_file():
+        return set()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return set(re.findall(r'<a href="([^"/]+\.png)">', text))
 
 
 LEGENDS = {

@@ -165,9 +165,9 @@ def test_flags_that_are_none_are_named(layout):
     layout.unusable.parent.mkdir(parents=True)
     layout.unusable.write_text("id,time\n\n7,now\n\n")
     assert excluded.flagged(layout) == {7: "now"}
-    layout.unusable.write_text("id,time\nseven,now\n")
+    layout.unusable.write_text("id,time\nse/ven,now\n")
     with pytest.raises(
-        InputError, match=r"unusable\.csv must have an id and a time .*seven,now"
+        InputError, match=r"unusable\.csv must have an id and a time .*se/ven,now"
     ):
         excluded.flagged(layout)
 

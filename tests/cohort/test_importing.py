@@ -176,11 +176,12 @@ def test_folder_of_mixed_formats(layout, folder, capsys):
 def test_what_is_left_out_and_ages_in_years_are_said(layout, folder, capsys):
     radiographs.write(folder / "5.png", HAND)
     radiographs.write(folder / "P002.png", HAND)
+    radiographs.write(folder / "P002, left.png", HAND)
     (folder / "ages.csv").write_text("id,boneage,male\n1,9.5,True\n2,,True\n")
     import_it(layout, folder)
     printed = capsys.readouterr().out
-    assert "not imported, no row in the table (2): 3.dcm, 5.png" in printed
-    assert "not imported, no whole number as name (1): P002.png" in printed
+    assert "not imported, no row in the table (3): 3.dcm, 5.png, P002.png" in printed
+    assert "not imported, no id as name (1): P002, left.png" in printed
     assert "ages.csv: no bone age for 1 of 2" in printed
     assert "the oldest bone age is 9.5; are these years?" in printed
 

@@ -19,6 +19,7 @@ from boneage.explanation import gallery as galleries
 from boneage.explanation.activation_maps import Grid
 from boneage.explanation.panel import Panel
 from boneage.explanation.saliency import SaliencyMaps
+from boneage.ids import id_array
 from boneage.io.hdf5 import PackedImages
 from boneage.parallel import Workers
 from boneage.regression.dataset import HandDataset
@@ -154,6 +155,16 @@ def test_overlays_of_an_earlier_call_go(gallery, tmp_path):
     overlays = {f"{i}.png" for i in IDS}
     assert names == overlays | {"notes.png", "contact_sheet.png", "index.html"}
     assert "99" not in (tmp_path / "index.html").read_text().split("<figure")[0]
+
+
+def test_overlays_of_names_go_with_their_page(gallery, tmp_path):
+    names = [f"P{i} left" for i in IDS]
+    cohort = replace(gallery.hands.cohort, ids=id_array(names))
+    named = replace(gallery, hands=replace(gallery.hands, cohort=cohort))
+    galleries.write(tmp_path, "a_run", named)
+    assert {path.stem for path in tmp_path.glob("P*.png")} == set(names)
+    galleries.write(tmp_path, "a_run", gallery)
+    assert not list(tmp_path.glob("P*.png"))
 
 
 @pytest.mark.parametrize("kind", saliency.MAPS)

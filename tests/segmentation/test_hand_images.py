@@ -333,6 +333,16 @@ def test_hands_of_two_kinds_do_not_mix(segmented):
     assert hdf5.open_packed(segmented.hands_h5, STEP).preprocessing["margin"] == 0.1
 
 
+def test_negatives_are_inverted_and_named(segmented, capsys):
+    call(segmented, STEP)
+    before = radiographs.read(segmented.hand(2))
+    positive = radiographs.read(segmented.radiograph(2))
+    radiographs.write(segmented.radiograph(2), 255 - positive)
+    call(segmented, STEP, overwrite=True)
+    np.testing.assert_array_equal(radiographs.read(segmented.hand(2)), before)
+    assert "negatives, inverted first: 2" in capsys.readouterr().out
+
+
 def test_interrupted_hands_of_another_kind_do_not_mix(segmented):
     call(segmented, STEP)
     # killed before packing

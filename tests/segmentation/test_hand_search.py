@@ -84,6 +84,15 @@ def test_quarter_turns_and_negatives_change_nothing(
     assert any("turned" in note for note in found.notes) == bool(quarters % 4)
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_what_is_tilted_a_little_is_read_the_same_after_a_quarter_turn(hands, quarters):
+    tilted = hand_search.turned(hands[0], 17)
+    (straight,) = hand_search.find_hands(Committee(), tilted)
+    assert straight.notes == ()
+    (found,) = hand_search.find_hands(Committee(), np.rot90(tilted, quarters))
+    np.testing.assert_array_equal(found.radiograph, tilted)
+
+
 @pytest.mark.parametrize("degrees", [-135, -60, -45, 45, 60, 120])
 def test_tilted_hands_are_turned_upright(hands, degrees):
     for hand in hands[:4]:
