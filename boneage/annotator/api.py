@@ -252,7 +252,7 @@ class _Api:
 
     def picture(self, request: Request, _: bytes) -> Response:
         """A picture of a radiograph."""
-        _, queue = self.round.current(_person(request))
+        queue = self.round.current(_person(request))[1]
         radiograph_id = _radiograph_id(request)
         if queue is None or radiograph_id not in queue.queries:
             raise Refusal(404, "There is no such radiograph.")
