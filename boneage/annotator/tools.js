@@ -9,6 +9,7 @@ import {
 import { $, busy, view } from "./page.js";
 
 const CLICK_PX = 8; // on the screen: the pointer may move so far in a click
+const DOUBLE_CLICK_MS = 400;
 const WHEEL_PX = [300, 8, 1]; // turned so far, the zoom doubles: in pixels, lines, pages
 const DARKER_LEVELS = 22; // so much darker than its start the bright brush still paints
 
@@ -119,10 +120,14 @@ const stroke = (value, mayChangeFrom = () => null) => ({
 
 const area = (value) => ({
   start: (point) => {
+    const now = performance.now();
+    // a second click at a corner closes the area there
+    const isDouble = gesture && now - gesture.pressedMs < DOUBLE_CLICK_MS &&
+      !isFar(gesture.pressedAt, point);
     if (!gesture) gesture = { points: [point], value, stays: true };
     else gesture.points.push(point);
-    Object.assign(gesture, { pressedAt: point, isDragged: false });
-    if (isAtStart(point)) closeArea();
+    Object.assign(gesture, { pressedAt: point, pressedMs: now, isDragged: false });
+    if (isDouble || isAtStart(point)) closeArea();
   },
   move: (point) => {
     gesture.points.push(point);
@@ -329,7 +334,6 @@ view.addEventListener("pointercancel", (event) => {
   grip = drawing = null;
   drop();
 });
-view.addEventListener("dblclick", () => { if (gesture?.isWaiting) closeArea(); });
 view.addEventListener("contextmenu", (event) => event.preventDefault());
 view.addEventListener("pointerleave", () => { pointer.isShown = false; showPointer(); });
 view.addEventListener("wheel", (event) => {

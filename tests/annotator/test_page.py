@@ -88,7 +88,9 @@ class Tab:
             viewport={"width": 1000, "height": 640}, bypass_csp=True, **more
         )
         if not shows_guide:
-            self.page.add_init_script("localStorage.guide = 'closed'")
+            self.page.add_init_script(
+                "try { localStorage.guide = 'closed'; } catch { /* about:blank */ }"
+            )
         self.requested, self.faults = [], []
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
