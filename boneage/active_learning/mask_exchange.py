@@ -14,6 +14,7 @@ import numpy as np
 from boneage.cli import NO_DEFAULT, list_some
 from boneage.cohort import excluded
 from boneage.errors import InputError
+from boneage.ids import RadiographId, parse_id, sort_ids
 from boneage.io import coco, dicom_seg, radiographs
 from boneage.io.radiographs import Mask
 from boneage.layout import (
@@ -59,7 +60,7 @@ def export_masks(layout: Layout, settings: ExchangeSettings) -> list[str]:
     """
     folder = settings.export or Path()
     drawn = ids_in(layout.annotated, MASK_ENDING) | ids_in(layout.new, MASK_ENDING)
-    ids = sorted(drawn.keys() - excluded.flagged(layout).keys())
+    ids = sort_ids(drawn.keys() - excluded.flagged(layout).keys())
     if not ids:
         raise InputError(
             f"{layout.annotated} or {layout.new} must have a mask <id>{MASK_ENDING} "
@@ -75,7 +76,7 @@ def export_masks(layout: Layout, settings: ExchangeSettings) -> list[str]:
         radiograph = radiographs.read(radiograph_path(layout, i))
         mask = radiographs.read_mask(drawn[i], radiograph.shape)
         if writer is not None:
-            writer.add(i, f"{i}.png", mask)
+            writer.add(f"{i}.png", mask)
         elif settings.format == "png":
             radiographs.write(folder / f"{i}{ORIGINAL_ENDING}", radiograph)
             radiographs.write(mask_in(folder, i), mask)
@@ -87,7 +88,11 @@ def export_masks(layout: Layout, settings: ExchangeSettings) -> list[str]:
 
 
 def _write_segmentation(
-    folder: Path, i: int, radiograph: np.ndarray, mask: Mask, originals: Path | None
+    folder: Path,
+    i: RadiographId,
+    radiograph: np.ndarray,
+    mask: Mask,
+    originals: Path | None,
 ) -> None:
     if originals is None:
         image = dicom_seg.image_of(radiograph, i)
@@ -97,7 +102,7 @@ def _write_segmentation(
     dicom_seg.write_segmentation(folder / f"{i}{SEG_ENDING}", mask, image)
 
 
-def radiograph_path(layout: Layout, radiograph_id: int) -> Path:
+def radiograph_path(layout: Layout, radiograph_id: RadiographId) -> Path:
     """The radiograph that an annotation belongs to: beside it, or the cohort's."""
     for path in (
         layout.query(radiograph_id),
@@ -113,7 +118,7 @@ class IncomingMask:
     """A mask of another program. source: in words. uid: of the image it names."""
 
     source: str
-    radiograph_id: int
+    radiograph_id: RadiographId
     mask: Mask
     uid: str = ""
 
@@ -128,7 +133,7 @@ def take_masks(layout: Layout, settings: ExchangeSettings) -> list[str]:
         InputError: there is no mask, or not one that can be taken.
     """
     path = settings.take or Path()
-    taken: list[int] = []
+    taken: list[RadiographId] = []
     lines: list[str] = []
     for item in _incoming(path):
         problem = (
@@ -145,7 +150,10 @@ def take_masks(layout: Layout, settings: ExchangeSettings) -> list[str]:
 
 
 def _take(
-    layout: Layout, settings: ExchangeSettings, item: IncomingMask, taken: list[int]
+    layout: Layout,
+    settings: ExchangeSettings,
+    item: IncomingMask,
+    taken: list[RadiographId],
 ) -> str:
     """Write one pair; or else the reason why not."""
     i, source = item.radiograph_id, item.source
@@ -186,7 +194,7 @@ def _take(
 
 
 def _known_uids(
-    radiograph: np.ndarray, radiograph_id: int, settings: ExchangeSettings
+    radiograph: np.ndarray, radiograph_id: RadiographId, settings: ExchangeSettings
 ) -> set[str]:
     uids = {dicom_seg.image_uid(radiograph)}
     if settings.dicom is not None:
@@ -220,11 +228,11 @@ def _incoming(path: Path) -> Iterator[IncomingMask | str]:
 
 
 def _from_files(
-    files: dict[int, Path], read: Callable[[Path], tuple[Mask, str]]
+    files: dict[RadiographId, Path], read: Callable[[Path], tuple[Mask, str]]
 ) -> Iterator[IncomingMask | str]:
-    for i, file in sorted(files.items()):
+    for i in sort_ids(files):
         try:
-            yield IncomingMask(str(file), i, *read(file))
+            yield IncomingMask(str(files[i]), i, *read(files[i]))
         except InputError as error:
             yield str(error)
 
@@ -235,7 +243,9 @@ def _from_coco(path: Path) -> Iterator[IncomingMask | str]:
             yield item
             continue
         name = Path(item.file_name).stem.removesuffix("_ori")
-        if not name.isdecimal():
-            yield f"{path}: an image must be named <id>.png (got {item.file_name})"
+        try:
+            radiograph_id = parse_id(name)
+        except ValueError as error:
+            yield f"{path}: {error}"
             continue
-        yield IncomingMask(f"{path}: {item.file_name}", int(name), item.mask)
+        yield IncomingMask(f"{path}: {item.file_name}", radiograph_id, item.mask)

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from boneage.errors import InputError
+from boneage.errors import InputError, refuse_damaged
 from boneage.io.files import read_json, write_json
 from boneage.io.radiographs import Mask
 
@@ -49,8 +49,10 @@ class CocoWriter:
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def add(self, image_id: int, file_name: str, mask: Mask) -> None:
+    def add(self, file_name: str, mask: Mask) -> None:
         """Add the mask of an image, (row, column) uint8."""
+        # a number of the file's own, since an image may be named otherwise
+        image_id = len(self._images) + 1
         height, width = mask.shape
         self._images.append(
             {"id": image_id, "file_name": file_name, "width": width, "height": height}
@@ -133,7 +135,10 @@ def read_masks(path: Path) -> Iterator[CocoMask | str]:
             by_image.setdefault(annotation.get("image_id"), []).append(annotation)
     for image in facts["images"]:
         if annotations := by_image.pop(image.get("id"), []):
-            yield _read_mask(path, image, annotations)
+            try:
+                yield _read_mask(path, image, annotations)
+            except InputError as error:
+                yield str(error)
     for image_id in by_image:
         yield f"{path}: an annotation must refer to an image of it (got {image_id})"
 
@@ -147,11 +152,11 @@ def _category(path: Path, categories: list[dict]) -> Any:
     return chosen[0].get("id")
 
 
-def _read_mask(path: Path, image: dict, annotations: list[dict]) -> CocoMask | str:
+def _read_mask(path: Path, image: dict, annotations: list[dict]) -> CocoMask:
     from pycocotools import mask as coco_masks
 
-    name = image.get("file_name", f"image {image.get('id')}")
-    try:
+    name = str(image.get("file_name", f"image {image.get('id')}"))
+    with refuse_damaged(f"{path}: {name}", "cannot be read", "export it again"):
         size = int(image["height"]), int(image["width"])
         parts = []
         for annotation in annotations:
@@ -162,9 +167,8 @@ def _read_mask(path: Path, image: dict, annotations: list[dict]) -> CocoMask | s
                 made = coco_masks.frPyObjects(shapes, *size)
                 parts += made if isinstance(made, list) else [made]
         mask = coco_masks.decode(coco_masks.merge(parts))
-    # what pycocotools raises where a segmentation is none; it names no class of its own
-    except Exception as error:
-        return f"{path}: {name} cannot be read ({error or type(error).__name__})"
     if mask.shape != size:
-        return f"{path}: {name} must have a mask of its size {size} (got {mask.shape})"
-    return CocoMask(str(name), np.where(mask > 0, np.uint8(255), np.uint8(0)))
+        raise InputError(
+            f"{path}: {name} must have a mask of its size {size} (got {mask.shape})"
+        )
+    return CocoMask(name, np.where(mask > 0, np.uint8(255), np.uint8(0)))

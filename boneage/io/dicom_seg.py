@@ -5,7 +5,6 @@ no DICOM image, so one is written (Secondary Capture); its identifiers follow fr
 pixels, so that a segmentation that comes back is known to be of this radiograph.
 """
 
-import functools
 import hashlib
 import importlib.util
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.errors import InputError
+from boneage.errors import InputError, refuse_damaged
+from boneage.ids import RadiographId
 from boneage.io.files import atomic_write
 from boneage.io.radiographs import Mask
 
@@ -45,7 +45,7 @@ def image_uid(radiograph: np.ndarray, level: str = "instance") -> str:
     return generate_uid(entropy_srcs=[pixels, level])
 
 
-def image_of(radiograph: np.ndarray, radiograph_id: int) -> "Dataset":
+def image_of(radiograph: np.ndarray, radiograph_id: RadiographId) -> "Dataset":
     """A radiograph, (row, column) uint8 or uint16, as a Secondary Capture image."""
     from highdicom.sc import SCImage
 
@@ -64,7 +64,7 @@ def image_of(radiograph: np.ndarray, radiograph_id: int) -> "Dataset":
         patient_orientation=("L", "F"),
     )
     # unknown, and empty says so; highdicom wants one
-    image.PatientOrientation = None
+    image.PatientOrientation = []
     return image
 
 
@@ -98,7 +98,9 @@ def write_segmentation(path: Path, mask: Mask, image: "Dataset") -> None:
         # whoever corrects a proposal decides on every pixel
         algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
     )
-    try:
+    with refuse_damaged(
+        f"{path.name}: its DICOM image", "cannot be referred to", "check its header"
+    ):
         segmentation = Segmentation(
             source_images=[image],
             pixel_array=(mask > 0).astype(np.uint8),
@@ -113,11 +115,6 @@ def write_segmentation(path: Path, mask: Mask, image: "Dataset") -> None:
             software_versions="0.1",
             device_serial_number="0",
         )
-    # what an image without its identifiers raises
-    except (AttributeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path.name}: its DICOM image cannot be referred to ({error})"
-        ) from error
     with atomic_write(path) as temporary:
         segmentation.save_as(temporary)
 
@@ -128,20 +125,6 @@ def write_image(path: Path, image: "Dataset") -> None:
         image.save_as(temporary)
 
 
-@functools.cache
-def _unreadable() -> tuple[type[Exception], ...]:
-    """What highdicom and pydicom raise for a file that is no segmentation."""
-    from pydicom.errors import InvalidDicomError
-
-    return (
-        InvalidDicomError,
-        AttributeError,
-        ValueError,
-        KeyError,
-        NotImplementedError,
-    )
-
-
 def read_image(path: Path) -> "Dataset":
     """The facts of a DICOM image, without its pixels.
 
@@ -150,11 +133,9 @@ def read_image(path: Path) -> "Dataset":
     """
     import pydicom
 
-    try:
+    with refuse_damaged(path, "must be a DICOM image", "export it again"):
         image = pydicom.dcmread(path, stop_before_pixels=True)
         _ = image.SOPInstanceUID, image.Rows, image.Columns
-    except _unreadable() as error:
-        raise InputError(f"{path} must be a DICOM image (got {error})") from error
     return image
 
 
@@ -168,24 +149,18 @@ def read_segmentation(path: Path) -> tuple[Mask, str]:
     """
     from highdicom.seg import segread
 
-    try:
+    with refuse_damaged(path, "must be a DICOM segmentation", "export it again"):
         segmentation = segread(path)
         numbers = _hand_segments(segmentation)
         instances = [uids[-1] for uids in segmentation.get_source_image_uids()]
-    except _unreadable() as error:
-        raise InputError(
-            f"{path} must be a DICOM segmentation (got {error})"
-        ) from error
     if len(numbers) != 1:
         raise InputError(f"{path} must have one segment hand (got {len(numbers)})")
     if len(instances) != 1:
         raise InputError(f"{path} must refer to one image (got {len(instances)})")
-    try:
+    with refuse_damaged(path, "cannot be decoded", "export it again"):
         pixels = segmentation.get_pixels_by_source_instance(
             instances, segment_numbers=numbers, ignore_spatial_locations=True
         )
-    except _unreadable() as error:
-        raise InputError(f"{path} cannot be read ({error})") from error
     mask = np.where(pixels[0, ..., 0] > 0.5, np.uint8(255), np.uint8(0))
     return mask, str(instances[0])
 

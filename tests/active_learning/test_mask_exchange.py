@@ -144,11 +144,11 @@ def test_coco_files_of_other_programs(drawn, tmp_path):
     facts["annotations"] += [
         # a second piece, something else, and what belongs to no image
         {
-            "image_id": 7,
+            "image_id": 1,
             "category_id": 1,
             "segmentation": [[1, 1, 4, 1, 4, 4, 1, 4]],
         },
-        {"image_id": 8, "category_id": 2, "segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]]},
+        {"image_id": 2, "category_id": 2, "segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]]},
         {"image_id": 99, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]},
     ]
     facts["images"].append({"id": 9, "file_name": "9.png", "width": 30, "height": 40})
