@@ -47,8 +47,8 @@ def parse_id(text: str) -> RadiographId:
         )
     if name.casefold().endswith(ENDINGS):
         raise ValueError(
-            f"an id must not end in {', '.join(ENDINGS)}, as files of the steps do "
-            f"(got {text!r})"
+            f"an id must not end as files of the steps do, in _bin or _seg (got "
+            f"{text!r})"
         )
     return name
 

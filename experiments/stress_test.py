@@ -1,7 +1,7 @@
 """How well altered radiographs are read, warned of or refused: a table.
 
     python -m experiments.stress_test --originals DIR --csv train.csv --out stress.md
-    python -m experiments.stress_test --phantoms 24 --out stress_of_phantoms.md
+    python -m experiments.stress_test --phantoms 24 --non-hands 4 --out phantoms.md
 
 Every radiograph is read as it is and in every alteration of experiments/alterations.py,
 as predict.py reads it. Answers are kept in a CSV file beside --out: the same command
@@ -12,7 +12,8 @@ Shifts are measured from the answer about the unaltered radiograph, errors from 
 age in --csv or of the phantom; far off is meant of shifts, and of errors where nothing
 was altered. A warning is a doubt about this radiograph: its mask, its detail, its age.
 Notes (turned upright, inverted, sex unknown, no interval) and warnings that the models
-give of every radiograph of a sex do not count.
+give of every radiograph of a sex do not count. Pictures that show no hand
+(experiments/non_hands.py) must get no age.
 """
 
 import dataclasses
@@ -42,13 +43,14 @@ from experiments.answers import (
     models_of,
     reader_of,
 )
+from experiments.non_hands import NON_HANDS
 
 OFF_MONTHS = 24.0
 MOST_WARNED = 0.03
 """Share of the unaltered radiographs that may be warned of or refused."""
 PHANTOM_MONTHS = (24, 216)
 PHANTOM_PX = 1024
-ORIGINALS, PHANTOMS = "originals", "phantoms"
+ORIGINALS, PHANTOMS, NON_HANDS_GROUP = "originals", "phantoms", "pictures of no hand"
 HEADER = (
     *("alteration", "strength", "hands", "mean absolute error", "mean shift"),
     *(f"{OFF_MONTHS:.0f} months off", "warned of", "refused", "off without a warning"),
@@ -68,6 +70,8 @@ class Options(cli.ScriptOptions):
     """CSV file with their ages and sexes, id,boneage,male; default: unknown"""
     phantoms: int = 0
     """number of simulated radiographs"""
+    non_hands: int = 0
+    """number of pictures of each kind that shows no hand"""
     alterations: tuple[str, ...] = ()
     """names of the alterations; default: all"""
     views: int = VIEW_COUNT
@@ -110,7 +114,7 @@ class Row:
 
 def main(options: Options) -> None:
     """Ask what has not been asked yet, and write the table."""
-    check_minimum(0, phantoms=options.phantoms)
+    check_minimum(0, phantoms=options.phantoms, non_hands=options.non_hands)
     unknown = set(options.alterations) - set(ALTERATIONS)
     if unknown:
         got = cli.list_some(sorted(unknown))
@@ -146,6 +150,11 @@ def collect_subjects(options: Options) -> list[Subject]:
     if options.originals is not None:
         subjects += originals(options.originals, options.csv)
     subjects += [phantom(options.seed, number) for number in range(options.phantoms)]
+    subjects += [
+        non_hand(name, options.seed, number)
+        for name in NON_HANDS
+        for number in range(options.non_hands)
+    ]
     if not subjects:
         raise InputError(
             "--originals or --phantoms must give radiographs (got none); name a folder"
@@ -190,6 +199,23 @@ def phantom(seed: int, number: int) -> Subject:
     return Subject(PHANTOMS, name, "male" if is_male else "female", months, load)
 
 
+def non_hand(name: str, seed: int, number: int) -> Subject:
+    """A picture of a kind in `NON_HANDS`, shown as a girl's radiograph."""
+
+    def load() -> np.ndarray:
+        return NON_HANDS[name](np.random.default_rng([seed, number]))
+
+    return Subject(NON_HANDS_GROUP, f"{name} {number}", "female", np.nan, load)
+
+
+def alterations_of(subject: Subject, names: Sequence[str]) -> list[tuple]:
+    """Name, strength as written, and strength of all that a subject is shown with."""
+    unaltered = ("", "", 0.0)
+    if subject.group == NON_HANDS_GROUP:
+        return [unaltered]
+    return [unaltered, *kinds(names)]
+
+
 def kinds(names: Sequence[str]) -> Iterator[tuple[str, str, float]]:
     """Alteration, strength as written, and strength; without names of all."""
     for name, alteration in ALTERATIONS.items():
@@ -210,10 +236,11 @@ def ask(
         A line about each radiograph that could not be altered.
     """
     left_out = []
-    with tqdm(total=len(subjects) * (1 + len(list(kinds(names)))), disable=None) as bar:
+    total = sum(len(alterations_of(subject, names)) for subject in subjects)
+    with tqdm(total=total, disable=None) as bar:
         for subject in subjects:
             image = None
-            for name, written, strength in [("", "", 0.0), *kinds(names)]:
+            for name, written, strength in alterations_of(subject, names):
                 question = Question(subject.group, subject.name, name, written)
                 bar.update()
                 if question in table.answers:
@@ -245,7 +272,7 @@ def summarise(
     for group in dict.fromkeys(subject.group for subject in subjects):
         members = [subject for subject in subjects if subject.group == group]
         before = {s.name: answers[Question(group, s.name)].months for s in members}
-        for name, strength in [("", ""), *((n, w) for n, w, _ in kinds(names))]:
+        for name, strength, _ in alterations_of(members[0], names):
             asked = [
                 (subject, answers[question])
                 for subject in members
@@ -325,6 +352,13 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     lines = []
     for group in dict.fromkeys(row.group for row in rows):
         first, *others = [row for row in rows if row.group == group]
+        if group == NON_HANDS_GROUP:
+            answered = first.hands - first.refused
+            lines.append(
+                f"{group}: given an age: {answered} of {first.hands}, {first.warned} "
+                f"with a warning; the goal, none, is {'missed' if answered else 'met'}"
+            )
+            continue
         silent = [row for row in others if row.silent]
         count = sum(len(row.silent) for row in silent)
         lines.append(

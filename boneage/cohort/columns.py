@@ -86,7 +86,7 @@ def parse_id(text: str) -> ids.RadiographId:
     for suffix in radiographs.SUFFIXES:
         if text.casefold().endswith(suffix):
             stem = text[: -len(suffix)]
-    return ids.parse_id(re.sub(r"^([0-9]+)\.0+$", r"\1", stem))
+    return ids.parse_id(re.sub(r"^([0-9]+)\.0+$", r"\1", stem) or text)
 
 
 def parse_sex(text: str, is_male_column: bool = False) -> bool:

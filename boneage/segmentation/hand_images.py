@@ -53,8 +53,7 @@ class Enhancement:
     crop: Annotated[bool, tyro.conf.arg(name="cut")] = True
     """hand cut out of the radiograph; --no-cut keeps whole radiographs"""
     finest_px: tyro.conf.Suppress[tuple[int, int] | None] = None
-    """rows and columns to which larger hands are shrunk first: those of a new
-    radiograph; the hands of a cohort are packed as they are"""
+    """rows and columns to which larger hands of new radiographs are shrunk first"""
 
     def check(self) -> None:
         """Raise InputError where a number makes no sense."""

@@ -83,7 +83,7 @@ def test_empty_lines_do_not_count(tmp_path):
         ("1,20,maybe", "True or False, M or F (got 'maybe')"),
         ("a/b,20,True", "letters, digits, blanks and any of _ - . + ( ) (got 'a/b')"),
         ("-1,20,True", "(got '-1')"),
-        ("7_bin,20,True", "an id must not end in _bin"),
+        ("7_bin,20,True", "an id must not end as files"),
         ("1,20", "must have 3 values (got 2)"),
         ("1,20,True,7", "must have 3 values (got 4)"),
         ("2,20,True\n2,30,True", "id 2 must be unique (got it twice)"),

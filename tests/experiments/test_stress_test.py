@@ -9,6 +9,7 @@ from boneage.errors import InputError
 from boneage.io import radiographs
 from experiments import stress_test
 from experiments.answers import Answer, AnswerTable
+from experiments.non_hands import NON_HANDS
 from experiments.stress_test import Subject, ask, markdown, summarise, verdicts
 from tests.conftest import options_of
 
@@ -237,3 +238,28 @@ def test_the_command_writes_the_table_and_says_what_it_misses(
 class StandInPredictor:
     def load(self) -> None:
         pass
+
+
+def test_pictures_of_no_hand_must_get_no_age(tmp_path):
+    group = stress_test.NON_HANDS_GROUP
+    pictures = [subject("noise 0", 220, math.nan, group)]
+    rows = rows_of(pictures, tmp_path)
+    assert list(rows) == [(group, "none", "")]  # as they are alone
+    assert verdicts(list(rows.values())) == [
+        f"{group}: given an age: 0 of 1, 0 with a warning; the goal, none, is met"
+    ]
+    pictures.append(subject("noise 1", 100, math.nan, group))
+    rows = rows_of(pictures, tmp_path)
+    (line,) = verdicts(list(rows.values()))
+    assert "given an age: 1 of 2" in line
+    assert "missed" in line
+
+
+def test_pictures_of_no_hand_are_the_same_every_time(tmp_path):
+    for name in NON_HANDS:
+        first, again, other = (
+            stress_test.non_hand(name, 0, number).load() for number in (0, 0, 1)
+        )
+        assert first.dtype == np.uint8
+        np.testing.assert_array_equal(first, again)
+        assert first.shape != other.shape or np.any(first != other)

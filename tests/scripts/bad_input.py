@@ -653,7 +653,7 @@ TABLES: dict[str, tuple[str | bytes, tuple | str]] = {
     "id with slashes": (HEAD + "../../etc/1,12,True\n", "(got '../../etc/1')"),
     "id of dots": (HEAD + "..,12,True\n", "(got '..')"),
     "id of a suffix alone": (HEAD + ".png,12,True\n", "(got '.png')"),
-    "id that ends as masks do": (HEAD + "1_bin,12,True\n", "must not end in _bin"),
+    "id that ends as masks do": (HEAD + "1_bin,12,True\n", "must not end as files"),
     "negative id": (HEAD + "-1,12,True\n", "(got '-1')"),
     "quote that is never closed": (
         'id,boneage,male,note\n1,12,True,"x\n2,180,False,y\n',
