@@ -58,6 +58,11 @@ class Layout:
         return self.radiographs / f"{radiograph_id}.png"
 
     @property
+    def dicom_queue(self) -> Path:
+        """What a DICOM node has taken, until it is delivered: predict.py."""
+        return self.data / "dicom_queue"
+
+    @property
     def train_csv(self) -> Path:
         """Columns `id,boneage,male`: the user, or step0_prepare_cohort.py."""
         return self.data / "csv" / "train.csv"

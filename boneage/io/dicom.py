@@ -251,3 +251,19 @@ def _grey_channel(
             f"{EXPORT_AGAIN}"
         )
     return np.median(channels, axis=2)
+
+
+def check_frame(path: Path, longest_side_px: int) -> None:
+    """Raise InputError unless the header promises one grey frame, as `read_frame`."""
+    with refuse_damaged(path, "must have a readable DICOM header", EXPORT_AGAIN):
+        _check(path, _open(path), longest_side_px)
+
+
+def read_header(path: Path) -> "pydicom.Dataset":
+    """All elements before the pixels.
+
+    Raises:
+        InputError: not DICOM, or a header that cannot be read.
+    """
+    with refuse_damaged(path, "must have a readable DICOM header", EXPORT_AGAIN):
+        return _open(path, stop_before_pixels=True)

@@ -9,7 +9,7 @@ from typing import Literal
 from boneage import cli, parallel
 from boneage.errors import InputError, printable
 from boneage.parallel import Skipped
-from boneage.prediction import formats
+from boneage.prediction import dicom_output, formats
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import Prediction
@@ -30,6 +30,8 @@ class OutputSettings:
     """folder for a page on each radiograph, <name>_bone_age.png"""
     report_format: Literal["png", "pdf"] = "png"
     """file format of the pages"""
+    dicom_out: Path | None = None
+    """folder for DICOM results, a page and a structured report, of DICOM radiographs"""
 
     def check_output(self) -> None:
         """Raise InputError where something else has an output's name."""
@@ -38,10 +40,13 @@ class OutputSettings:
                 raise InputError(
                     f"{flag} must be a file (got the folder {path}); name a file in it"
                 )
-        if self.report is not None and self.report.is_file():
-            raise InputError(
-                f"--report must be a folder (got the file {self.report}); name a folder"
-            )
+        for flag, path in (("--report", self.report), ("--dicom-out", self.dicom_out)):
+            if path is not None and path.is_file():
+                raise InputError(
+                    f"{flag} must be a folder (got the file {path}); name a folder"
+                )
+        if self.dicom_out is not None:
+            dicom_output.check_installed("--dicom-out", "highdicom")
 
     def check_no_overwrite(self, named: Sequence[Path], listed: Sequence[Path]) -> None:
         """Raise InputError where an output would overwrite an input.
@@ -59,17 +64,21 @@ class OutputSettings:
                 f"--json {self.json} would overwrite the --csv file; choose another "
                 "name"
             )
-        if self.report is None or self.report_format != "png":
-            return
-        # pages there would be read as radiographs the next time
+        # results there would be read as radiographs the next time
         folders = inputs | {path.parent.resolve() for path in listed}
         searched = {path.resolve() for path in named if path.is_dir()}
-        report = self.report.resolve()
-        if report in folders or not searched.isdisjoint(report.parents):
-            raise InputError(
-                f"--report {self.report} cannot be a folder with radiographs to read; "
-                "choose another folder"
-            )
+        pages = self.report if self.report_format == "png" else None
+        for flag, path in (("--report", pages), ("--dicom-out", self.dicom_out)):
+            if path is not None and (
+                path.resolve() in folders
+                or not searched.isdisjoint(path.resolve().parents)
+            ):
+                raise InputError(
+                    f"{flag} {path} cannot be a folder with radiographs to read; "
+                    "choose another folder"
+                )
+        if self.dicom_out is not None:
+            dicom_output.check_is_dicom(listed)
 
 
 def predict_to_files(
@@ -107,6 +116,13 @@ def predict_all(
     """
     taken: set[str] = set()
     for radiograph in inputs:
+        source = None
+        if settings.dicom_out is not None:
+            try:
+                source = dicom_output.read_source(radiograph.path)
+            except InputError as error:
+                skipped.append(Skipped(radiograph.path, str(error)))
+                continue
         for prediction in _predict_hands(predictor, radiograph, skipped):
             if settings.report is not None:
                 # Matplotlib takes a second, and few ask for pages
@@ -115,6 +131,9 @@ def predict_all(
                 name = _free_name(radiograph.path.stem, taken)
                 path = settings.report / f"{name}_bone_age.{settings.report_format}"
                 report_page.write(path, prediction, predictor)
+            if source is not None and settings.dicom_out is not None:
+                result = dicom_output.build(source, prediction, predictor)
+                result.write(settings.dicom_out)
             yield prediction.without_images()
 
 
@@ -178,5 +197,5 @@ def finish(
         + f"{len(skipped)} set aside",
         f"{formats.STATEMENT.capitalize()}.",
     )
-    for path in (settings.csv, settings.json, settings.report):
+    for path in (settings.csv, settings.json, settings.report, settings.dicom_out):
         cli.summary(wrote=path)

@@ -21,8 +21,9 @@ import tyro
 
 from boneage import cli
 from boneage.errors import InputError
-from boneage.prediction import batch, formats
+from boneage.prediction import batch, dicom_node, formats
 from boneage.prediction.batch import OutputSettings
+from boneage.prediction.dicom_node import NodeSettings
 from boneage.prediction.inputs import collect_inputs
 from boneage.prediction.model_selection import find_models
 from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
@@ -37,6 +38,7 @@ class Options(cli.ScriptOptions):
     output: OutputSettings
     paths: cli.Paths
     page: WebSettings
+    node: NodeSettings
     radiographs: tyro.conf.Positional[Annotated[tuple[Path, ...], cli.NO_DEFAULT]] = ()
     """radiographs, folders of them, CSV files with columns file,sex"""
     sex: Literal["male", "female", "unknown"] | None = None
@@ -56,19 +58,9 @@ class Options(cli.ScriptOptions):
 
 
 def main(options: Options) -> None:
-    """Predict for the named files, or serve the page."""
-    if options.serve:
-        check_installed("gradio")
-        cli.reject_flags(["sex"], "cannot be used with --serve")
-        cli.reject_flags(OutputSettings, "cannot be used with --serve")
-    else:
-        cli.reject_flags(WebSettings, "cannot be used without --serve")
-    options.page.check_page()
+    """Predict for the named files, serve the page, or run a DICOM node."""
+    check_task(options)
     options.output.check_output()
-    if options.serve == bool(options.radiographs):
-        raise InputError(
-            "either --serve or radiographs, folders or CSV files must be given"
-        )
     inputs, skipped, notes = collect_inputs(options.radiographs, options.sex)
     listed = [*(i.path for i in inputs), *(item.item for item in skipped)]
     options.output.check_no_overwrite(options.radiographs, listed)
@@ -81,14 +73,46 @@ def main(options: Options) -> None:
         )
     lines = [*predictor.notes, *formats.accuracy_lines(predictor)]
     cli.summary(*notes, f"models in {models.models}", *lines)
-    if options.serve or inputs:
+    if options.serve or options.node.dicom_node or inputs:
         predictor.load()
     if options.serve:
         from boneage.prediction import web_app
 
         web_app.serve(predictor, options.page)
         return
+    if options.node.dicom_node:
+        queue, out = options.layout.dicom_queue, options.output.dicom_out
+        dicom_node.run(predictor, queue, options.node, out, options.sex)
+        return
     batch.predict_to_files(predictor, inputs, skipped, options.output)
+
+
+def check_task(options: Options) -> None:
+    """Raise InputError unless one of files, page and node is asked for, as it can be.
+
+    Flags that belong to another of them are refused by name.
+    """
+    is_node = bool(options.node.dicom_node)
+    if options.serve:
+        cli.reject_flags(["sex"], "cannot be used with --serve")
+        cli.reject_flags(OutputSettings, "cannot be used with --serve")
+    else:
+        cli.reject_flags(WebSettings, "cannot be used without --serve")
+    if is_node:
+        files = ["csv", "json", "report", "report_format"]
+        cli.reject_flags(files, "cannot be used with --dicom-node")
+    else:
+        cli.reject_flags(NodeSettings, "cannot be used without --dicom-node")
+    if options.serve + is_node + bool(options.radiographs) != 1:
+        raise InputError(
+            "either --serve, --dicom-node AE:PORT or radiographs, folders or CSV files "
+            "must be given, and only one of them"
+        )
+    if options.serve:
+        check_installed("gradio")
+    options.page.check_page()
+    if is_node:
+        options.node.check_node(options.output.dicom_out)
 
 
 def run() -> None:

@@ -125,7 +125,7 @@ def dicom_of(image: np.ndarray, **tags: object) -> bytes:
     dataset.PixelData = image.tobytes()
     for name, value in tags.items():
         if value is None:
-            delattr(dataset, name)
+            dataset.pop(name, None)
         else:
             setattr(dataset, name, value)
     return stored(dataset)
