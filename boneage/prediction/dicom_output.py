@@ -8,6 +8,7 @@ and nothing else of its header. Their files are named by their own UIDs.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import uuid
 from collections.abc import Sequence
@@ -118,7 +119,9 @@ def build(
     # a file's name may be the patient's
     named = prediction.with_file(str(source.SOPInstanceUID))
     page = report_page.picture(named, predictor)
-    return DicomResult(_capture(source, page), _report(source, named, predictor))
+    nameless = _without_names(source)
+    made = _capture(nameless, page), _report(nameless, named, predictor)
+    return DicomResult(*(_with_study(dataset, source) for dataset in made))
 
 
 def _capture(source: pydicom.Dataset, page: np.ndarray) -> pydicom.Dataset:
@@ -152,7 +155,7 @@ def _capture(source: pydicom.Dataset, page: np.ndarray) -> pydicom.Dataset:
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
     reference.PurposeOfReferenceCodeSequence = [purpose]
     capture.SourceImageSequence = [reference]
-    return _with_study(capture, source)
+    return capture
 
 
 def _report(
@@ -175,7 +178,7 @@ def _report(
         coding_schemes=structured_report.coding_schemes(),
         **_series(REPORT_SERIES, "Bone age: figures"),
     )
-    return _with_study(report, source)
+    return report
 
 
 def _series(number: int, description: str) -> dict[str, Any]:
@@ -193,10 +196,19 @@ def _series(number: int, description: str) -> dict[str, Any]:
     }
 
 
+def _without_names(source: pydicom.Dataset) -> pydicom.Dataset:
+    """A copy for highdicom, whose warnings would print names that it finds unusual."""
+    nameless = copy.copy(source)
+    for keyword in PATIENT_AND_STUDY:
+        if keyword.endswith("Name"):
+            setattr(nameless, keyword, "")
+    return nameless
+
+
 def _with_study(made: pydicom.Dataset, source: pydicom.Dataset) -> pydicom.Dataset:
-    """Add the patient and study that highdicom leaves out."""
+    """Add what an archive files the object by."""
     for keyword in (*PATIENT_AND_STUDY, "SpecificCharacterSet"):
-        if keyword in source and keyword not in made:
+        if keyword in source:
             made[keyword] = source[keyword]
     return made
 
