@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from boneage.prediction.predictor import Predictor
 
 MISMATCH, UNREADABLE, NO_HAND = 0xA900, 0xC000, 0xC100
+VERIFICATION = "1.2.840.10008.1.1"
+"""Class of C-ECHO."""
 MOST_ASSOCIATIONS = 10
 """At a time; a further one is refused, and senders try again."""
 PDU_BYTES = 1 << 17
@@ -182,7 +184,7 @@ class Node:
             InputError: the port cannot be opened.
         """
         import pynetdicom
-        from pynetdicom import evt, sop_class
+        from pynetdicom import evt
 
         address = self.settings.listening()
         entity = pynetdicom.AE(ae_title=address.ae_title)
@@ -190,16 +192,16 @@ class Node:
         entity.maximum_pdu_size = PDU_BYTES
         entity.require_called_aet = True
         entity.require_calling_aet = list(self.settings.peers)
-        entity.add_supported_context(sop_class.Verification)
+        entity.add_supported_context(VERIFICATION)
         for uid in RADIOGRAPH_CLASSES:
             entity.add_supported_context(uid, _transfer_syntaxes())
-        handlers = [
+        handlers: list[Any] = [
             (evt.EVT_C_STORE, self.receive),
             (evt.EVT_PDU_RECV, self.count_bytes),
             (evt.EVT_CONN_CLOSE, self.forget_bytes),
         ]
         try:
-            server = entity.start_server(
+            entity.start_server(
                 (address.host, address.port), block=False, evt_handlers=handlers
             )
         except OSError as refused:
@@ -210,7 +212,7 @@ class Node:
         try:
             yield address
         finally:
-            server.shutdown()
+            entity.shutdown()
 
     def count_bytes(self, event: Event) -> None:
         """End an association that sends twice what is taken: memory is bounded."""
@@ -234,10 +236,11 @@ class Node:
 
     def receive(self, event: Event) -> Any:
         """Answer a C-STORE request: the status, with a comment where it is refused."""
-        request = event.request
-        if event.request.DataSet.getbuffer().nbytes > self.settings.max_object_mb << 20:
-            megabytes = f"{self.settings.max_object_mb} MB"
-            return _refused(NO_ROOM, f"object of more than {megabytes}")
+        # pynetdicom's type covers the requests of all services
+        request: Any = event.request
+        if request.DataSet.getbuffer().nbytes > self.settings.max_object_mb << 20:
+            limit = f"{self.settings.max_object_mb} MB"
+            return _refused(NO_ROOM, f"object of more than {limit}")
         key = key_of(str(request.AffectedSOPInstanceUID))
         asked = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
         try:

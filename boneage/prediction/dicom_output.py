@@ -142,7 +142,7 @@ def _capture(source: pydicom.Dataset, page: np.ndarray) -> pydicom.Dataset:
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **_series(CAPTURE_SERIES, "Bone age: report page"),
     )
-    capture.PatientOrientation = None
+    capture.PatientOrientation = []
     # must be there, if only empty, where no body part says that it has but one side
     capture.Laterality = source.get("ImageLaterality", "")
     capture.BurnedInAnnotation = "YES"
@@ -198,7 +198,7 @@ def _series(number: int, description: str) -> dict[str, Any]:
 
 def _without_names(source: pydicom.Dataset) -> pydicom.Dataset:
     """A copy for highdicom, whose warnings would print names that it finds unusual."""
-    nameless = copy.copy(source)
+    nameless = copy.deepcopy(source)
     for keyword in PATIENT_AND_STUDY:
         if keyword.endswith("Name"):
             setattr(nameless, keyword, "")
@@ -232,13 +232,13 @@ def _clean(path: Path, header: pydicom.Dataset) -> pydicom.Dataset:
 
     source = pydicom.Dataset()
     for keyword in IDENTITY:
-        value = UID(str(header.get(keyword) or ""))
-        if not value.is_valid:
-            got = f"got {value}" if value else "got none"
+        uid = UID(str(header.get(keyword) or ""))
+        if not uid.is_valid:
+            got = f"got {uid}" if uid else "got none"
             raise InputError(
                 f"{path} must state its {keyword} ({got}); {dicom.EXPORT_AGAIN}"
             )
-        setattr(source, keyword, value)
+        setattr(source, keyword, uid)
     if source.SOPClassUID not in RADIOGRAPH_CLASSES:
         raise InputError(
             f"{path} must be a radiograph (got "

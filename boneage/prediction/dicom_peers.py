@@ -53,12 +53,12 @@ def send(paths: list[Path], receiver: Address, own_title: str) -> None:
         InputError: it refuses them for good.
     """
     import pynetdicom
-    from pynetdicom import sop_class
+    from pydicom import uid
 
     entity = pynetdicom.AE(ae_title=own_title)
     entity.connection_timeout = CONNECTION_S
-    entity.add_requested_context(sop_class.SecondaryCaptureImageStorage)
-    entity.add_requested_context(sop_class.EnhancedSRStorage)
+    entity.add_requested_context(uid.SecondaryCaptureImageStorage)
+    entity.add_requested_context(uid.EnhancedSRStorage)
     where = f"{receiver.ae_title}@{receiver.host}:{receiver.port}"
     association = entity.associate(
         receiver.host, receiver.port, ae_title=receiver.ae_title
