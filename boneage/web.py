@@ -1,7 +1,7 @@
 """Serve a page in the browser: address, password, proxies, temporary files.
 
-The prediction page is a Gradio application (`own_files`, `launched`); the annotator is
-an ASGI application of this program's own (`serve`). The same settings hold for both.
+The prediction page is a Gradio application (`own_files`, `mount_page`) beside an HTTP
+API; the annotator is an ASGI application of this program's own. `serve` serves both.
 """
 
 import base64
@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -123,25 +123,17 @@ def own_files(name: str) -> Iterator[None]:
                     os.environ[variable] = value
 
 
-@contextlib.contextmanager
-def launched(
-    page: Any, settings: WebSettings, greeting: str, **more: Any
-) -> Iterator[str]:
-    """Serve a Gradio page, and no other file, while the block runs.
+def mount_page(parent: Any, page: Any, **more: Any) -> None:
+    """Mount a Gradio page at the root of a FastAPI application; it serves no file.
 
     Args:
+        parent: what is mounted there already goes before the page.
         page: built within `own_files`.
-        settings: where to serve it, and to whom.
-        greeting: printed, with the page's {address} filled in; the address is yielded.
-        more: further arguments of Gradio's `launch`.
+        more: further arguments of Gradio's `mount_gradio_app`.
     """
     import gradio
 
     quiet = {
-        "share": False,
-        "quiet": True,
-        "inbrowser": False,
-        "prevent_thread_lock": True,
         "allowed_paths": [],
         "show_error": True,
         "footer_links": [],
@@ -153,17 +145,9 @@ def launched(
         "enable_monitoring": False,
         "mcp_server": False,
     }
-    _, address, _ = page.launch(
-        server_name=settings.host,
-        server_port=settings.port,
-        auth=[tuple(login.split(":", 1)) for login in settings.auth] or None,
-        **(quiet | more),
-    )
-    try:
-        _announce(greeting, address, settings)
-        yield address
-    finally:
-        page.close(verbose=False)
+    gradio.mount_gradio_app(parent, page, "/", **(quiet | more))
+    # or requests could name any file of this machine as their upload
+    page.has_launched = True
 
 
 def _announce(greeting: str, address: str, settings: WebSettings) -> None:
@@ -185,9 +169,20 @@ Application = Callable[[dict, Callable, Callable], Awaitable[None]]
 
 @contextlib.contextmanager
 def serve(
-    application: Application, settings: WebSettings, greeting: str
+    application: Application,
+    settings: WebSettings,
+    greeting: str,
+    open_paths: Collection[str] = (),
+    has_lifespan: bool = False,
 ) -> Iterator[str]:
     """Serve an ASGI application while the block runs; yields its address.
+
+    Args:
+        application: gets the requests that `Guard` lets through.
+        settings: where to serve it, and to whom.
+        greeting: printed, with the page's {address} filled in.
+        open_paths: those that may be asked for without the password.
+        has_lifespan: whether it wants to know when it starts and stops.
 
     Raises:
         InputError: no such address, or its port is taken.
@@ -197,9 +192,9 @@ def serve(
     listening = _listen(settings)
     server = uvicorn.Server(
         uvicorn.Config(
-            Guard(application, settings),
+            Guard(application, settings, open_paths),
             log_level="error",
-            lifespan="off",
+            lifespan="on" if has_lifespan else "off",
             timeout_graceful_shutdown=STOP_S,
         )
     )
@@ -265,18 +260,26 @@ class Guard:
     Who has logged in, the application reads from the scope: `scope[PERSON_KEY]`.
     """
 
-    def __init__(self, application: Application, settings: WebSettings) -> None:
-        """Guard `application` as `settings` ask."""
-        self.application = application
+    def __init__(
+        self,
+        application: Application,
+        settings: WebSettings,
+        open_paths: Collection[str] = (),
+    ) -> None:
+        """Guard `application` as `settings` ask; `open_paths` need no password."""
+        self.application, self.open_paths = application, open_paths
         self.auth = [login.encode() for login in settings.auth]
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         """Pass a request on, or refuse it: 401 or 403."""
         headers = dict(scope.get("headers", []))
+        if scope["type"] == "lifespan":
+            await self.application(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         login = self._login(headers)
-        if self.auth and login is None:
+        if self.auth and login is None and scope["path"] not in self.open_paths:
             challenge = (b"www-authenticate", b'Basic realm="bone age"')
             await _refuse(send, 401, challenge)
         elif self._is_foreign(scope["method"], headers):

@@ -123,11 +123,13 @@ GRADIO_PAGE = """
 import sys, urllib.request
 from boneage import web
 with web.own_files("proxy-test"):
-    import gradio
+    import fastapi, gradio
     with gradio.Blocks() as page:
         gradio.Markdown("hello")
     settings = web.WebSettings(open_page=False)
-    with web.launched(page, settings, "{address}") as address:
+    app = fastapi.FastAPI()
+    web.mount_page(app, page)
+    with web.serve(app, settings, "{address}", (), True) as address:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         sys.exit(direct.open(address).status != 200)
 """

@@ -54,6 +54,20 @@ def read(path: Path) -> np.ndarray:
         raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
+def pixel_count(path: Path) -> int:
+    """How many pixels a file promises; 0 if it is no radiograph.
+
+    Raises:
+        InputError: as `read`, if the file cannot be opened or its header is damaged.
+    """
+    if is_dicom(path):
+        header = dicom.read_header(path)
+        sides = [header.get(keyword) or 0 for keyword in ("Rows", "Columns")]
+        return sides[0] * sides[1] if all(isinstance(x, int) for x in sides) else 0
+    image = image_headers.parse(path.read_bytes())
+    return image.width * image.height if image else 0
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file's first bytes are those of DICOM; InputError as `read`."""
     return dicom.is_dicom(_head(path))

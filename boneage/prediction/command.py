@@ -27,6 +27,7 @@ from boneage.prediction.dicom_node import NodeSettings
 from boneage.prediction.inputs import collect_inputs
 from boneage.prediction.model_selection import find_models
 from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
+from boneage.prediction.rest_api import ApiSettings
 from boneage.web import WebSettings, check_installed
 
 
@@ -38,6 +39,7 @@ class Options(cli.ScriptOptions):
     output: OutputSettings
     paths: cli.Paths
     page: WebSettings
+    api: ApiSettings
     node: NodeSettings
     radiographs: tyro.conf.Positional[Annotated[tuple[Path, ...], cli.NO_DEFAULT]] = ()
     """radiographs, folders of them, CSV files with columns file,sex"""
@@ -78,7 +80,7 @@ def main(options: Options) -> None:
     if options.serve:
         from boneage.prediction import web_app
 
-        web_app.serve(predictor, options.page)
+        web_app.serve(predictor, options.page, options.api)
         return
     if options.node.dicom_node:
         queue, out = options.layout.dicom_queue, options.output.dicom_out
@@ -98,6 +100,7 @@ def check_task(options: Options) -> None:
         cli.reject_flags(OutputSettings, "cannot be used with --serve")
     else:
         cli.reject_flags(WebSettings, "cannot be used without --serve")
+        cli.reject_flags(ApiSettings, "cannot be used without --serve")
     if is_node:
         files = ["csv", "json", "report", "report_format"]
         cli.reject_flags(files, "cannot be used with --dicom-node")
@@ -111,6 +114,7 @@ def check_task(options: Options) -> None:
     if options.serve:
         check_installed("gradio")
     options.page.check_page()
+    options.api.check_api()
     if is_node:
         options.node.check_node(options.output.dicom_out)
 

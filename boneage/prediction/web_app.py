@@ -14,22 +14,23 @@ import numpy as np
 
 from boneage import web
 from boneage.errors import InputError
-from boneage.prediction import formats, report_page
+from boneage.prediction import formats, report_page, rest_api
 from boneage.prediction.inputs import resolve_input
 from boneage.prediction.predictor import Predictor
+from boneage.prediction.reading_lanes import MOST_WAITING, Busy, ReadingLanes
 from boneage.prediction.record import STATEMENT
+from boneage.prediction.rest_api import ApiSettings
 from boneage.web import WebSettings
 
 API = "predict"
-LARGEST_UPLOAD = "100mb"
-"""A radiograph of 6000 x 6000 px and 16 bits, uncompressed, is 72."""
-WAITING = 32
-"""Requests that may wait; further ones are turned away."""
+FROM_FILE = "as the DICOM file says"
+DEFAULT_LIMITS = ApiSettings()
+LARGEST_UPLOAD = f"{rest_api.LARGEST_UPLOAD_BYTES >> 20}mb"
 
 
-def serve(predictor: Predictor, settings: WebSettings) -> None:
+def serve(predictor: Predictor, settings: WebSettings, limits: ApiSettings) -> None:
     """Serve until Ctrl-C."""
-    with serving(predictor, settings):
+    with serving(predictor, settings, limits):
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -37,8 +38,10 @@ def serve(predictor: Predictor, settings: WebSettings) -> None:
 
 
 @contextmanager
-def serving(predictor: Predictor, settings: WebSettings) -> Iterator[str]:
-    """Serve the page while the block runs; yields its address.
+def serving(
+    predictor: Predictor, settings: WebSettings, limits: ApiSettings = DEFAULT_LIMITS
+) -> Iterator[str]:
+    """Serve the page and the API while the block runs; yields their address.
 
     Raises:
         InputError: a host that others see, without a password.
@@ -46,29 +49,35 @@ def serving(predictor: Predictor, settings: WebSettings) -> Iterator[str]:
     """
     settings.check_page()
     with web.own_files("predict"):
-        page_of = _build(predictor)
-        with web.launched(
-            page_of,
-            settings,
-            f"page at {{address}} (API: {API}; Ctrl-C stops)",
-            max_file_size=LARGEST_UPLOAD,
-            footer_links=["api"],
-        ) as address:
+        from fastapi import FastAPI
+
+        lanes = ReadingLanes(predictor)
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        app.mount(rest_api.PATH, rest_api.build(lanes, limits))
+        web.mount_page(
+            app, _build(lanes), max_file_size=LARGEST_UPLOAD, footer_links=["api"]
+        )
+        greeting = "page at {address}, API at {address}api (Ctrl-C stops)"
+        with web.serve(app, settings, greeting, [rest_api.HEALTH], True) as address:
             yield address
 
 
-def _build(predictor: Predictor) -> Any:
+def _build(lanes: ReadingLanes) -> Any:
     """The page: radiograph and sex as input, report and numbers as output."""
+    import anyio
     import gradio as gr
 
-    def predict(radiograph: str | None, sex: str) -> tuple[str, np.ndarray, dict]:
+    async def predict(radiograph: str | None, sex: str) -> tuple[str, np.ndarray, dict]:
         if radiograph is None:
             raise gr.Error("Choose a radiograph first.", print_exception=False)
         path = Path(radiograph)
         try:
             # one file and no list of files: a list could name what is not uploaded
-            inputs = resolve_input(path, None if sex == FROM_FILE else sex)
-            prediction = predictor.predict(inputs).with_file(path.name)
+            known = None if sex == FROM_FILE else sex
+            inputs = await anyio.to_thread.run_sync(resolve_input, path, known)
+            prediction = (await lanes.predict(inputs)).with_file(path.name)
+        except Busy as error:
+            raise gr.Error(str(error), print_exception=False) from None
         except InputError as error:
             # the folder of an upload concerns nobody
             words = str(error).replace(f"{path.parent}/", "")
@@ -84,10 +93,14 @@ def _build(predictor: Predictor) -> Any:
         record = {"statement": STATEMENT, "coverage": prediction.coverage}
         return (
             words,
-            report_page.picture(prediction, predictor),
+            await anyio.to_thread.run_sync(
+                report_page.picture, prediction, lanes.predictor, limiter=drawing
+            ),
             record | formats.to_record(prediction),
         )
 
+    # Matplotlib's settings are those of the whole process
+    drawing = anyio.CapacityLimiter(1)
     with gr.Blocks(
         title="Bone age", analytics_enabled=False, delete_cache=(600, 3600)
     ) as blocks:
@@ -118,11 +131,8 @@ def _build(predictor: Predictor) -> Any:
             [radiograph, sex],
             [words, report, record],
             api_name=API,
-            # one at a time: the networks use all cores anyway
-            concurrency_limit=1,
+            # the lanes let one at a time through
+            concurrency_limit=MOST_WAITING,
         )
-    blocks.queue(max_size=WAITING, default_concurrency_limit=1)
+    blocks.queue(max_size=MOST_WAITING)
     return blocks
-
-
-FROM_FILE = "as the DICOM file says"

@@ -1,6 +1,7 @@
 """The page and the API, over HTTP."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.record import STATEMENT
 from boneage.web import WebSettings
 from tests.conftest import REPOSITORY
-from tests.test_web import fetch
+from tests.prediction.node_stub import StubPredictor
+from tests.test_web import basic, fetch
 
 
 def upload(address, path: Path) -> str:
@@ -46,18 +48,23 @@ def ask(address, place: str, sex: str) -> tuple[str, list]:
 
 
 @pytest.fixture(scope="module")
-def served(tiny_predictor):
+def predictor():
+    return StubPredictor()
+
+
+@pytest.fixture(scope="module")
+def served(predictor):
     from boneage.prediction import web_app
 
-    with web_app.serving(tiny_predictor, WebSettings(open_page=False)) as address:
+    with web_app.serving(predictor, WebSettings(open_page=False)) as address:
         yield address.rstrip("/")
 
 
-def test_page_answers_over_http(served, tiny_predictor, hand):
+def test_page_answers_over_http(served, predictor, hand):
     assert served.startswith("http://127.0.0.1:")
     event, (words, report, record) = ask(served, upload(served, hand), "female")
     assert event == "complete"
-    expected = tiny_predictor.predict(InputRadiograph(hand, "female"))
+    expected = predictor.predict(InputRadiograph(hand, "female"))
     assert record["bone_age_months"] == round(expected.bone_age_months, 1)
     assert record["file"] == "hand.png"
     assert record["statement"] == STATEMENT
@@ -97,24 +104,24 @@ def test_page_gives_out_and_reads_no_other_file(served, hand, tmp_path):
     assert ask(served, upload(served, table), "male")[0] == "error"
 
 
-def test_upload_is_bounded(served, tiny_predictor, tmp_path, monkeypatch):
+def test_upload_is_bounded(served, predictor, tmp_path, monkeypatch):
     from boneage.prediction import web_app
 
     large = tmp_path / "large.png"
     large.write_bytes(bytes(300_000))
     monkeypatch.setattr(web_app, "LARGEST_UPLOAD", "100kb")
     with (
-        web_app.serving(tiny_predictor, WebSettings(open_page=False)) as address,
+        web_app.serving(predictor, WebSettings(open_page=False)) as address,
         pytest.raises(AssertionError),
     ):
         upload(address.rstrip("/"), large)
 
 
-def test_password_is_asked_for(tiny_predictor):
+def test_password_is_asked_for(predictor):
     from boneage.prediction import web_app
 
     settings = WebSettings(auth=("ann:secret",), open_page=False)
-    with web_app.serving(tiny_predictor, settings) as address:
+    with web_app.serving(predictor, settings) as address:
         assert fetch(f"{address.rstrip('/')}/config")[0] == 401
         forged = json.dumps({"data": [None, "male"]}).encode()
         status, _ = fetch(
@@ -125,6 +132,53 @@ def test_password_is_asked_for(tiny_predictor):
         assert status == 401
     with (
         pytest.raises(InputError, match="--auth NAME:PASSWORD"),
-        web_app.serving(tiny_predictor, WebSettings(host="0.0.0.0")),
+        web_app.serving(predictor, WebSettings(host="0.0.0.0")),
     ):
         pass
+
+
+def post(address, path: Path, sex: str, **headers: str) -> tuple[int, dict]:
+    """Send a file to the API as any program may."""
+    body = (
+        f'--x7\r\nContent-Disposition: form-data; name="sex"\r\n\r\n{sex}\r\n--x7\r\n'
+        f'Content-Disposition: form-data; name="file"; filename="{path.name}"\r\n\r\n'
+    ).encode()
+    body += path.read_bytes() + b"\r\n--x7--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x7"}
+    status, answer = fetch(f"{address}/api/predict", body, **(kind | headers))
+    return status, json.loads(answer or b"{}")
+
+
+def test_api_is_served_beside_the_page(served, predictor, hand):
+    status, record = post(served, hand, "female")
+    assert status == 200
+    expected = predictor.predict(InputRadiograph(hand, "female"))
+    assert record["bone_age_months"] == expected.bone_age_months
+    assert post(served, REPOSITORY / "README.md", "male")[0] == 400
+    assert json.loads(fetch(f"{served}/api/health")[1])["status"] == "ok"
+    described = json.loads(fetch(f"{served}/api/openapi.json")[1])
+    assert set(described["paths"]) == {"/health", "/predict"}
+
+
+def test_api_asks_for_the_password_and_health_does_not(predictor, hand):
+    from boneage.prediction import web_app
+
+    settings = WebSettings(auth=("ann:secret",), open_page=False)
+    with web_app.serving(predictor, settings) as address:
+        address = address.rstrip("/")
+        assert post(address, hand, "male")[0] == 401
+        known = basic("ann:secret")
+        assert post(address, hand, "male", Authorization=known)[0] == 200
+        assert fetch(f"{address}/api/health")[0] == 200
+        assert fetch(f"{address}/api/health/../openapi.json")[0] == 401
+
+
+def test_page_and_api_answer_fifty_clients(served, hand):
+    def one(number):
+        if number % 2:
+            return post(served, hand, "male")[0] == 200
+        return ask(served, upload(served, hand), "male")[0] == "complete"
+
+    with ThreadPoolExecutor(50) as pool:
+        assert all(pool.map(one, range(50)))
+    assert fetch(f"{served}/config")[0] == 200
