@@ -1,0 +1,274 @@
+"""Measure what serves others: results in DICOM, the DICOM node, the page's HTTP API.
+
+    python -m benchmarks.services
+    python -m benchmarks.services --objects 200 --side-px 299
+
+Reads simulated hands with the pretrained models. The node and the API run as processes
+of their own, as a user starts them; their clients run here, over loopback.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import tyro
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+
+from boneage.layout import REPOSITORY, Layout
+from boneage.phantoms import radiograph as phantoms_radiograph
+
+NODE_PORT, API_PORT = 11_177, 7977
+LARGE_PX = 10_000
+START_S = 300
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is measured."""
+
+    objects: int = 60
+    """radiographs that the node gets, over four associations"""
+    side_px: int = 512
+    """side of the simulated radiographs; their hands are simulated at most at 1400"""
+    clients: int = 50
+    """clients of the API at once"""
+    rounds: int = 5
+    """repetitions of the single measurements; the middle one is told"""
+    only: tuple[str, ...] = ("dicom-out", "node", "api")
+    """what is measured"""
+
+
+def main(options: Options) -> None:
+    """Measure, and print a line for each figure."""
+    with tempfile.TemporaryDirectory() as folder:
+        hands = [simulate(n, options.side_px) for n in range(4)]
+        if "dicom-out" in options.only:
+            measure_dicom_out(Path(folder), hands[0], options.rounds)
+        if "node" in options.only:
+            measure_node(Path(folder), hands, options.objects)
+        if "api" in options.only:
+            measure_api(Path(folder), hands, options)
+
+
+def simulate(seed: int, side_px: int) -> np.ndarray:
+    """A hand on black, (row, column) uint8."""
+    rng = np.random.default_rng(seed)
+    made = phantoms_radiograph.simulate(rng, 60 + 30 * seed, True, min(side_px, 1400))
+    size = (side_px, side_px)
+    return cv2.resize(made.radiograph, size, interpolation=cv2.INTER_CUBIC)
+
+
+def dicom_of(image: np.ndarray, number: int) -> pydicom.Dataset:
+    """A radiograph of a study of its own."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = ComputedRadiographyImageStorage
+    dataset.StudyInstanceUID = f"2.25.1000{number}"
+    dataset.SeriesInstanceUID = f"2.25.2000{number}"
+    dataset.SOPInstanceUID = f"2.25.3000{number}"
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.PatientID, dataset.PatientSex = f"simulated {number}", "M"
+    dataset.Modality, dataset.BodyPartExamined = "CR", "HAND"
+    dataset.Rows, dataset.Columns = image.shape
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 8 * image.dtype.itemsize
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelData = image.tobytes()
+    return dataset
+
+
+def measure_dicom_out(folder: Path, hand: np.ndarray, rounds: int) -> None:
+    """Time the page, and what the two DICOM objects add to it."""
+    from boneage.prediction import dicom_output, report_page
+    from boneage.prediction.inputs import resolve_input
+    from boneage.prediction.predictor import Predictor
+
+    path = folder / "hand.dcm"
+    dicom_of(hand, 0).save_as(path, enforce_file_format=True)
+    predictor = Predictor(Layout(models=REPOSITORY / "models").pretrained)
+    prediction = predictor.predict(resolve_input(path, None))
+    times: dict[str, list[float]] = {"page": [], "page and objects": [], "writing": []}
+    for _ in range(rounds + 1):
+        start = time.process_time()
+        report_page.picture(prediction, predictor)
+        page = time.process_time()
+        source = dicom_output.read_source(path)
+        result = dicom_output.build(source, prediction, predictor)
+        built = time.process_time()
+        result.write(folder / "results")
+        written = time.process_time()
+        for name, seconds in zip(
+            times, (page - start, built - page, written - built), strict=True
+        ):
+            times[name].append(seconds)
+    # the first round imports
+    middle = {name: float(np.median(found[1:])) for name, found in times.items()}
+    objects = middle["page and objects"] - middle["page"] + middle["writing"]
+    print(
+        f"DICOM out, processor time: page {middle['page']:.2f} s, the two objects "
+        f"without the page {objects:.2f} s"
+    )
+
+
+@contextmanager
+def served(*arguments: str | Path, ready: str) -> Iterator[subprocess.Popen]:
+    """Run predict.py until the block ends; `ready` is in its line when it serves."""
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "predict.py", *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    if process.stdout is None:
+        raise OSError("predict.py has no output")
+    limit = threading.Timer(START_S, process.kill)
+    limit.start()
+    for line in process.stdout:
+        if ready in line:
+            break
+    limit.cancel()
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def measure_node(folder: Path, hands: list[np.ndarray], objects: int) -> None:
+    """Send objects over four associations; time until the last result is there."""
+    import pynetdicom
+
+    def send(numbers: range) -> list[int]:
+        entity = pynetdicom.AE(ae_title="SENDER")
+        entity.add_requested_context(ComputedRadiographyImageStorage)
+        made = entity.associate("127.0.0.1", NODE_PORT, ae_title="BONEAGE")
+        statuses = [
+            made.send_c_store(dicom_of(hands[n % len(hands)], n)).get("Status", -1)
+            for n in numbers
+        ]
+        made.release()
+        return statuses
+
+    out, data = folder / "node", folder / "data"
+    arguments = ["--dicom-node", f"BONEAGE:{NODE_PORT}", "--dicom-out", out]
+    models = ["--data", data, "--models", folder / "none"]
+    with served(*arguments, *models, ready="Ctrl-C stops") as process:
+        # the first reading compiles
+        send(range(10**6, 10**6 + 2))
+        wait_for(out, 2, START_S)
+        start, cpu_start = time.monotonic(), processor_s(process.pid)
+        with ThreadPoolExecutor(4) as pool:
+            parts = [range(first, objects, 4) for first in range(4)]
+            statuses = [s for many in pool.map(send, parts) for s in many]
+        received = time.monotonic() - start
+        wait_for(out, objects + 2, 60 * 60)
+        seconds = time.monotonic() - start
+        cpu = processor_s(process.pid) - cpu_start
+    lost = objects + 2 - len(list(out.glob("SR.*")))
+    side = hands[0].shape[0]
+    print(
+        f"DICOM node, {objects} objects of {side} x {side} px over 4 associations: "
+        f"received in {received:.1f} s, delivered in {seconds:.1f} s, "
+        f"{objects / seconds:.2f} a second; processor time {cpu / objects:.2f} s an "
+        f"object; refused {sum(s != 0 for s in statuses)}, lost {lost}"
+    )
+    shutil.rmtree(data)
+
+
+def processor_s(pid: int) -> float:
+    """Processor time of a process so far."""
+    import psutil
+
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
+def wait_for(out: Path, count: int, seconds: float) -> None:
+    """Wait until a folder has so many reports."""
+    end = time.monotonic() + seconds
+    while len(list(out.glob("SR.*"))) < count:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{out} has too few results after {seconds:.0f} s")
+        time.sleep(0.05)
+
+
+def measure_api(folder: Path, hands: list[np.ndarray], options: Options) -> None:
+    """One client, many at once, and one beside an upload of 10,000 x 10,000 px."""
+    import httpx
+
+    files = []
+    for number, hand in enumerate(hands):
+        path = folder / f"{number}.png"
+        cv2.imwrite(str(path), hand)
+        files.append(path)
+    large = folder / "large.png"
+    size = (LARGE_PX, LARGE_PX)
+    cv2.imwrite(str(large), cv2.resize(hands[0], size, interpolation=cv2.INTER_CUBIC))
+    address = f"http://127.0.0.1:{API_PORT}"
+
+    def ask(path: Path) -> tuple[int, float]:
+        start = time.monotonic()
+        with path.open("rb") as file:
+            answer = httpx.post(
+                f"{address}/api/predict",
+                files={"file": (path.name, file)},
+                data={"sex": "male"},
+                timeout=600,
+                trust_env=False,
+            )
+        return answer.status_code, time.monotonic() - start
+
+    arguments = ["--serve", "--no-open-page", "--port", str(API_PORT)]
+    models = ["--models", folder / "none", "--requests-per-minute", "100000"]
+    with served(*arguments, *models, ready="API at"):
+        ask(files[0])
+        alone = [ask(files[n % 4])[1] for n in range(options.rounds)]
+        print(f"API, one client: {np.median(alone):.2f} s a radiograph")
+        with ThreadPoolExecutor(options.clients) as pool:
+            start = time.monotonic()
+            answers = list(
+                pool.map(ask, [files[n % 4] for n in range(options.clients)])
+            )
+            seconds = time.monotonic() - start
+        print(
+            f"API, {options.clients} clients at once: {options.clients / seconds:.2f} "
+            f"radiographs a second, {sum(s == 200 for s, _ in answers)} answered, the "
+            f"last after {max(t for _, t in answers):.1f} s"
+        )
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(ask, large)
+            beside, health = [], []
+            while not waiting.done():
+                beside.append(ask(files[0])[1])
+                began = time.monotonic()
+                httpx.get(f"{address}/api/health", trust_env=False, timeout=60)
+                health.append(time.monotonic() - began)
+            status, seconds = waiting.result()
+        print(
+            f"API beside an upload of {LARGE_PX} x {LARGE_PX} px ({seconds:.1f} s, "
+            f"status {status}): others take {np.median(beside):.2f} s, at most "
+            f"{max(beside):.2f} s; health at most {max(health):.2f} s"
+        )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
