@@ -3,7 +3,8 @@
 Reads   radiographs (PNG, JPEG, WebP, TIFF, DICOM), folders, CSV files with columns
         file,sex; models/committee and models/regression/<run>/, or models/pretrained
 Writes  nothing but the screen; with --csv and --json a file on all radiographs, with
-        --report a page on each radiograph, <name>_bone_age.png (or .pdf)
+        --report a page on each radiograph, <name>_bone_age.png (or .pdf); with
+        --dicom-out DICOM objects, SC.<UID>.dcm and SR.<UID>.dcm
 
     python predict.py hand.png --sex female
 

@@ -28,7 +28,7 @@ import tyro
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
-from boneage.layout import REPOSITORY, Layout
+from boneage.layout import PRETRAINED, REPOSITORY, Layout
 from boneage.phantoms import radiograph as phantoms_radiograph
 
 NODE_PORT, API_PORT = 11_177, 7977
@@ -102,7 +102,7 @@ def measure_dicom_out(folder: Path, hand: np.ndarray, rounds: int) -> None:
 
     path = folder / "hand.dcm"
     dicom_of(hand, 0).save_as(path, enforce_file_format=True)
-    predictor = Predictor(Layout(models=REPOSITORY / "models").pretrained)
+    predictor = Predictor(Layout(models=PRETRAINED))
     prediction = predictor.predict(resolve_input(path, None))
     times: dict[str, list[float]] = {"page": [], "page and objects": [], "writing": []}
     for _ in range(rounds + 1):
@@ -170,7 +170,7 @@ def measure_node(folder: Path, hands: list[np.ndarray], objects: int) -> None:
 
     out, data = folder / "node", folder / "data"
     arguments = ["--dicom-node", f"BONEAGE:{NODE_PORT}", "--dicom-out", out]
-    models = ["--data", data, "--models", folder / "none"]
+    models = ["--data", data, "--models", PRETRAINED]
     with served(*arguments, *models, ready="Ctrl-C stops") as process:
         # the first reading compiles
         send(range(10**6, 10**6 + 2))
@@ -238,7 +238,7 @@ def measure_api(folder: Path, hands: list[np.ndarray], options: Options) -> None
         return answer.status_code, time.monotonic() - start
 
     arguments = ["--serve", "--no-open-page", "--port", str(API_PORT)]
-    models = ["--models", folder / "none", "--requests-per-minute", "100000"]
+    models = ["--models", PRETRAINED, "--requests-per-minute", "100000"]
     with served(*arguments, *models, ready="API at"):
         ask(files[0])
         alone = [ask(files[n % 4])[1] for n in range(options.rounds)]

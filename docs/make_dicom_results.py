@@ -18,7 +18,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from boneage import cli
-from boneage.layout import REPOSITORY, Layout
+from boneage.layout import PRETRAINED, REPOSITORY, Layout
 from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.plotting import save
 from boneage.prediction import dicom_output
@@ -56,7 +56,7 @@ def main(options: Options) -> None:
     """Simulate a boy of five, read his hand, and draw what his results contain."""
     with tempfile.TemporaryDirectory() as folder:
         radiograph = write_radiograph(Path(folder) / "hand.dcm")
-        predictor = Predictor(Layout(models=REPOSITORY / "models").pretrained)
+        predictor = Predictor(Layout(models=PRETRAINED))
         prediction = predictor.predict(resolve_input(radiograph, None))
         source = dicom_output.read_source(radiograph)
         result = dicom_output.build(source, prediction, predictor)

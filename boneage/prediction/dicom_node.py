@@ -23,8 +23,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from boneage.cli import NO_DEFAULT
 from boneage.errors import InputError, check_minimum, refuse_damaged
 from boneage.io import dicom, locks, radiographs
 from boneage.io.files import atomic_write
@@ -64,13 +65,13 @@ IDLE_S, RETRY_S, LONGEST_RETRY_S = 0.2, 5.0, 300.0
 class NodeSettings:
     """A DICOM node, and where its results go."""
 
-    dicom_node: str = ""
+    dicom_node: Annotated[str, NO_DEFAULT] = ""
     """AE:PORT of a DICOM node to run, BONEAGE:11112, instead of reading files"""
     node_host: str = "127.0.0.1"
     """address that the node listens on; DICOM has no password and no encryption"""
-    peers: tuple[str, ...] = ()
+    peers: Annotated[tuple[str, ...], NO_DEFAULT] = ()
     """AE titles that may send to the node; default: all"""
-    send_to: str = ""
+    send_to: Annotated[str, NO_DEFAULT] = ""
     """AE@HOST:PORT of the DICOM node that the results are sent to"""
     max_object_mb: int = 256
     """size of the largest object that the node takes, in megabytes"""
