@@ -30,7 +30,7 @@ from tests.conftest import REPOSITORY
 from tests.prediction import node_stub
 from tests.prediction.node_stub import TITLE, StubPredictor
 from tests.prediction.tiny_runs import exit_code
-from tests.scripts.bad_input import DEEP, GREY, PNG, dicom_of
+from tests.scripts.bad_input import DEEP, GREY, IMAGES, PNG, dicom_of
 from tests.scripts.test_full_disk import disk, fill  # noqa: F401
 
 RADIOGRAPH = sop_class.ComputedRadiographyImageStorage
@@ -575,3 +575,14 @@ def test_object_that_is_no_dicom_is_unreadable(tmp_path):
     assert caught.value.status == 0xC000
     assert str(tmp_path) not in str(caught.value)
     assert os.sep not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [name for name in IMAGES if "dicom" in name])
+def test_every_kind_of_bad_dicom_file_is_refused_or_read(kind, tmp_path):
+    """None has the UIDs that are asked for, and none brings out another error."""
+    path = tmp_path / "object.dcm"
+    IMAGES[kind].make(path)
+    with pytest.raises(dicom_node.RefusedObject) as caught:
+        dicom_node.check_object(path, ("", ""))
+    assert caught.value.status in (0xC000, 0xA900)
+    assert str(tmp_path) not in str(caught.value)

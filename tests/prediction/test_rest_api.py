@@ -24,7 +24,11 @@ from boneage.prediction.record import STATEMENT, RunExplanation
 from boneage.prediction.rest_api import ApiSettings
 from tests.conftest import REPOSITORY
 from tests.prediction.node_stub import StubPredictor
-from tests.scripts.bad_input import GREY, PNG, dicom_of, png_of
+from tests.scripts.bad_input import GREY, IMAGES, PNG, dicom_of, png_of
+
+NO_BYTES = ("a folder", "a link to nothing", "a pipe")
+"""Kinds that cannot be sent."""
+BYTES = [name for name in IMAGES if name not in NO_BYTES]
 
 MANY = ApiSettings(requests_per_minute=10**6)
 
@@ -108,6 +112,22 @@ def test_what_cannot_be_read_is_named_in_one_line(client, content, form, words):
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(words)
     assert tempfile.gettempdir() not in answer.text
+
+
+@pytest.mark.parametrize("kind", BYTES)
+def test_every_kind_of_bad_file_is_answered_as_it_is_read(kind, client, tmp_path):
+    path = tmp_path / f"upload{IMAGES[kind].suffix}"
+    IMAGES[kind].make(path)
+    answer = send(client, path.read_bytes(), path.name, sex="male")
+    if isinstance(IMAGES[kind].expected, str):
+        assert answer.status_code == 400
+        # the header is read before the pixels, for the sex
+        words = (IMAGES[kind].expected, "must have a readable DICOM header")
+        error = answer.json()["error"]
+        assert any(expected in error for expected in words)
+        assert "\n" not in error
+    else:
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("form", [{"sex": "boy"}, {"sex": "male", "maps": "perhaps"}])
