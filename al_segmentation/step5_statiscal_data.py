@@ -1,10 +1,10 @@
 """Compare all runs on the test part: table, intervals, figures, and their average.
 
 Reads   models/regression/<run>/ of every finished run: config.json, predictions.csv,
-        history.csv
+        history.csv; with --readers a table of readings instead
 Writes  models/statistics/: table.csv (a row a run, group and metric), table.md, and
         for each run scatter_<run>.png, bland_altman_<run>.png, error_by_age_<run>.png
-        and training_<run>.png
+        and training_<run>.png; with --readers readers.csv, readers.md, readers.png
 
     python al_segmentation/step5_statiscal_data.py
 """
@@ -12,7 +12,8 @@ Writes  models/statistics/: table.csv (a row a run, group and metric), table.md,
 from dataclasses import dataclass
 
 from boneage import cli, parallel
-from boneage.evaluation import comparison
+from boneage.evaluation import comparison, reader_agreement
+from boneage.evaluation.reader_agreement import ReaderSettings
 from boneage.io.files import atomic_write
 from boneage.io.locks import exclusive
 from boneage.regression import run_folder
@@ -25,17 +26,25 @@ class Options(cli.ScriptOptions):
 
     paths: cli.Paths
     bootstrap: BootstrapSettings
+    comparison: ReaderSettings
 
 
 def main(options: Options) -> None:
     """Write the table and the figures, and show the main table."""
+    if options.comparison.readers is None:
+        cli.reject_flags(["networks"], "cannot be used without --readers")
+    options.bootstrap.check()
     with exclusive(options.layout.statistics):
-        compare(options)
+        if options.comparison.readers is None:
+            compare(options)
+        else:
+            folder, settings = options.layout.statistics, options.comparison
+            lines = reader_agreement.write(folder, settings, options.bootstrap)
+            cli.summary(*lines, wrote=folder)
 
 
 def compare(options: Options) -> None:
     """Write tables and figures."""
-    options.bootstrap.check()
     finished = run_folder.finished_runs(options.layout.regression)
     predictions, set_aside = comparison.read_all_test_predictions(finished)
     notes = parallel.skipped_lines(set_aside)

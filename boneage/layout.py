@@ -262,6 +262,11 @@ class Layout:
         """A committee and runs to ship, in the folders of `models`: ship.py."""
         return self.models / "pretrained"
 
+    @property
+    def calibration(self) -> Path:
+        """A calibration on local radiographs: calibrate.py."""
+        return self.models / "calibration.json"
+
     def ids_on_disk(self) -> list[RadiographId]:
         """Ids of the radiographs, ascending.
 

@@ -26,6 +26,14 @@ COLUMNS = {
     "sex": ("male", "sex", "gender", "patientsex"),
     "patient": ("patient", "patientid", "subject", "subjectid"),
 }
+CHRONOLOGICAL_AGE = {
+    "chronologicalage": None,
+    "chronologicalagemonths": 1,
+    "chronologicalageinmonths": 1,
+    "chronologicalageyears": 12,
+    "chronologicalageinyears": 12,
+}
+"""Headings of the age on the day of the radiograph: months in a number; None: 8y3m."""
 MALE = ("true", "1", "1.0", "m", "male", "yes", "y")
 FEMALE = ("false", "0", "0.0", "f", "female", "no", "n")
 SEX_VALUES = dict.fromkeys(MALE, True) | dict.fromkeys(FEMALE, False)

@@ -30,11 +30,18 @@ EXPORT_AGAIN = "export it again, or save it as PNG"
 
 
 class Facts(NamedTuple):
-    """What the header states about the image, verbatim; "" if it does not."""
+    """What the header states about the image, verbatim; "" if it does not.
+
+    patient_id: with its issuer in front.
+    """
 
     sex: str
     laterality: str
     body_part: str
+    birth_date: str = ""
+    study_date: str = ""
+    age: str = ""
+    patient_id: str = ""
 
 
 def is_dicom(head: bytes) -> bool:
@@ -49,16 +56,20 @@ def is_dicom(head: bytes) -> bool:
 
 
 def read_facts(path: Path) -> Facts:
-    """Read sex, side and body part from the header alone.
+    """Read sex, side, body part, age and patient from the header alone.
 
     Raises:
         InputError: not DICOM, or a header that cannot be read.
     """
     with refuse_damaged(path, "must have a readable DICOM header", EXPORT_AGAIN):
         wanted = ["PatientSex", "ImageLaterality", "Laterality", "BodyPartExamined"]
+        wanted += ["PatientBirthDate", "StudyDate", "PatientAge"]
+        wanted += ["IssuerOfPatientID", "PatientID"]
         dataset = _open(path, stop_before_pixels=True, specific_tags=wanted)
-        sex, image_side, side, part = (str(dataset.get(k) or "") for k in wanted)
-        return Facts(sex.strip(), (image_side or side).strip(), part.strip())
+        texts = (str(dataset.get(keyword) or "").strip() for keyword in wanted)
+        sex, image_side, side, part, birth, study, age, issuer, patient = texts
+        patient = f"{issuer}:{patient}" if patient else ""
+        return Facts(sex, image_side or side, part, birth, study, age, patient)
 
 
 def read_frame(path: Path, longest_side_px: int) -> np.ndarray:

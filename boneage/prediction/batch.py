@@ -9,7 +9,7 @@ from typing import Literal
 from boneage import cli, parallel
 from boneage.errors import InputError, printable
 from boneage.parallel import Skipped
-from boneage.prediction import dicom_output, formats
+from boneage.prediction import dicom_output, follow_up, formats
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import Prediction
@@ -32,6 +32,8 @@ class OutputSettings:
     """file format of the pages"""
     dicom_out: Path | None = None
     """folder for DICOM results, a page and a structured report, of DICOM radiographs"""
+    follow_up: Path | None = None
+    """folder for a figure on each child with several radiographs, and follow_up.csv"""
 
     def check_output(self) -> None:
         """Raise InputError where something else has an output's name."""
@@ -40,10 +42,10 @@ class OutputSettings:
                 raise InputError(
                     f"{flag} must be a file (got the folder {path}); name a file in it"
                 )
-        for flag, path in (("--report", self.report), ("--dicom-out", self.dicom_out)):
-            if path is not None and path.is_file():
+        for flag, folder in self._folders().items():
+            if folder.is_file():
                 raise InputError(
-                    f"{flag} must be a folder (got the file {path}); name a folder"
+                    f"{flag} must be a folder (got the file {folder}); name a folder"
                 )
         if self.dicom_out is not None:
             dicom_output.check_installed("--dicom-out", "highdicom")
@@ -67,11 +69,11 @@ class OutputSettings:
         # results there would be read as radiographs the next time
         folders = inputs | {path.parent.resolve() for path in listed}
         searched = {path.resolve() for path in named if path.is_dir()}
-        pages = self.report if self.report_format == "png" else None
-        for flag, path in (("--report", pages), ("--dicom-out", self.dicom_out)):
-            if path is not None and (
-                path.resolve() in folders
-                or not searched.isdisjoint(path.resolve().parents)
+        for flag, path in self._folders().items():
+            if flag != "--dicom-out" and self.report_format != "png":
+                continue
+            if path.resolve() in folders or not searched.isdisjoint(
+                path.resolve().parents
             ):
                 raise InputError(
                     f"{flag} {path} cannot be a folder with radiographs to read; "
@@ -79,6 +81,12 @@ class OutputSettings:
                 )
         if self.dicom_out is not None:
             dicom_output.check_is_dicom(listed)
+
+    def _folders(self) -> dict[str, Path]:
+        """Folders of results that are wanted, by their flags."""
+        folders = {"--report": self.report, "--follow-up": self.follow_up}
+        folders |= {"--dicom-out": self.dicom_out}
+        return {flag: path for flag, path in folders.items() if path is not None}
 
 
 def predict_to_files(
@@ -186,10 +194,17 @@ def finish(
             "images, too"
         )
     answered = len(predictions) - len(refused)
+    children = None
+    if settings.follow_up is not None:
+        children, notes = follow_up.follow_ups(predictions)
+        follow_up.write(
+            settings.follow_up, children, predictor.reference, settings.report_format
+        )
+        lines += [*follow_up.summary_lines(children), *notes]
     if settings.csv is not None:
         formats.write_csv(settings.csv, predictions, skipped)
     if settings.json is not None:
-        formats.write_json(settings.json, predictor, predictions, skipped)
+        formats.write_json(settings.json, predictor, predictions, skipped, children)
     cli.summary(
         *lines,
         f"{answered} radiograph{'s' * (answered > 1)} read, "
@@ -197,5 +212,6 @@ def finish(
         + f"{len(skipped)} set aside",
         f"{formats.STATEMENT.capitalize()}.",
     )
-    for path in (settings.csv, settings.json, settings.report, settings.dicom_out):
+    folders = (settings.report, settings.follow_up, settings.dicom_out)
+    for path in (settings.csv, settings.json, *folders):
         cli.summary(wrote=path)

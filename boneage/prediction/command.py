@@ -4,16 +4,18 @@ Reads   radiographs (PNG, JPEG, WebP, TIFF, DICOM), folders, CSV files with colu
         file,sex; models/committee and models/regression/<run>/, or models/pretrained
 Writes  nothing but the screen; with --csv and --json a file on all radiographs, with
         --report a page on each radiograph, <name>_bone_age.png (or .pdf); with
+        --follow-up a figure on each child with several radiographs; with
         --dicom-out DICOM objects, SC.<UID>.dcm and SR.<UID>.dcm
 
     boneage-predict hand.png --sex female
 
-A CSV file gives the sex as male, M, True or 1; female, F, False or 0; or unknown. A
-DICOM file's own sex is used if nothing else gives one. Unreadable files and images
-without a hand are counted, with exit code 2 if there are no others. For research, not
-for diagnosis.
+A CSV file gives the sex as male, M, True or 1; female, F, False or 0; or unknown, and
+may give a chronological_age (8y3m) and a patient. A DICOM file's own sex and age are
+used if nothing else gives them. Unreadable files and images without a hand are counted,
+with exit code 2 if there are no others. For research, not for diagnosis.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -22,12 +24,19 @@ import tyro
 
 from boneage import cli
 from boneage.errors import InputError
-from boneage.prediction import batch, dicom_node, formats
+from boneage.prediction import (
+    batch,
+    chronological_age,
+    dicom_node,
+    formats,
+    local_calibration,
+)
 from boneage.prediction.batch import OutputSettings
 from boneage.prediction.dicom_node import NodeSettings
 from boneage.prediction.inputs import collect_inputs
 from boneage.prediction.model_selection import find_models
 from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
+from boneage.prediction.reference import read_reference
 from boneage.prediction.rest_api import ApiSettings
 from boneage.web import WebSettings, check_installed
 
@@ -46,6 +55,12 @@ class Options(cli.ScriptOptions):
     """radiographs, folders of them, CSV files with columns file,sex"""
     sex: Literal["male", "female", "unknown"] | None = None
     """sex for radiographs whose sex neither a CSV nor a DICOM header states"""
+    chronological_age: Annotated[str, cli.NO_DEFAULT] = ""
+    """age on the day of the radiograph, 8y3m or 99m, where no file states it"""
+    reference: Path | None = None
+    """table of mean bone ages and standard deviations by age and sex, for scores"""
+    calibration: bool = True
+    """apply the calibration on local radiographs that calibrate.py stored"""
     runs: Annotated[tuple[str, ...], cli.NO_DEFAULT] = ()
     """runs to average, by name or folder; default: up to three of the best"""
     views: int = VIEW_COUNT
@@ -64,12 +79,24 @@ def main(options: Options) -> None:
     """Predict for the named files, serve the page, or run a DICOM node."""
     check_task(options)
     options.output.check_output()
-    inputs, skipped, notes = collect_inputs(options.radiographs, options.sex)
+    age_months = parse_age_flag(options.chronological_age)
+    reference = read_reference(options.reference) if options.reference else None
+    inputs, skipped, notes = collect_inputs(
+        options.radiographs, options.sex, age_months
+    )
     listed = [*(i.path for i in inputs), *(item.item for item in skipped)]
     options.output.check_no_overwrite(options.radiographs, listed)
     models = find_models(options.layout, options.runs)
     settings = (options.views, options.coverage, options.include_refused)
-    predictor = Predictor(models, options.runs, *settings, options.all_hands)
+    stored = options.layout.calibration
+    predictor = Predictor(
+        models,
+        options.runs,
+        *settings,
+        options.all_hands,
+        reference,
+        local_calibration.read(stored) if options.calibration else None,
+    )
     if models.models != options.paths.models:
         cli.summary(
             f"{options.paths.models} has no trained models; using the pretrained ones"
@@ -97,13 +124,14 @@ def check_task(options: Options) -> None:
     """
     is_node = bool(options.node.dicom_node)
     if options.serve:
-        cli.reject_flags(["sex"], "cannot be used with --serve")
+        cli.reject_flags(["sex", "chronological_age"], "cannot be used with --serve")
         cli.reject_flags(OutputSettings, "cannot be used with --serve")
     else:
         cli.reject_flags(WebSettings, "cannot be used without --serve")
         cli.reject_flags(ApiSettings, "cannot be used without --serve")
     if is_node:
-        files = ["csv", "json", "report", "report_format"]
+        files = ["csv", "json", "report", "report_format", "follow_up"]
+        files += ["chronological_age"]
         cli.reject_flags(files, "cannot be used with --dicom-node")
     else:
         cli.reject_flags(NodeSettings, "cannot be used without --dicom-node")
@@ -118,6 +146,18 @@ def check_task(options: Options) -> None:
     options.api.check_api()
     if is_node:
         options.node.check_node(options.output.dicom_out)
+
+
+def parse_age_flag(text: str) -> float:
+    """Months in the value of --chronological-age; NaN for none.
+
+    Raises:
+        InputError: no such age.
+    """
+    try:
+        return chronological_age.parse(text) if text else math.nan
+    except ValueError as error:
+        raise InputError(f"--chronological-age: {error}") from None
 
 
 def run() -> None:

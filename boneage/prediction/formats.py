@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boneage.errors import printable
 from boneage.evaluation.ages import years_and_months
@@ -15,10 +16,19 @@ from boneage.prediction.model_selection import CandidateRun, SexEnsemble
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import STATEMENT, Prediction
 
+if TYPE_CHECKING:
+    from boneage.prediction.follow_up import FollowUp
+
 COLUMNS = (
     *("file", "bone_age_months", "lower_months", "upper_months", "qualifier"),
-    *("sex", "warnings"),
+    *("sex", "chronological_age_months", "difference_months"),
+    *("difference_lower_months", "difference_upper_months"),
+    *("standard_deviation_score", "score_lower", "score_upper", "reference"),
+    *("local_calibration", "warnings"),
 )
+LIMITS = {"": "", "or younger": " or less", "or older": " or more"}
+"""How the difference to the child's age is qualified, by the bone age's qualifier."""
+MINUS = "\N{MINUS SIGN}"
 
 
 def format_age(months: float) -> str:
@@ -47,11 +57,61 @@ def format_interval(prediction: Prediction) -> str:
     return f"{percent} interval {lower} to {format_age(prediction.upper_months)}"
 
 
+def format_signed(value: float, decimals: int = 0) -> str:
+    """Write `+5`, `\N{MINUS SIGN}5` or `0`, with so many decimals."""
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{'+' if rounded else ''}.{decimals}f}".replace("-", MINUS)
+
+
+def format_difference(prediction: Prediction) -> str:
+    """Write `difference +6 months, 90 % interval \N{MINUS SIGN}8 to +20 months`.
+
+    Empty where bone age or chronological age is not known.
+    """
+    if math.isnan(prediction.difference_months):
+        return ""
+    text = f"difference {format_signed(prediction.difference_months)} months"
+    text += LIMITS[prediction.qualifier]
+    if not math.isnan(prediction.difference_lower_months):
+        lower = format_signed(prediction.difference_lower_months)
+        upper = format_signed(prediction.difference_upper_months)
+        text += f", {100 * prediction.coverage:g} % interval {lower} to {upper} months"
+    return text
+
+
+def format_score(prediction: Prediction) -> str:
+    """Write `standard deviation score +0.6 (\N{MINUS SIGN}0.7 to +1.8)`, or nothing."""
+    score = prediction.deviation_score
+    if score is None:
+        return ""
+    text = f"standard deviation score {format_signed(score.value, 1)}"
+    text += LIMITS[prediction.qualifier]
+    if not math.isnan(score.lower):
+        lower, upper = (format_signed(v, 1) for v in (score.lower, score.upper))
+        text += f" ({lower} to {upper})"
+    return text
+
+
+def child_lines(prediction: Prediction) -> list[str]:
+    """What is said of the child's age: the difference to it, and the score."""
+    if math.isnan(prediction.chronological_age_months):
+        return []
+    age = f"chronological age {format_age(prediction.chronological_age_months)}"
+    lines = [", ".join(filter(None, [age, format_difference(prediction)]))]
+    if prediction.deviation_score is not None:
+        source = prediction.deviation_score.source
+        lines.append(f"{format_score(prediction)}; reference: {source}")
+    return lines
+
+
 def to_text(prediction: Prediction) -> list[str]:
-    """Lines for the screen: the age with its interval, then a line per warning."""
+    """Lines for the screen: ages with intervals, then a line per warning."""
     age, interval = format_prediction(prediction), format_interval(prediction)
+    calibration = prediction.local_calibration
     return [
         f"{prediction.file}: {age}, {interval}",
+        *[f"    {line}" for line in child_lines(prediction)],
+        *[f"    {line}" for line in [calibration] if line],
         *[f"    warning: {warning}" for warning in prediction.warnings],
     ]
 
@@ -74,16 +134,11 @@ def write_csv(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for prediction in predictions:
-            months = (
-                prediction.bone_age_months,
-                prediction.lower_months,
-                prediction.upper_months,
-            )
-            cells = ["" if math.isnan(m) else f"{m:.1f}" for m in months]
+            record = to_record(prediction)
+            cells = ["" if record[c] is None else record[c] for c in COLUMNS[1:-1]]
             refusal = [f"refused: {prediction.refusal}"] if prediction.refusal else []
             warnings = "; ".join([*refusal, *prediction.warnings, STATEMENT])
-            facts = (prediction.qualifier, prediction.sex, warnings)
-            writer.writerow([prediction.file, *cells, *facts])
+            writer.writerow([prediction.file, *cells, warnings])
         for item in skipped:
             reason = f"not read: {item.reason}; {STATEMENT}"
             row = [printable(item.item), *[""] * (len(COLUMNS) - 2), reason]
@@ -95,8 +150,12 @@ def write_json(
     predictor: Predictor,
     predictions: Sequence[Prediction],
     skipped: Sequence[Skipped],
+    children: Sequence["FollowUp"] | None = None,
 ) -> None:
-    """Write predictions, the models' facts, and the files that could not be read."""
+    """Write predictions, the models' facts, and the files that could not be read.
+
+    children: with several radiographs; None where these are not wanted.
+    """
     content = {
         "statement": STATEMENT,
         **model_facts(predictor),
@@ -105,31 +164,40 @@ def write_json(
             {"file": printable(item.item), "reason": item.reason} for item in skipped
         ],
     }
+    if children is not None:
+        content["follow_up"] = [child.to_record() for child in children]
     files.write_json(path, content)
 
 
 def to_record(prediction: Prediction) -> dict:
     """A prediction for JSON: null where there is no age or no interval."""
-    age, lower, upper = (
-        None if math.isnan(months) else round(months, 1)
-        for months in (
-            prediction.bone_age_months,
-            prediction.lower_months,
-            prediction.upper_months,
-        )
-    )
+    score = prediction.deviation_score
+    value, score_lower, score_upper = (math.nan,) * 3 if score is None else score[:3]
     return {
         "file": prediction.file,
-        "bone_age_months": age,
-        "lower_months": lower,
-        "upper_months": upper,
+        "bone_age_months": _rounded(prediction.bone_age_months, 1),
+        "lower_months": _rounded(prediction.lower_months, 1),
+        "upper_months": _rounded(prediction.upper_months, 1),
         "qualifier": prediction.qualifier or None,
         "refusal": prediction.refusal or None,
         "sex": prediction.sex,
+        "chronological_age_months": _rounded(prediction.chronological_age_months, 1),
+        "difference_months": _rounded(prediction.difference_months, 1),
+        "difference_lower_months": _rounded(prediction.difference_lower_months, 1),
+        "difference_upper_months": _rounded(prediction.difference_upper_months, 1),
+        "standard_deviation_score": _rounded(value, 2),
+        "score_lower": _rounded(score_lower, 2),
+        "score_upper": _rounded(score_upper, 2),
+        "reference": None if score is None else score.source,
+        "local_calibration": prediction.local_calibration or None,
         "warnings": list(prediction.warnings),
         "months_by_run": {n: round(m, 1) for n, m in prediction.months_by_run.items()},
         "calibration_group": prediction.calibration_group,
     }
+
+
+def _rounded(value: float, decimals: int) -> float | None:
+    return None if math.isnan(value) else round(value, decimals)
 
 
 def model_facts(predictor: Predictor) -> dict:
@@ -138,11 +206,29 @@ def model_facts(predictor: Predictor) -> dict:
         "coverage": predictor.coverage,
         "views": predictor.view_count,
         "models": str(predictor.layout.models),
+        "local_calibration": calibration_facts(predictor),
         "runs": [run_facts(candidate) for candidate in predictor.candidates],
         "test_accuracy": {
             sex: test_accuracy(ensemble, predictor.coverage)
             for sex, ensemble in predictor.ensembles.items()
         },
+    }
+
+
+def calibration_facts(predictor: Predictor) -> dict | None:
+    """Of the calibration on local radiographs that is applied; None without one."""
+    if predictor.calibrator is None:
+        return None
+    stored = predictor.calibrator.calibration
+    return {
+        "made": stored.made,
+        "table_hash": stored.table_hash,
+        "radiographs": stored.radiographs,
+        "children": stored.children,
+        "lines": {sex: line._asdict() for sex, line in stored.lines.items()},
+        "mae_before_months": stored.mae_before_months,
+        "mae_after_months": stored.mae_after_months,
+        "gain_months": list(stored.gain_months),
     }
 
 

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,17 @@ from boneage.io import radiographs, transforms
 from boneage.io.radiographs import Mask
 from boneage.io.transforms import to_uint8
 from boneage.layout import Layout
-from boneage.prediction import reliability, test_time_augmentation
+from boneage.prediction import (
+    local_calibration,
+    reliability,
+    test_time_augmentation,
+)
 from boneage.prediction.inputs import InputRadiograph, Sex, collect_inputs
+from boneage.prediction.local_calibration import (
+    UNCHANGED,
+    Calibrator,
+    LocalCalibration,
+)
 from boneage.prediction.model_selection import (
     SEXES,
     CandidateRun,
@@ -28,6 +37,7 @@ from boneage.prediction.record import (
     Prediction,
     Qualifier,
     RunExplanation,
+    SexPrediction,
 )
 from boneage.prediction.reference import ReferenceTable
 from boneage.segmentation.hand_images import Enhancement, enhanced_hand
@@ -43,20 +53,6 @@ VIEW_COUNT, COVERAGE = 6, 0.9
 Value = TypeVar("Value")
 
 
-class SexPrediction(NamedTuple):
-    """What the ensemble of one sex predicts."""
-
-    months: float
-    lower_months: float
-    upper_months: float
-    months_by_run: dict[str, float]
-    explanations: dict[str, RunExplanation]
-    warnings: list[str]
-    doubts: list[str]
-    calibration_group: str
-    qualifier: Qualifier
-
-
 class Predictor:
     """The committee and the regression runs, loaded when first needed, then kept."""
 
@@ -69,12 +65,14 @@ class Predictor:
         include_refused: bool = False,
         all_hands: bool = False,
         reference: ReferenceTable | None = None,
+        calibration: LocalCalibration | None = None,
     ) -> None:
         """Select the runs; `names` as in `model_selection.select_ensembles`.
 
         include_refused: predict an age for radiographs that the checks refuse, too, and
         warn of it. all_hands: `predict_hands` goes on after the first hand. reference:
-        for standard deviation scores.
+        for standard deviation scores. calibration: on local radiographs; if it was made
+        for other models, it is not applied, and a note says so.
 
         Raises:
             InputError: a number is out of range, or a model is missing or broken.
@@ -88,8 +86,31 @@ class Predictor:
         self.include_refused, self.all_hands = include_refused, all_hands
         self.reference = reference
         self.ensembles, self.notes = select_ensembles(layout, names, view_count)
+        self.calibrator: Calibrator | None = None
+        if calibration is not None:
+            self._use(calibration)
         self._committee: Committee | None = None
         self._explainers: dict[Path, Explainer] = {}
+
+    def _use(self, calibration: LocalCalibration) -> None:
+        """Apply a calibration, unless it was made for other models; note either."""
+        if calibration.models_hash != self.models_hash:
+            self.notes.append(
+                f"{calibration.in_words()}, but for other models: not applied"
+            )
+            return
+        shipped = {sex: e.calibration for sex, e in self.ensembles.items()}
+        self.calibrator = Calibrator(calibration, shipped, self.coverage)
+        self.notes.append(
+            f"{calibration.in_words()}: {calibration.gain_in_words()}; "
+            "test figures are without it, as are predictions with --no-calibration"
+        )
+
+    @property
+    def models_hash(self) -> str:
+        """Names the committee and the networks, for a calibration made for them."""
+        networks = [candidate.run.model for candidate in self.candidates]
+        return local_calibration.models_hash(self.layout, networks)
 
     @property
     def candidates(self) -> list[CandidateRun]:
@@ -206,6 +227,9 @@ class Predictor:
             },
             qualifier=_common_qualifier([p.qualifier for p in by_sex]),
             doubts=tuple(doubts),
+            local_calibration="; ".join(
+                dict.fromkeys(filter(None, (p.local_calibration for p in by_sex)))
+            ),
         )
 
     def _refuse(
@@ -255,7 +279,12 @@ class Predictor:
             explanations[candidate.name] = explanation
         run_months = np.array(list(months_by_run.values()))
         age = float(run_months.mean())
+        line, calibration = UNCHANGED, ""
         width = ensemble.calibration.width(age, self.coverage)
+        if self.calibrator is not None and self.calibrator.has(ensemble.sex):
+            line = self.calibrator.line(ensemble.sex)
+            width = self.calibrator.width(ensemble.sex, age)
+            calibration = self.calibrator.calibration.in_words()
         half = width.half_months if math.isfinite(width.half_months) else math.nan
         doubts = reliability.age_warnings(
             age, ensemble.age_range_months, run_months, ensemble.usual_spread_months
@@ -263,20 +292,29 @@ class Predictor:
         warnings = [*ensemble.warnings, *doubts]
         if math.isnan(half):
             warnings.append(
-                f"no interval: {width.hands} validation hands of {width.group} are too "
-                f"few for {100 * self.coverage:g} %"
+                f"no interval: {width.hands} {'' if calibration else 'validation '}"
+                f"hands of {width.group} are too few for {100 * self.coverage:g} %"
             )
+        if self.calibrator is not None and not calibration:
+            warnings.append(
+                f"not calibrated: too few local radiographs of sex {ensemble.sex}"
+            )
+        months = line.apply(age)
         return SexPrediction(
-            months=age,
+            months=months,
             # no skeleton is younger than birth
-            lower_months=math.nan if math.isnan(half) else max(age - half, 0.0),
-            upper_months=age + half,
-            months_by_run=months_by_run,
-            explanations=explanations,
+            lower_months=math.nan if math.isnan(half) else max(months - half, 0.0),
+            upper_months=months + half,
+            months_by_run={name: line.apply(m) for name, m in months_by_run.items()},
+            explanations={
+                name: shown._replace(centred_map=shown.centred_map * line.slope)
+                for name, shown in explanations.items()
+            },
             warnings=warnings,
             doubts=doubts,
             calibration_group=f"{width.hands} {width.group}",
             qualifier=ensemble.qualifier(age),
+            local_calibration=calibration,
         )
 
     def _predict_run(
@@ -358,6 +396,7 @@ def predict_bone_age(
     views: int = VIEW_COUNT,
     coverage: float = COVERAGE,
     include_refused: bool = False,
+    calibration: bool = True,
 ) -> Prediction | list[Prediction]:
     """Predict bone ages from radiographs; for research, not for diagnosis.
 
@@ -374,6 +413,7 @@ def predict_bone_age(
         coverage: nominal coverage of the prediction intervals.
         include_refused: an age for images that are likely not a hand, too; otherwise
             their months are NaN, and `refusal` gives the reason.
+        calibration: apply the one that calibrate.py stored in `models`.
 
     Returns:
         A Prediction for one file; for several, a folder or a CSV file a list in order.
@@ -388,8 +428,15 @@ def predict_bone_age(
         warnings.warn(note, stacklevel=2)
     if skipped:
         raise InputError(skipped[0].reason)
-    layout = find_models(Layout(models=Path(models)), runs)
-    predictor = Predictor(layout, runs, views, coverage, include_refused)
+    own = Layout(models=Path(models))
+    predictor = Predictor(
+        find_models(own, runs),
+        runs,
+        views,
+        coverage,
+        include_refused,
+        calibration=local_calibration.read(own.calibration) if calibration else None,
+    )
     predictor.load()
     predictions = [predictor.predict(radiograph) for radiograph in inputs]
     is_single = is_single and inputs[0].path == paths[0]

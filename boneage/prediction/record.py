@@ -30,6 +30,21 @@ class RunExplanation(NamedTuple):
     cells: int
 
 
+class SexPrediction(NamedTuple):
+    """What the ensemble of one sex predicts."""
+
+    months: float
+    lower_months: float
+    upper_months: float
+    months_by_run: dict[str, float]
+    explanations: dict[str, RunExplanation]
+    warnings: list[str]
+    doubts: list[str]
+    calibration_group: str
+    qualifier: Qualifier
+    local_calibration: str
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A bone age with its interval, in months; NaN limits where there is no interval.

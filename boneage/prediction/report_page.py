@@ -67,12 +67,24 @@ def draw(prediction: Prediction, predictor: Predictor) -> Figure:
     heading = formats.format_prediction(prediction)
     figure.text(0.07, 0.918, heading, size=24, weight="bold")
     about = f"{_shortened(Path(prediction.file).name)}, sex {prediction.sex}"
+    place = 0.893
     if not prediction.refusal:
-        figure.text(0.07, 0.893, formats.format_interval(prediction), size=11)
+        figure.text(0.07, place, formats.format_interval(prediction), size=11)
         about += f"; interval from {prediction.calibration_group}"
-        _scale(figure, prediction)
-    figure.text(0.07, 0.873, about, size=8.5, color=FAINT)
-    below = _warnings(figure, prediction, 0.86 if prediction.refusal else 0.79)
+    for number, line in enumerate(formats.child_lines(prediction)):
+        place -= 0.02
+        size = 8.5 if number else 9.5
+        line = _shortened(line[0].upper() + line[1:], 118)
+        figure.text(0.07, place, line, size=size)
+    for line in filter(None, [about, prediction.local_calibration]):
+        place -= 0.02
+        figure.text(0.07, place, line, size=8.5, color=FAINT)
+    if prediction.refusal:
+        below = place - 0.013
+    else:
+        _scale(figure, prediction, place - 0.053)
+        below = place - 0.083
+    below = _warnings(figure, prediction, below)
     below = _pictures(figure, prediction, below)
     _facts(figure, prediction, predictor, below)
     figure.text(0.5, 0.025, STATEMENT.capitalize() + ".", ha="center", weight="bold")
@@ -107,20 +119,26 @@ def _drawable_characters() -> frozenset[int]:
     return frozenset(code for font in fonts for code in font.get_charmap())
 
 
-def _scale(figure: Figure, prediction: Prediction) -> None:
-    """Draw the interval and each run's prediction on a scale of years."""
-    axes = figure.add_axes((0.07, 0.82, 0.86, 0.035))
+def _scale(figure: Figure, prediction: Prediction, bottom: float) -> None:
+    """Draw interval, each run's prediction and the child's age on a scale of years."""
+    axes = figure.add_axes((0.07, bottom, 0.86, 0.035))
+    chronological = prediction.chronological_age_months / 12
     lower, upper = prediction.lower_months / 12, prediction.upper_months / 12
     if not math.isnan(lower):
         axes.plot([lower, upper], [0, 0], color="#9CC3DD", lw=9, solid_capstyle="butt")
-    words = "years: prediction, interval"
+    words = "years: bone age, interval"
     if len(prediction.months_by_run) > 1:
         words = "years: average of the runs, each run (|), interval"
         for months in prediction.months_by_run.values():
             axes.plot(months / 12, 0, "|", color=INK, ms=9, mew=1)
     axes.plot(prediction.bone_age_months / 12, 0, "o", color="#0072B2", ms=7)
-    axes.set(xlim=(0, OLDEST_YEARS), ylim=(-1, 1), yticks=[])
-    axes.set_xticks(range(0, OLDEST_YEARS + 1, 2))
+    oldest = OLDEST_YEARS
+    if not math.isnan(chronological):
+        axes.plot(chronological, 0.62, "v", color=WARNING, ms=7, clip_on=False)
+        words += ", chronological age (\N{BLACK DOWN-POINTING TRIANGLE})"
+        oldest = max(oldest, 2 * math.ceil(chronological / 2))
+    axes.set(xlim=(0, oldest), ylim=(-1, 1), yticks=[])
+    axes.set_xticks(range(0, oldest + 1, 2))
     axes.set_xlabel(words, size=8)
     axes.tick_params(labelsize=8)
     axes.spines["left"].set_visible(False)
@@ -257,6 +275,8 @@ def _facts(
             + f"; commit {(facts['git_commit'] or 'unknown')[:9]}"
         )
     rows += formats.accuracy_lines(predictor, prediction.sex)
+    if prediction.local_calibration:
+        rows.append("Test figures are those before the calibration.")
     text = "\n".join(textwrap.fill(row, 126, subsequent_indent="    ") for row in rows)
     line = SMALL_POINTS * LINE / 72 / A4_INCHES[1]
     # many runs take more lines than the foot of the page has

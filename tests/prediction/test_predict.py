@@ -21,7 +21,10 @@ from tests.io.test_radiographs import write_dicom
 from tests.prediction.tiny_runs import BOTH, exit_code, predict, refuse_all
 
 COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "qualifier"]
-COLUMNS += ["sex", "warnings"]
+COLUMNS += ["sex", "chronological_age_months", "difference_months"]
+COLUMNS += ["difference_lower_months", "difference_upper_months"]
+COLUMNS += ["standard_deviation_score", "score_lower", "score_upper", "reference"]
+COLUMNS += ["local_calibration", "warnings"]
 
 
 def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
@@ -54,16 +57,16 @@ def test_screen_csv_json_and_report(trained, hand, tmp_path, capsys):
         rows = list(csv.reader(file))
     assert rows[0] == COLUMNS
     missing = rows.pop()
-    assert missing[:6] == [str(tmp_path / "missing.png"), *[""] * 5]
-    assert missing[6].startswith("not read: ")
+    assert missing[:-1] == [str(tmp_path / "missing.png"), *[""] * 14]
+    assert missing[-1].startswith("not read: ")
     assert [row[0] for row in rows[1:]] == [str(hand), str(dicom)] * 2
     assert [row[5] for row in rows[1:]] == ["female", "female", "female", "unknown"]
     for row in rows[1:]:
         assert float(row[2]) <= float(row[1]) <= float(row[3])
-        assert row[6].endswith(STATEMENT)
-    assert "the DICOM file says male" in rows[2][6]
-    assert "sex unknown" in rows[4][6]
-    assert "read as unknown, but the DICOM file says male" in rows[4][6]
+        assert row[-1].endswith(STATEMENT)
+    assert "the DICOM file says male" in rows[2][-1]
+    assert "sex unknown" in rows[4][-1]
+    assert "read as unknown, but the DICOM file says male" in rows[4][-1]
     # asked as female, the same radiograph gets the same answer from PNG and CSV
     assert rows[1][1:] == rows[3][1:]
 
@@ -243,7 +246,7 @@ def test_refused_radiographs_are_listed_without_months(
     assert "1 radiograph read, 1 refused, 0 set aside" in said
     rows = list(csv.reader((tmp_path / "a.csv").read_text().splitlines()))
     assert rows[2][1:6] == ["", "", "", "", "female"]
-    assert rows[2][6].startswith("refused: likely not a hand (a test); a doubt; ")
+    assert rows[2][-1].startswith("refused: likely not a hand (a test); a doubt; ")
     _, record = json.loads((tmp_path / "a.json").read_text())["radiographs"]
     assert record["bone_age_months"] is record["lower_months"] is None
     assert record["refusal"] == "likely not a hand (a test)"

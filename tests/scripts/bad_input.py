@@ -34,7 +34,10 @@ from pydicom.uid import (
 
 from boneage.cohort import table
 from boneage.errors import InputError
+from boneage.evaluation.reader_agreement import read_readings
 from boneage.io import radiographs
+from boneage.prediction.command import parse_age_flag
+from boneage.prediction.reference import read_reference
 
 GREY = (np.add.outer(np.arange(96), np.arange(80)) * 255 // 174).astype(np.uint8)
 GREY[20:40, 20:40] = 255
@@ -668,6 +671,148 @@ TABLES: dict[str, tuple[str | bytes, tuple | str]] = {
 }
 
 
+# text -> months, or words of the one line that refuses it
+AGES: dict[str, float | str] = {
+    "8y3m": 99,
+    "8 y 3 m": 99,
+    "8 years 3 months": 99,
+    "8Y": 96,
+    "99m": 99,
+    "99 months": 99,
+    "98.5 m": 98.5,
+    "0y1m": 1,
+    "0m": 0,
+    "8.25y": "such as 8y3m, 8y or 99m",
+    "8": "such as 8y3m, 8y or 99m",
+    "8y3": "such as 8y3m, 8y or 99m",
+    "3m8y": "such as 8y3m, 8y or 99m",
+    "-8y": "such as 8y3m, 8y or 99m",
+    "8:3": "such as 8y3m, 8y or 99m",
+    "\u0668y": "such as 8y3m, 8y or 99m",
+    "eight years": "such as 8y3m, 8y or 99m",
+    "2016-03-01": "such as 8y3m, 8y or 99m",
+    "8y12m": "fewer than 12 months after the years",
+    "26y": "at most 25 years",
+    "999m": "at most 25 years",
+}
+
+SOURCE = "# source: Invented numbers, no medical reference\n"
+COLUMNS_OF_REFERENCE = "age_months,sex,mean_months,standard_deviation_months\n"
+YOUNGER, OLDER = "60,male,60,8\n", "120,male,126,12\n"
+
+# content -> None where it is read, or words of the one line that refuses it
+REFERENCES: dict[str, tuple[str | bytes, str | None]] = {
+    "as it should be": (SOURCE + COLUMNS_OF_REFERENCE + YOUNGER + OLDER, None),
+    "in any order": (SOURCE + COLUMNS_OF_REFERENCE + OLDER + YOUNGER, None),
+    "semicolons, a comma in the source": (
+        SOURCE + (COLUMNS_OF_REFERENCE + YOUNGER + OLDER).replace(",", ";"),
+        None,
+    ),
+    "a source that a spreadsheet quoted": (
+        f'"{SOURCE.strip()}",,,\r\n'
+        + (COLUMNS_OF_REFERENCE + YOUNGER + OLDER).replace("\n", "\r\n"),
+        None,
+    ),
+    "short headings": (
+        SOURCE + "age_months,sex,mean,SD\n" + YOUNGER + OLDER.replace("male", "M"),
+        None,
+    ),
+    "xlsx": (
+        workbook(
+            [
+                [SOURCE.strip()],
+                COLUMNS_OF_REFERENCE.strip().split(","),
+                [60, "male", 60, 8],
+                [120, "male", 126, 12],
+            ]
+        ),
+        None,
+    ),
+    "no source": (COLUMNS_OF_REFERENCE + YOUNGER + OLDER, "must begin with the line"),
+    "an empty source": (
+        "# source:\n" + COLUMNS_OF_REFERENCE + YOUNGER,
+        "must begin with the line",
+    ),
+    "source alone": (SOURCE, "must have one column age_months"),
+    "no deviation": (
+        SOURCE + "age_months,sex,mean_months\n60,male,60\n",
+        "must have one column standard_deviation_months",
+    ),
+    "two means": (
+        SOURCE + "age_months,sex,mean,mean_months,sd\n60,male,60,60,8\n",
+        "must have one column mean_months",
+    ),
+    "no rows": (SOURCE + COLUMNS_OF_REFERENCE, "must have rows below"),
+    "row too short": (
+        SOURCE + COLUMNS_OF_REFERENCE + "60,male,60\n",
+        "line 3: the row must have 4 values",
+    ),
+    "age twice": (
+        SOURCE + COLUMNS_OF_REFERENCE + YOUNGER + YOUNGER,
+        "line 4: 60 months of a male must be given once",
+    ),
+    "one age": (SOURCE + COLUMNS_OF_REFERENCE + YOUNGER, "two ages or more"),
+    "deviation of 0": (
+        SOURCE + COLUMNS_OF_REFERENCE + "60,male,60,0\n",
+        "standard_deviation_months must be above 0",
+    ),
+    "negative mean": (
+        SOURCE + COLUMNS_OF_REFERENCE + "60,male,-60,8\n",
+        "mean_months must be a number from 0 to 300",
+    ),
+    "age in words": (
+        SOURCE + COLUMNS_OF_REFERENCE + "five,male,60,8\n",
+        "age_months must be a number",
+    ),
+    "sex in numbers": (
+        SOURCE + COLUMNS_OF_REFERENCE + "60,2,60,8\n",
+        "the sex must be male or female",
+    ),
+    "years": (
+        SOURCE + COLUMNS_OF_REFERENCE + "5,male,5,0.7\n10,male,10.5,1\n",
+        "which look like years",
+    ),
+    "means that fall": (
+        SOURCE + COLUMNS_OF_REFERENCE + "60,male,60,8\n72,male,7.2,9\n",
+        "must not fall with age",
+    ),
+    "an image": (PNG, "must be a CSV file"),
+    "nothing": ("", "must begin with the line"),
+}
+
+
+# content -> (radiograph, reader) months, or words of the one line that refuses it
+READINGS: dict[str, tuple[str, list | str]] = {
+    "as it should be": ("id,A,net\n1,100,102\n2,50,57\n", [[100, 102], [50, 57]]),
+    "semicolons and commas": ("id;A;net\n1;100,5;102\n", [[100.5, 102]]),
+    "columns that are no readings": (
+        "file,sex,A,patient,note,net\na.png,F,100,x,old,102\n",
+        [[100, 102]],
+    ),
+    "a reading that is missing": (
+        "id,A,net\n1,,102\n2,50,57\n",
+        [[float("nan"), 102], [50, 57]],
+    ),
+    "one reader": ("id,net\n1,100\n", "two or more columns of readings"),
+    "no id": ("A,net\n100,102\n", "must have a column id and two or more"),
+    "two readers of one name": ("id,A,A,net\n1,2,3,4\n", "each with its own name"),
+    "no such network": ("id,A,B\n1,100,102\n", r"--networks must name columns of"),
+    "id twice": ("id,A,net\n1,2,3\n1,2,3\n", "line 3: id must be given, and once"),
+    "no id in a row": ("id,A,net\n,2,3\n", "line 2: id must be given, and once"),
+    "row too short": ("id,A,net\n1,2\n", r"line 2 must have 3 values \(got 2\)"),
+    "words": (
+        "id,A,net,scanner\n1,2,3,Acme\n",
+        "line 2, scanner: the bone age must be above 0 .* rename the column to note",
+    ),
+    "negative": ("id,A,net\n1,-2,3\n", "line 2, A: the bone age must be above 0"),
+    "years": (
+        "id,A,net\n" + "".join(f"{i},{i % 15 + 1},100\n" for i in range(30)),
+        "A must be in months",
+    ),
+    "nothing": ("", "must have a column id and two or more"),
+}
+
+
 def is_let_in(path: Path) -> bool:
     """Whether this process reads a file whatever its permissions, as root does."""
     return os.access(path, os.R_OK)
@@ -708,7 +853,30 @@ def messages() -> str:
                 content if isinstance(content, bytes) else content.encode()
             )
             lines.append(message(name, path, table.read_cohort))
+    lines += reading_messages()
     return "".join(f"{line}\n" for line in lines if line is not None)
+
+
+def reading_messages() -> list[str | None]:
+    """The same of chronological ages, references and readings."""
+    nothing = Path("no such file")
+    lines = [
+        message(text, nothing, lambda _, text=text: parse_age_flag(text))
+        for text in AGES
+    ]
+    readers = (
+        (REFERENCES, read_reference),
+        (READINGS, lambda path: read_readings(path, ("net",))),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for kinds, read in readers:
+            for number, (name, (content, _)) in enumerate(kinds.items()):
+                path = Path(folder, f"{number}.csv")
+                path.write_bytes(
+                    content if isinstance(content, bytes) else content.encode()
+                )
+                lines.append(message(name, path, read))
+    return lines
 
 
 if __name__ == "__main__":
