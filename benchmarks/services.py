@@ -48,7 +48,7 @@ class Options:
     """clients of the API at once"""
     rounds: int = 5
     """repetitions of the single measurements; the middle one is told"""
-    only: tuple[str, ...] = ("dicom-out", "node", "api")
+    only: tuple[str, ...] = ("dicom-out", "folder", "node", "api")
     """what is measured"""
 
 
@@ -58,6 +58,8 @@ def main(options: Options) -> None:
         hands = [simulate(n, options.side_px) for n in range(4)]
         if "dicom-out" in options.only:
             measure_dicom_out(Path(folder), hands[0], options.rounds)
+        if "folder" in options.only:
+            measure_folder(Path(folder), hands, options.rounds)
         if "node" in options.only:
             measure_node(Path(folder), hands, options.objects)
         if "api" in options.only:
@@ -125,6 +127,31 @@ def measure_dicom_out(folder: Path, hand: np.ndarray, rounds: int) -> None:
         f"DICOM out, processor time: page {middle['page']:.2f} s, the two objects "
         f"without the page {objects:.2f} s"
     )
+
+
+def measure_folder(folder: Path, hands: list[np.ndarray], rounds: int) -> None:
+    """Radiographs a second of predict.py on a folder, without its start."""
+    place = folder / "hands"
+    place.mkdir()
+    counts = (4, 4 + 4 * rounds)
+    seconds = []
+    for count in counts:
+        for number in range(count):
+            path = place / f"{number}.png"
+            cv2.imwrite(str(path), hands[number % len(hands)])
+        start = time.monotonic()
+        subprocess.run(
+            [
+                *(sys.executable, REPOSITORY / "predict.py", place, "--sex", "male"),
+                *("--models", PRETRAINED, "--csv", folder / "ages.csv"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        )
+        seconds.append(time.monotonic() - start)
+    rate = (counts[1] - counts[0]) / (seconds[1] - seconds[0])
+    print(f"predict.py on a folder: {rate:.2f} radiographs a second beyond its start")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from boneage.prediction.dicom_peers import (
     make_address,
     send,
 )
-from boneage.prediction.dicom_queue import Queue, key_of
+from boneage.prediction.dicom_queue import Queue, key_of, sync_file
 from boneage.prediction.inputs import HAND_PARTS, Sex, resolve_input
 
 if TYPE_CHECKING:
@@ -370,6 +370,7 @@ class Node:
                 for path in paths:
                     with atomic_write(self.dicom_out / path.name) as temporary:
                         shutil.copyfile(path, temporary)
+                        sync_file(temporary)
             receiver = self.settings.receiver()
             if receiver is not None:
                 send(paths, receiver, self.settings.listening().ae_title)

@@ -123,6 +123,8 @@ class Queue:
             try:
                 partial.mkdir(exist_ok=True)
                 write(partial)
+                for path in partial.iterdir():
+                    sync_file(path)
                 partial.replace(folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -152,6 +154,12 @@ class Queue:
                 if target.is_dir():
                     shutil.rmtree(target)
                 place.replace(target)
+
+
+def sync_file(path: Path) -> None:
+    """Have a file's content on the disk itself: power may fail, too."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -79,7 +79,7 @@ def store(port, *datasets, **how) -> list[pydicom.Dataset]:
         return [made.send_c_store(dataset) for dataset in datasets]
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "took too long"
@@ -415,9 +415,11 @@ def test_torn_line_of_the_list_counts_for_nothing(tmp_path):
 def test_full_disk_refuses_objects_and_loses_none(disk, capsys, monkeypatch):  # noqa: F811
     monkeypatch.setattr(dicom_node, "RETRY_S", 0.1)
     with Running(disk / "queue", disk / "out") as running:
-        running.predictor.pause_s = 0.5
+        filled, read = threading.Event(), running.predictor.predict_hands
+        running.predictor.predict_hands = lambda inputs: filled.wait() and read(inputs)
         assert store(running.port, object_of(1))[0].Status == 0x0000
         fill(disk)
+        filled.set()
         (answer,) = store(running.port, object_of(2))
         assert answer.Status == 0xA700
         assert "No space left" in answer.ErrorComment

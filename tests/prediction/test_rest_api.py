@@ -222,6 +222,15 @@ def test_large_radiograph_delays_no_other(pictures):
     assert predictor.order == ["small"] * 3 + ["large"]
 
 
+def test_lanes_share_one_predictor(tiny_predictor, hand):
+    """Both lanes read at once, with the same networks."""
+    inputs = InputRadiograph(hand, "female")
+    expected = tiny_predictor.predict(inputs).bone_age_months
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(tiny_predictor.predict, [inputs] * 6))
+    assert [a.bone_age_months for a in answers] == pytest.approx([expected] * 6)
+
+
 def test_too_many_large_radiographs_are_turned_away(pictures, monkeypatch):
     monkeypatch.setattr(reading_lanes, "MOST_LARGE_WAITING", 1)
     _, large = pictures
