@@ -46,7 +46,7 @@ def write_card(
     fail on, in words.
     """
     facts = formats.model_facts(predictor)
-    training_data = sorted({run["training_data"] for run in facts["runs"]})
+    training_data = {run["run"]: run["training_data"] for run in facts["runs"]}
     preprocessing = sorted(
         {preprocessing_in_words(run["preprocessing"]) for run in facts["runs"]}
     )
@@ -60,7 +60,7 @@ def write_card(
         f"**Licence of the weights: {terms}.** The licence of the code does not cover "
         "them.",
         "",
-        f"Training data: {'; '.join(training_data)}.",
+        *_training_data(training_data),
         "",
         f"Preprocessing: {'; '.join(preprocessing)}; the committee in `committee/` "
         "segments the hand.",
@@ -101,6 +101,13 @@ def write_card(
     ]
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(text) + "\n")
+
+
+def _training_data(of_run: dict[str, str]) -> list[str]:
+    """One line where all runs have the same training data, else one for each."""
+    if len(set(of_run.values())) == 1:
+        return [f"Training data: {next(iter(of_run.values()))}."]
+    return ["Training data:", "", *(f"- {run}: {of_run[run]}" for run in of_run)]
 
 
 def _run_table(facts: dict) -> list[str]:
