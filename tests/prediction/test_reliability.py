@@ -25,8 +25,11 @@ def test_doubts_about_masks():
     assert mirrored.refusal == ""
     disk = np.zeros((200, 200), np.uint8)
     disk[60:140, 60:140] = 255
-    assert reliability.check_mask(disk, 0.02) == (
-        ["the mask is implausible (no fingers)"],
+    verdict = reliability.check_mask(disk, 0.02)
+    assert verdict.refusal.startswith("likely not a hand, or not upright (no fingers,")
+    small = np.pad(left, 200)
+    assert reliability.check_mask(small, 0.02) == (
+        ["the mask is implausible (too small)"],
         "",
     )
 
@@ -54,6 +57,6 @@ def test_members_that_disagree_make_a_mask_doubtful_then_refused(
 def test_implausible_masks_are_refused_where_members_are_unsure(
     disagreement, is_refused
 ):
-    disk = np.zeros((200, 200), np.uint8)
-    disk[60:140, 60:140] = 255
-    assert bool(reliability.check_mask(disk, disagreement).refusal) == is_refused
+    left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
+    small = np.pad(left, 200)
+    assert bool(reliability.check_mask(small, disagreement).refusal) == is_refused

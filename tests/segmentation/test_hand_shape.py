@@ -42,6 +42,21 @@ def test_fingers_that_the_border_cuts_off(masks, share):
         assert "fingers are cut off" in hand_shape.missing_parts(mask[start:])
 
 
+@pytest.mark.parametrize(
+    ("first_row", "is_cut"), [(0, True), (3, True), (5, False), (12, False)]
+)
+def test_whole_fingers_of_one_length_near_the_border(first_row, is_cut):
+    import cv2
+
+    mask = np.zeros((256, 256), np.uint8)
+    cv2.circle(mask, (128, 140), 40, 255, -1)
+    cv2.rectangle(mask, (108, 150), (148, 255), 255, -1)
+    for left in (92, 122, 152):  # together 33 px wide, 0.8 palm radii
+        cv2.rectangle(mask, (left, first_row), (left + 10, 130), 255, -1)
+    missing = hand_shape.missing_parts(mask)
+    assert ("fingers are cut off" in missing) == is_cut
+
+
 def test_fewer_than_three_fingers(masks):
     for mask in masks:
         row, radius = palm(mask)
