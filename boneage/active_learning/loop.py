@@ -1,8 +1,10 @@
 """The loop: train, score the pool, ask about what the members disagree on."""
 
 import math
+import threading
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -35,6 +37,10 @@ FIXED_SETTINGS = ("members", "filters", "seed", "optimizer")
 """What cannot change once training has begun."""
 
 
+class Cancelled(Exception):
+    """An epoch that is no longer wanted: the person has stopped while it trained."""
+
+
 class ActiveLearning:
     """One committee's training on one cohort; everything it needs to go on is on disk.
 
@@ -59,6 +65,7 @@ class ActiveLearning:
         self.annotated = annotated
         self.pool = pool
         self.log = QueryLog(layout.queries, settings.measure)
+        self._is_cancelled = threading.Event()
 
     @classmethod
     def begin_or_resume(
@@ -89,16 +96,19 @@ class ActiveLearning:
         write_history(self.layout.committee, self.state.history)
         while True:
             # an interrupted run may have left questions open: they come first
-            start, open_queries = time.monotonic(), []
+            start, open_queries, ahead = time.monotonic(), [], None
             if decision is Decision.CONTINUE:
                 open_queries = self._publish_open_queries()
                 if open_queries:
-                    decision = oracle.annotate(open_queries)
+                    decision, ahead = self._ask(oracle, open_queries)
             if decision is Decision.STOP_TRAINING:
                 print("stopped; the same command goes on from here")
                 return skipped
             seconds = time.monotonic() - start if open_queries else None
             skipped = self._append_new_pairs(seconds)
+            if ahead is not None:
+                self._commit(ahead)
+                continue
             if self.state.epoch >= self.settings.epochs:
                 return skipped
             status = AnnotationStatus.read(self.layout)
@@ -111,7 +121,41 @@ class ActiveLearning:
                 return skipped
             # after the last epoch there is none to train on the answers
             is_last = self.state.epoch + 1 == self.settings.epochs
-            self._epoch(rows, status, ask=is_asking and not is_last)
+            self._commit(self._epoch(rows, status, ask=is_asking and not is_last))
+
+    def _ask(
+        self, oracle: Oracle, queries: list[Query]
+    ) -> tuple[Decision, State | None]:
+        """Let the oracle annotate; meanwhile train the next epoch, if that is wished.
+
+        That epoch knows nothing of these answers; so it is never the last one. It is
+        committed when the oracle is done, so a kill before loses training alone.
+
+        Returns:
+            The oracle's decision, and the epoch that is to be committed.
+        """
+        if not self.settings.ahead or self.state.epoch + 1 >= self.settings.epochs:
+            return oracle.annotate(queries), None
+        status = AnnotationStatus.read(self.layout)
+        rows = self._pool_rows(status, oracle.answerable_ids)
+        decision = None
+        self._is_cancelled.clear()
+        with ThreadPoolExecutor(1) as thread:
+            training = thread.submit(self._epoch, rows, status, ask=True)
+            try:
+                decision = oracle.annotate(queries)
+            finally:
+                if decision in (None, Decision.STOP_TRAINING):
+                    self._is_cancelled.set()
+        if decision is Decision.STOP_TRAINING:
+            # what was half trained is not the committee that state.json names
+            self.committee = Committee.load(self.layout.committee)
+            return decision, None
+        state = training.result()
+        if decision is Decision.STOP_ASKING:
+            last = replace(state.history[-1], asked=0)
+            state = replace(state, queries=[], history=[*state.history[:-1], last])
+        return decision, state
 
     def report(self, skipped: list[Skipped]) -> list[str]:
         """Summary lines: what was trained on, and how good the committee is now."""
@@ -195,8 +239,8 @@ class ActiveLearning:
 
     def _epoch(
         self, pool_rows: np.ndarray, status: AnnotationStatus, ask: bool
-    ) -> None:
-        """Train, test, score the pool, and commit it all as one more epoch."""
+    ) -> State:
+        """Train, test and score the pool; returns the state after this epoch."""
         start = time.monotonic()
         epoch, settings = self.state.epoch + 1, self.settings
         ids = self.annotated.ids
@@ -226,8 +270,7 @@ class ActiveLearning:
             test_dice=round(float(np.mean(test_dice)), 5),
             seconds=round(time.monotonic() - start, 1),
         )
-        self.committee.save_epoch(self.layout.committee, epoch)
-        self.state = replace(
+        return replace(
             self.state,
             epoch=epoch,
             committee_hash=self.committee.hash_weights(),
@@ -235,12 +278,23 @@ class ActiveLearning:
             queries=chosen,
             history=[*self.state.history, record],
         )
-        commit_epoch(self.layout.committee, self.state.facts())
-        write_history(self.layout.committee, self.state.history)
+
+    def _commit(self, state: State) -> None:
+        """Put an epoch on disk: it is finished when state.json names it."""
+        self.committee.save_epoch(self.layout.committee, state.epoch)
+        self.state = state
+        commit_epoch(self.layout.committee, state.facts())
+        write_history(self.layout.committee, state.history)
+        record = state.history[-1]
         print(
-            f"epoch {epoch}: {len(rows)} training pairs, loss {record.loss:.3f}, test "
-            f"Dice {record.test_dice:.4f} on {len(test_dice)}, pool {len(pool_rows)}"
+            f"epoch {record.epoch}: {record.training_pairs} training pairs, loss "
+            f"{record.loss:.3f}, test Dice {record.test_dice:.4f}, pool {record.pool}"
         )
+
+    def _check_wanted(self) -> None:
+        """Raise Cancelled where the person has stopped meanwhile."""
+        if self._is_cancelled.is_set():
+            raise Cancelled
 
     @property
     def _masks(self) -> np.ndarray:
@@ -264,6 +318,7 @@ class ActiveLearning:
         total = self.settings.members * plan.steps
         with tqdm(steps, f"epoch {epoch}", total=total, disable=None) as progress:
             for member, loss in progress:
+                self._check_wanted()
                 losses[member] = loss
                 progress.set_postfix(member=member, loss=f"{loss:.3f}")
         return losses
@@ -280,8 +335,11 @@ class ActiveLearning:
             batches = acquisition.pool_scores(
                 self.committee, self.pool.images, rows, settings.measure
             )
-            progress = tqdm(batches, "scoring the pool", disable=None)
-            scores = np.concatenate([np.zeros(0), *progress])
+            scored = [np.zeros(0)]
+            for batch in tqdm(batches, "scoring the pool", disable=None):
+                self._check_wanted()
+                scored.append(batch)
+            scores = np.concatenate(scored)
         best = selection.most_uncertain(scores, settings.queries, rng)
         chosen = [Query(ids[rows[i]], round(float(scores[i]), 6), epoch) for i in best]
         if settings.measure == acquisition.RANDOM or not len(scores):

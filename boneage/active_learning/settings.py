@@ -43,6 +43,8 @@ class CommitteeSettings:
     """measure of the members' disagreement"""
     queries: int = 10
     """number of radiographs to ask about after each epoch"""
+    ahead: bool = False
+    """training of the next epoch while a person annotates; queries lag one round"""
     score_at_most: int = 0
     """size of a random sample of the pool to score each epoch; 0 for all"""
     first: int = 20

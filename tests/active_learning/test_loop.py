@@ -209,6 +209,64 @@ def test_who_leaves_is_asked_the_same_again(cohort_copy, undisturbed):
     assert comparable(cohort_copy) == comparable(undisturbed[0])
 
 
+class PatientOracle(Oracle):
+    """Draws until the epoch that is trained meanwhile has chosen its queries."""
+
+    def annotate(self, queries):
+        self.epoch_on_disk = state_of(self.layout)["epoch"]
+        if self.chosen is not None and len(self.seen) < 1:
+            assert self.chosen.wait(60)
+        return super().annotate(queries)
+
+    chosen: threading.Event | None = None
+
+
+def test_ahead_the_next_epoch_is_trained_while_the_person_draws(
+    cohort_copy, monkeypatch
+):
+    chosen, choose = threading.Event(), ActiveLearning._choose
+
+    def choose_and_tell(self, rows, epoch):
+        picked = choose(self, rows, epoch)
+        if epoch == 2:
+            chosen.set()
+        return picked
+
+    monkeypatch.setattr(ActiveLearning, "_choose", choose_and_tell)
+    oracle = PatientOracle(cohort_copy)
+    oracle.chosen = chosen
+    learn(cohort_copy, oracle, ahead=True)
+    # the person began after epoch 1, and epoch 2 was on disk only when all was drawn
+    assert oracle.epoch_on_disk == 2
+    asked = [i for ids in oracle.seen for i in ids]
+    assert len(asked) == len(set(asked)) == 4
+    pairs = [int(row["training_pairs"]) for row in rows_of(cohort_copy)]
+    # the second epoch knows nothing of the first answers, the last one knows all
+    assert pairs[1] == pairs[0]
+    assert pairs[2] == pairs[0] + 4
+
+
+def test_ahead_who_leaves_finds_the_committee_of_the_last_whole_epoch(
+    cohort_copy, undisturbed
+):
+    oracle = Oracle(cohort_copy, {1: Decision.STOP_TRAINING})
+    learning, _ = learn(cohort_copy, oracle, ahead=True)
+    assert state_of(cohort_copy)["epoch"] == 1
+    hashed = learning.committee.hash_weights()
+    assert hashed == state_of(cohort_copy)["committee_hash"]
+    _, again = learn(cohort_copy)
+    assert again.seen[0] == oracle.seen[0]
+    assert comparable(cohort_copy) == comparable(undisturbed[0])
+
+
+def test_ahead_who_finishes_is_not_asked_again(cohort_copy):
+    oracle = Oracle(cohort_copy, {1: Decision.STOP_ASKING})
+    learning, _ = learn(cohort_copy, oracle, ahead=True)
+    assert len(oracle.seen) == 1
+    assert learning.state.epoch == 3
+    assert [row["asked"] for row in rows_of(cohort_copy)] == ["2", "0", "0"]
+
+
 def test_who_finishes_is_not_asked_again(cohort_copy):
     oracle = Oracle(cohort_copy, {1: Decision.STOP_ASKING})
     learning, _ = learn(cohort_copy, oracle)
