@@ -198,6 +198,14 @@ def test_scale_is_round_and_covers_the_maps():
     assert overlays.colour_limit(np.zeros((1, 2, 2))) == pytest.approx(0.1)
 
 
+def test_error_is_positive_where_the_prediction_is_too_old(gallery):
+    for number, predicted in enumerate(gallery.maps.predicted_months):
+        facts = galleries._facts(gallery, number)
+        error = predicted - gallery.hands.cohort.bone_age_months[number]
+        assert facts["error_months"] == pytest.approx(error)
+        assert facts["error"].startswith("+" if round(error) >= 0 else "\u2212")
+
+
 def test_errors_have_a_sign_and_zero_is_not_negative():
     assert [captions.signed(x) for x in (7.4, -3.6, -0.3)] == ["+7", "\u22124", "+0"]
 

@@ -263,6 +263,25 @@ def test_stops_when_nothing_gets_better(ready, capsys):
     assert "stopping" in capsys.readouterr().out
 
 
+def test_network_that_was_spoilt_after_the_best_epoch_is_not_kept(ready):
+    def recorder(run, hands):
+        def spoil(model, epoch):
+            run.cam_history.touch()  # which a recorder leaves behind
+            if epoch == 2:
+                *others, bias = model.get_weights()
+                model.set_weights([*others, bias + 100])
+
+        return spoil
+
+    still = replace(SETTINGS, batch_norm="frozen", learning_rate=1e-30, loss="mae")
+    run = training_runs.train_run(ready, replace(still, epochs=3), recorder)
+    first, _, last = pd.read_csv(run.history).validation_mae
+    assert last > first + 20
+    rows = run.read_predictions("validation")
+    error = (rows.predicted_months - rows.bone_age_months).abs().mean()
+    assert error == pytest.approx(first, abs=0.01)
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"epochs": 5}, {"loss": "mse"}])
 def test_run_of_other_settings_is_not_gone_on_with(tiny_backbone, finished, change):
     layout, _, _ = finished

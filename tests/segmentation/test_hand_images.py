@@ -115,6 +115,17 @@ def test_exposure_and_bits_do_not_change_a_stretched_hand(radiograph, faint):
     assert one.max() > 200
 
 
+def test_stretching_cuts_the_extreme_grey_levels_alone():
+    ramp = np.arange(1000, dtype=np.uint16).reshape(20, 50)
+    inside = np.full(ramp.shape, 255, np.uint8)
+    stretched = hand_images.stretch_contrast(ramp, inside)
+    # 0.5 % black and 0.2 % white, and a 255th beside either
+    assert 5 <= np.count_nonzero(stretched == 0) <= 9
+    assert 2 <= np.count_nonzero(stretched == 255) <= 3
+    inside[10:] = 0  # what is outside has no part in it
+    assert hand_images.stretch_contrast(ramp, inside)[9, 45] > 250
+
+
 def test_sixteen_bits_are_taken(radiograph):
     noise, mask = radiograph
     hand = hand_images.enhanced_hand(noise.astype(np.uint16) * 100, mask)

@@ -5,6 +5,7 @@ import pytest
 
 from boneage.phantoms import radiograph as phantoms
 from boneage.segmentation import hand_shape
+from boneage.segmentation.hand_search import turned
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,16 @@ def palm(mask: np.ndarray) -> tuple[int, float]:
 
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     return int(np.argmax(distance.max(axis=1))), float(distance.max())
+
+
+@pytest.mark.parametrize("degrees", [-70, 35, 120])
+def test_forearm_and_direction_turn_with_the_hand(masks, degrees):
+    for mask in masks[:4]:
+        upright = hand_shape.measure(np.pad(mask, 60))
+        shape = hand_shape.measure(turned(np.pad(mask, 60), degrees))
+        difference = (shape.tilt - upright.tilt - degrees + 180) % 360 - 180
+        assert abs(difference) < 8
+        assert shape.forearm == pytest.approx(upright.forearm, rel=0.12)
 
 
 def test_whole_hands_lack_nothing(masks):

@@ -218,6 +218,15 @@ def test_interval_of_three_seeds_is_not_too_short(layout):
     assert false_alarms <= 16
 
 
+def test_variation_between_three_trainings_has_two_degrees_of_freedom():
+    rng = np.random.default_rng(0)
+    drawn = comparison.add_seed_variance(
+        np.zeros((200_000, 3)), np.array([-1.0, 0.0, 1.0]), rng
+    )
+    # the standard error of the mean times Student's t: 4.303; with 3 degrees 3.182
+    assert np.quantile(drawn, 0.975) == pytest.approx(4.303 / 3**0.5, rel=0.03)
+
+
 def test_plans_of_other_stages_are_other_methods(layout):
     paced(layout, "one", noise(0))
     middle = {"head": "head", "middle": "block5", "all": "all"}

@@ -446,6 +446,9 @@ def test_overlays_sort_by_error_and_predictions_are_those_of_training(copy, caps
     np.testing.assert_allclose(
         table.predicted_months, kept.predicted_months[table.index], atol=0.01
     )
+    np.testing.assert_allclose(
+        table.error_months, table.predicted_months - table.bone_age_months, atol=0.01
+    )
     overlays = sorted(path.name for path in folder.glob("error_*.png"))
     by_error = table.error_months.abs().sort_values()
     assert [
