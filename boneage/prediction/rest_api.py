@@ -5,6 +5,7 @@ Its description is `docs/openapi.json`, made by `python -m docs.make_openapi`, a
 """
 
 import base64
+import math
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import boneage
+from boneage.cohort.columns import OLDEST_MONTHS
 from boneage.errors import InputError, check_minimum, printable
 from boneage.prediction import formats
 from boneage.prediction.inputs import resolve_input
@@ -52,6 +54,7 @@ def build(lanes: ReadingLanes, settings: ApiSettings) -> "FastAPI":
     from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
     from fastapi.responses import JSONResponse
     from pydantic import BaseModel, ConfigDict, Field
+    from pydantic.json_schema import SkipJsonSchema
 
     class Answer(BaseModel):
         """A bone age; null where there is no age, no interval or no map."""
@@ -69,6 +72,18 @@ def build(lanes: ReadingLanes, settings: ApiSettings) -> "FastAPI":
         )
         refusal: str | None = Field(description="why there is no age")
         sex: Literal["male", "female", "unknown"] = Field(description="as it was read")
+        chronological_age_months: float | None
+        difference_months: float | None = Field(
+            description="bone age minus chronological age"
+        )
+        difference_lower_months: float | None
+        difference_upper_months: float | None
+        standard_deviation_score: float | None = Field(
+            description="where the service was started with a reference"
+        )
+        local_calibration: str | None = Field(
+            description="the calibration on local radiographs that is applied"
+        )
         warnings: list[str]
         months_by_run: dict[str, float] = Field(description="each network's age")
         maps_png: dict[str, str] | None = Field(
@@ -133,6 +148,14 @@ def build(lanes: ReadingLanes, settings: ApiSettings) -> "FastAPI":
             Literal["male", "female", "unknown", "from_file"],
             Form(description="`from_file` for the sex that a DICOM file states"),
         ] = "from_file",
+        chronological_age_months: Annotated[
+            int | SkipJsonSchema[None],
+            Form(
+                ge=0,
+                le=OLDEST_MONTHS,
+                description="without it, the age that a DICOM file states",
+            ),
+        ] = None,
         maps: Annotated[
             Literal["true", "false"], Form(description="whether to draw the maps")
         ] = "false",
@@ -147,7 +170,9 @@ def build(lanes: ReadingLanes, settings: ApiSettings) -> "FastAPI":
             path = Path(copy.name)
             try:
                 known = None if sex == "from_file" else sex
-                radiograph = await _in_thread(resolve_input, path, known)
+                age = chronological_age_months
+                age = math.nan if age is None else age
+                radiograph = await _in_thread(resolve_input, path, known, age)
                 prediction = await lanes.predict(radiograph)
             except InputError as error:
                 # the place of an upload concerns nobody

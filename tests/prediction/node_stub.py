@@ -48,6 +48,7 @@ class StubPredictor:
             radiograph=grey,
             mask=grey,
             explanations={},
+            chronological_age_months=inputs.chronological_age_months,
         )
 
 
