@@ -139,7 +139,7 @@ def _measurements(prediction: Prediction) -> list[Any]:
 
     Where no age is reported, at most the chronological age is left.
     """
-    from highdicom.sr import Measurement
+    from highdicom.sr import AlgorithmIdentification, Measurement
 
     numbers: list[tuple[tuple[str, str, str] | str, float, tuple[str, str, str]]] = [
         (QUANTITY, prediction.bone_age_months, MONTH),
@@ -153,16 +153,24 @@ def _measurements(prediction: Prediction) -> list[Any]:
     if prediction.deviation_score is not None:
         score = prediction.deviation_score.value
         numbers.append(("deviation-score", score, UNITLESS))
-    if len(prediction.months_by_run) > 1:
-        numbers += [
-            ("run-months", months, MONTH)
-            for months in prediction.months_by_run.values()
-        ]
-    return [
+    measurements = [
         Measurement(name=concept(name), value=round(value, 1), unit=concept(unit))
         for name, value, unit in numbers
         if not math.isnan(value)
     ]
+    if len(prediction.months_by_run) > 1:
+        measurements += [
+            Measurement(
+                name=concept("run-months"),
+                value=round(months, 1),
+                unit=concept(MONTH),
+                algorithm_id=AlgorithmIdentification(
+                    name=_text(run), version=boneage.__version__
+                ),
+            )
+            for run, months in prediction.months_by_run.items()
+        ]
+    return measurements
 
 
 def _texts(prediction: Prediction) -> list[tuple[str, str]]:

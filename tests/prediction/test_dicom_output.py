@@ -156,6 +156,26 @@ def test_report_has_chronological_age_and_score(
     assert ("reference", "Invented, 2026") in texts(report)
 
 
+def test_report_has_each_network_where_there_are_several(
+    dicom_hand, prediction, predictor, tmp_path
+):
+    months = {"one": 90.0, "tw\u3042": 110.0}
+    several = replace(prediction, months_by_run=months)
+    _, path = made_of(dicom_hand(), several, predictor).write(tmp_path)
+    (group,) = highdicom.sr.srread(path).content.get_image_measurement_groups()
+    by_run = group.get_measurements(name=structured_report.concept("run-months"))
+    named = {
+        item.value: measurement.value
+        for measurement in by_run
+        for item in measurement[0].ContentSequence
+        if item.name.meaning == "Algorithm Name"
+    }
+    assert named == {"one": 90.0, "tw\\u3042": 110.0}
+    if shutil.which("dciodvfy") is not None:
+        ran = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
+        assert "Error" not in ran.stdout + ran.stderr
+
+
 def test_refusal_gives_a_report_without_an_age(
     dicom_hand, prediction, predictor, tmp_path
 ):
