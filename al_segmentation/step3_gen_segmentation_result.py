@@ -29,7 +29,7 @@ class Options(cli.ImageScriptOptions):
     truth: Path | None = None
     """folder of known masks, to report the Dice of those that nobody annotated"""
     batch_size: int = 16
-    """radiographs per forward pass"""
+    """radiographs per forward pass, where Keras runs the committee"""
     overwrite: bool = False
     """replace existing masks"""
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from boneage.prediction.predictor import predict_bone_age
+    from boneage.prediction.python_api import predict_bone_age
 
 __version__ = "0.1.0"
 __all__ = ["predict_bone_age"]
@@ -15,7 +15,7 @@ def __getattr__(name: str) -> Any:
     `import boneage`, and the steps that need none of it, stay quick.
     """
     if name == "predict_bone_age":
-        from boneage.prediction.predictor import predict_bone_age
+        from boneage.prediction.python_api import predict_bone_age
 
         return predict_bone_age
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

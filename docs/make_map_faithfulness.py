@@ -45,7 +45,7 @@ class Options(cli.ScriptOptions):
 def main(options: Options) -> None:
     """Draw a few hands, and the curves of the whole test part."""
     hands, _ = dataset.select_hands(options.layout, "test")
-    explainer = Explainer(Run(options.layout.regression / options.run).load_model())
+    explainer = Explainer(Run(options.layout.regression / options.run).open_network())
     maps = saliency.map_hands(
         saliency.MAPS["exact"], explainer, hands, description=options.run
     )

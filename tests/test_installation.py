@@ -105,7 +105,8 @@ def test_requirements_name_no_version_of_their_own():
 
 def test_constraints_pin_what_the_project_needs():
     extras = PROJECT["project"]["optional-dependencies"]
-    needed = [*PROJECT["project"]["dependencies"], *extras["dask"], *extras["jax"]]
+    needed = list(PROJECT["project"]["dependencies"])
+    needed += [name for extra in ("train", "dask", "jax") for name in extras[extra]]
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     for requirement in needed:

@@ -57,6 +57,24 @@ def test_nothing_to_do(jobs):
     assert parallel.map_all(square_of_even, [], Workers(jobs)) == ([], [])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_give_outcomes_in_order(threads):
+    outcomes = list(parallel.imap_threads(square_of_even, [9, 5, 2] * 4, threads))
+    assert outcomes == [(9, 81), (5, Skipped(5, "5: odd")), (2, 4)] * 4
+    with pytest.raises(ZeroDivisionError):
+        list(parallel.imap_threads(divide_into_12, [1, 0, 2], threads))
+
+
+def test_threads_are_a_few_items_ahead():
+    begun = []
+    outcomes = parallel.imap_threads(begun.append, range(100), 2)
+    next(outcomes)
+    assert len(begun) <= 5
+    # whoever stops taking them stops the work
+    outcomes.close()
+    assert len(begun) <= 5
+
+
 def test_report_names_the_first_and_counts_the_rest():
     lines = parallel.skipped_lines(
         [Skipped(i, f"{i}.png: broken") for i in range(5)], 3

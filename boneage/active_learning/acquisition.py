@@ -6,14 +6,16 @@ are summed over the image and divided by the hand's size: large hands are not fa
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from boneage.segmentation.compiled_committee import compiled_copy
 from boneage.segmentation.dice import pairwise_disagreement
 
 if TYPE_CHECKING:
     from boneage.segmentation.committee import Committee
+    from boneage.segmentation.compiled_committee import PredictingCommittee
 
 SMALLEST_HAND = 0.01
 """Fraction of the image; for smaller predicted hands, the score is divided by it."""
@@ -79,8 +81,15 @@ RANDOM = "random"
 NAMES = (*ACQUISITION_FUNCTIONS, *FEATURE_ACQUISITION_FUNCTIONS, RANDOM)
 
 
+def scorer(committee: "Committee", measure: str) -> "PredictingCommittee":
+    """The committee to score a pool with: compiled, unless its features are asked."""
+    if measure in FEATURE_ACQUISITION_FUNCTIONS:
+        return committee
+    return compiled_copy(committee)
+
+
 def pool_scores(
-    committee: "Committee",
+    committee: "PredictingCommittee",
     images: np.ndarray,
     rows: np.ndarray,
     measure: str,
@@ -89,7 +98,8 @@ def pool_scores(
     """Yield the scores, (image,), of the pool, batch by batch.
 
     Args:
-        committee: the members whose disagreement is measured.
+        committee: the members whose disagreement is measured; a Committee of Keras for
+            a measure of features.
         images: (N, size, size) uint8, may be mapped from disk.
         rows: (image,) int64, which of them to score.
         measure: a name in NAMES, but not RANDOM.
@@ -98,7 +108,7 @@ def pool_scores(
     for start in range(0, len(rows), batch_size):
         batch = images[rows[start : start + batch_size]]
         if measure in FEATURE_ACQUISITION_FUNCTIONS:
-            features = committee.features(batch, batch_size)
+            features = cast("Committee", committee).features(batch, batch_size)
             yield FEATURE_ACQUISITION_FUNCTIONS[measure](features)
         else:
             probabilities = committee.probabilities(batch, batch_size)

@@ -30,7 +30,8 @@ from boneage.io.hdf5 import PackedImages
 from boneage.layout import Layout
 from boneage.parallel import Skipped, skipped_lines
 from boneage.segmentation import preprocessing
-from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
+from boneage.segmentation.committee import Committee, EpochPlan
+from boneage.segmentation.committee_folder import commit_epoch
 from boneage.segmentation.dice import dice
 
 FIXED_SETTINGS = ("members", "filters", "seed", "optimizer")
@@ -333,7 +334,10 @@ class ActiveLearning:
             scores = rng.random(len(rows))
         else:
             batches = acquisition.pool_scores(
-                self.committee, self.pool.images, rows, settings.measure
+                acquisition.scorer(self.committee, settings.measure),
+                self.pool.images,
+                rows,
+                settings.measure,
             )
             scored = [np.zeros(0)]
             for batch in tqdm(batches, "scoring the pool", disable=None):

@@ -20,6 +20,12 @@ import cv2
 import numpy as np
 
 from boneage.explanation.head_attribution import HeadAttribution
+from boneage.io.keras_archive import input_layers
+from boneage.regression.hand_network import (
+    CompiledHandNetwork,
+    HandNetwork,
+    KerasHandNetwork,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -92,25 +98,26 @@ class Grid:
 class Explainer:
     """Activation maps and predictions of one network, by one forward pass."""
 
-    def __init__(self, model: keras.Model):
-        """Prepare `model`, a network of `network.build_network`, loaded or new.
+    def __init__(self, network: HandNetwork | keras.Model):
+        """Prepare a network of `network.build_network`, loaded or new.
 
-        Every call reads the weights: an explainer made before training explains the
-        network as it is now.
+        A model of Keras is read at every call: an explainer made before training
+        explains the network as it is now.
+
+        Raises:
+            ValueError, StopIteration: it lacks a layer of these networks.
         """
-        import keras
+        if not isinstance(network, HandNetwork):
+            network = KerasHandNetwork(network)
+        self._network = network
+        self._head = HeadAttribution(network)
+        self.image_size: int = network.image_size
+        self.grid = find_grid(network.backbone, self.image_size)
 
-        from boneage.regression import network
-
-        self._head = HeadAttribution(model)
-        self._features = keras.Model(
-            model.inputs,
-            [model.get_layer(network.FEATURES).output, self._head.units],
-        )
-        self._inputs = network.feed_dict
-        self.image_size: int = model.inputs[0].shape[1]
-        backbone = next(x for x in model.layers if isinstance(x, keras.Model))
-        self.grid = find_grid(backbone, self.image_size)
+    @property
+    def is_compiled(self) -> bool:
+        """Whether several threads may call it at the same time."""
+        return isinstance(self._network, CompiledHandNetwork)
 
     def __call__(
         self, images: np.ndarray, is_male: np.ndarray, batch_size: int = 16
@@ -123,8 +130,7 @@ class Explainer:
         batches = []
         for start in range(0, len(images), batch_size):
             rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
-            fed = self._inputs(self._features, images[rows], is_male[rows])
-            features, units = self._features.predict_on_batch(fed)
+            features, units = self._network(images[rows], is_male[rows])
             weights, offsets, predicted = self._head(units, is_male[rows])
             maps = np.einsum("nhwc,nc->nhw", features, weights)
             batches.append((maps, offsets, predicted))
@@ -132,43 +138,46 @@ class Explainer:
         return Explanation(*(a[: len(images)].astype(np.float32) for a in arrays))
 
 
-def find_grid(backbone: keras.Model, image_size: int) -> Grid:
+def find_grid(backbone: dict, image_size: int) -> Grid:
     """The grid of a backbone's last maps: the centres of their receptive fields.
 
     Args:
-        backbone: a convolutional network whose branches agree on the geometry.
+        backbone: description of a convolutional network whose branches agree on the
+            geometry, as `keras.Model.get_config` returns it.
         image_size: side of its images, px.
 
     Returns:
         The grid of its output's cells.
     """
-    first, step = 0.0, 1.0
-    for layer in _trunk(backbone):
-        kernel = _side(layer, "kernel_size") or _side(layer, "pool_size")
+    first, step, size = 0.0, 1.0, image_size
+    for options in _trunk(backbone):
+        kernel = _side(options, "kernel_size") or _side(options, "pool_size")
         if kernel is None:
             continue
-        stride = _side(layer, "strides") or 1
-        padding = 0
-        if layer.padding == "same":
-            size = layer.input.shape[1]
-            padding = max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
+        stride = _side(options, "strides") or 1
+        padding, count = 0, (size - kernel) // stride + 1
+        if options["padding"] == "same":
+            count = -(-size // stride)
+            padding = max((count - 1) * stride + kernel - size, 0) // 2
         first += step * ((kernel - 1) / 2 - padding)
         step *= stride
+        size = count
     return Grid(first, step, image_size)
 
 
-def _trunk(backbone: keras.Model) -> list:
-    """Layers on one path from the image to the maps, in order."""
+def _trunk(backbone: dict) -> list[dict]:
+    """Options of the layers on one path from the image to the maps, in order."""
+    layers = {layer["name"]: layer for layer in backbone["layers"]}
     path = []
-    layer = backbone.outputs[0]._keras_history.operation
-    while layer.name != backbone.layers[0].name:
-        path.append(layer)
-        inputs = layer.input
-        tensor = inputs[0] if isinstance(inputs, (list, tuple)) else inputs
-        layer = tensor._keras_history.operation
+    name = backbone["output_layers"][0]
+    # [name, 0, 0], or a list of such
+    layer = layers[name if isinstance(name, str) else name[0]]
+    while layer["inbound_nodes"]:
+        path.append(layer["config"])
+        layer = layers[input_layers(layer)[0]]
     return path[::-1]
 
 
-def _side(layer: object, attribute: str) -> int | None:
-    value = getattr(layer, attribute, None)
+def _side(options: dict, key: str) -> int | None:
+    value = options.get(key)
     return value[0] if isinstance(value, (list, tuple)) else value

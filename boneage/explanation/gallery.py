@@ -123,7 +123,7 @@ def _write_run(
 ) -> list[str]:
     predictions = run.read_predictions().set_index("id")
     hands = _hands_of(run, predictions, packed, ids)
-    explainer = Explainer(run.load_model())
+    explainer = Explainer(run.open_network())
     maps = saliency.map_hands(
         saliency.MAPS[kind], explainer, hands, batch_size, run.name
     )

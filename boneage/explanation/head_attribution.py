@@ -9,7 +9,7 @@ import numpy as np
 from boneage.regression import label_distribution
 
 if TYPE_CHECKING:
-    import keras
+    from boneage.regression.hand_network import HandNetwork
 
 
 class ChannelWeights(NamedTuple):
@@ -27,31 +27,20 @@ class ChannelWeights(NamedTuple):
 class HeadAttribution:
     """Attributes predictions to channels, through the linear unit or the logits."""
 
-    def __init__(self, model: keras.Model):
-        """Keep `model`, a network of `network.build_network`; calls read its weights.
-
-        Raises:
-            ValueError: the model lacks a layer of these networks.
-        """
-        from boneage.regression import network
-
-        self._unit = model.get_layer(network.LINEAR_UNIT)
-        self.units = self._unit.output
-        self._takes_sex = network.takes_sex(model)
-        self._months = None
-        if not network.has_distribution(model):
-            self._months = model.get_layer("bone_age_months")
+    def __init__(self, network: HandNetwork):
+        """Keep `network`; calls read its weights."""
+        self._network = network
 
     def __call__(self, units: np.ndarray, is_male: np.ndarray) -> ChannelWeights:
         """Attribute predictions to channels.
 
         units: (N, unit), the outputs of the layer LINEAR_UNIT. is_male: (N,) bool.
         """
-        kernel, intercept = (np.asarray(w) for w in self._unit.get_weights())
+        kernel, intercept = self._network.head_weights()
         sex = is_male[:, np.newaxis] - 0.5
         baseline_logits = np.broadcast_to(intercept, units.shape)
         by_sex = np.zeros_like(kernel)
-        if self._takes_sex:
+        if self._network.takes_sex:
             # the unit sees pooled, pooled * sex and sex, one after the other
             channels = len(kernel) // 2
             baseline_logits = baseline_logits + sex * kernel[-1]
@@ -68,13 +57,14 @@ class HeadAttribution:
         baseline_logits, units: (N, unit), outputs of the layer for features of zero and
         for those of the hands. Returns (N, unit), (N,) and (N,) months.
         """
-        if self._months is None:
+        rescaling = self._network.rescaling
+        if rescaling is None:
             return (
                 label_distribution.logit_attribution(baseline_logits, units),
                 label_distribution.expected_months(baseline_logits),
                 label_distribution.expected_months(units),
             )
-        scale, offset = float(self._months.scale), float(self._months.offset)
+        scale, offset = rescaling
         return (
             np.full(units.shape, scale),
             offset + scale * baseline_logits[:, 0],

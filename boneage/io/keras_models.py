@@ -49,21 +49,26 @@ def load(
 
 
 def check_backend() -> None:
-    """Raise InputError if Keras is configured for a backend that it cannot use.
+    """Raise InputError if there is no Keras, or no backend that it could use.
 
     Keras itself fails with a traceback while it is imported; whoever meets that asks
     here for the reason.
     """
+    if importlib.util.find_spec("keras") is None:
+        raise InputError(
+            "networks cannot be trained without Keras and TensorFlow; install them "
+            'with pip install "boneage[train]"'
+        )
     source, name = "KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "")
     if not name:
         home = Path(os.environ.get("KERAS_HOME", Path("~/.keras").expanduser()))
         source, path = str(home / "keras.json"), home / "keras.json"
-        if not path.exists():
-            return
-        try:
-            name = json.loads(path.read_text()).get("backend", "tensorflow")
-        except ValueError:  # Keras leaves a damaged one aside, too
-            return
+        name = BACKENDS[0]
+        if path.exists():
+            try:
+                name = json.loads(path.read_text()).get("backend", name)
+            except ValueError:  # Keras leaves a damaged one aside, too
+                return
     if name not in BACKENDS:
         raise InputError(
             f"{source}: the backend must be one of {', '.join(BACKENDS)} (got {name})"
@@ -71,5 +76,8 @@ def check_backend() -> None:
     if importlib.util.find_spec(name) is None:
         raise InputError(
             f"{source}: the backend {name} must be installed (got none); install it, "
-            "or use KERAS_BACKEND=tensorflow"
+            f"or use KERAS_BACKEND={BACKENDS[0]}"
+            if name != BACKENDS[0]
+            else "networks cannot be trained without TensorFlow; install it with pip "
+            'install "boneage[train]"'
         )

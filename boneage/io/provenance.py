@@ -31,7 +31,7 @@ def provenance() -> dict:
     except FileNotFoundError:  # no git on this machine
         commit = ""
     packages: tuple[str, ...] = ("keras", "tensorflow", "jax", "torch", "numpy", "h5py")
-    packages += ("opencv-python-headless",)
+    packages += ("onnxruntime", "opencv-python-headless")
     versions = {}
     for package in packages:
         try:

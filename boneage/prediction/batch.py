@@ -1,10 +1,12 @@
-"""Predict many radiographs one after the other, and write what is left of them."""
+"""Predict many radiographs, and write what is left of them."""
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from tqdm import tqdm
 
 from boneage import cli, parallel
 from boneage.errors import InputError, printable
@@ -103,7 +105,8 @@ def predict_to_files(
     predictions, is_complete = [], False
     try:
         for prediction in predict_all(predictor, inputs, skipped, settings):
-            cli.summary(*formats.to_text(prediction))
+            with tqdm.external_write_mode():
+                cli.summary(*formats.to_text(prediction))
             predictions.append(prediction)
         is_complete = True
     finally:
@@ -123,7 +126,13 @@ def predict_all(
     Radiographs that cannot be read are added to `skipped`.
     """
     taken: set[str] = set()
-    for radiograph in inputs:
+    needs_images = settings.report is not None or settings.dicom_out is not None
+    outcomes = predictor.predict_all(inputs, needs_images)
+    progress = tqdm(outcomes, "reading", len(inputs), leave=False, disable=None)
+    for radiograph, outcome in zip(inputs, progress, strict=True):
+        if isinstance(outcome, Skipped):
+            skipped.append(outcome)
+            continue
         source = None
         if settings.dicom_out is not None:
             try:
@@ -131,7 +140,7 @@ def predict_all(
             except InputError as error:
                 skipped.append(Skipped(radiograph.path, str(error)))
                 continue
-        for prediction in _predict_hands(predictor, radiograph, skipped):
+        for prediction in outcome:
             if settings.report is not None:
                 # Matplotlib takes a second, and few ask for pages
                 from boneage.prediction import report_page
@@ -143,15 +152,6 @@ def predict_all(
                 result = dicom_output.build(source, prediction, predictor)
                 result.write(settings.dicom_out)
             yield prediction.without_images()
-
-
-def _predict_hands(
-    predictor: Predictor, radiograph: InputRadiograph, skipped: list[Skipped]
-) -> Iterator[Prediction]:
-    try:
-        yield from predictor.predict_hands(radiograph)
-    except InputError as error:
-        skipped.append(Skipped(radiograph.path, str(error)))
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

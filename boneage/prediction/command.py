@@ -24,6 +24,7 @@ import tyro
 
 from boneage import cli
 from boneage.errors import InputError
+from boneage.io import engine
 from boneage.prediction import (
     batch,
     chronological_age,
@@ -96,6 +97,7 @@ def main(options: Options) -> None:
         options.all_hands,
         reference,
         local_calibration.read(stored) if options.calibration else None,
+        max(1, min(engine.core_count(), len(inputs))),
     )
     if models.models != options.paths.models:
         cli.summary(

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from boneage import parallel
 from boneage.errors import InputError, printable
+from boneage.explanation import activation_maps
+from boneage.explanation.activation_maps import Explainer
 from boneage.io import radiographs, transforms
 from boneage.io.radiographs import Mask
 from boneage.io.transforms import to_uint8
 from boneage.layout import Layout
-from boneage.prediction import (
-    local_calibration,
-    reliability,
-    test_time_augmentation,
-)
-from boneage.prediction.inputs import InputRadiograph, Sex, collect_inputs
+from boneage.parallel import Skipped
+from boneage.prediction import local_calibration, reliability, test_time_augmentation
+from boneage.prediction.inputs import InputRadiograph, Sex
 from boneage.prediction.local_calibration import (
     UNCHANGED,
     Calibrator,
@@ -30,7 +29,6 @@ from boneage.prediction.model_selection import (
     SEXES,
     CandidateRun,
     SexEnsemble,
-    find_models,
     select_ensembles,
 )
 from boneage.prediction.record import (
@@ -40,12 +38,13 @@ from boneage.prediction.record import (
     SexPrediction,
 )
 from boneage.prediction.reference import ReferenceTable
+from boneage.segmentation.compiled_committee import (
+    CompiledCommittee,
+    PredictingCommittee,
+    open_committee,
+)
 from boneage.segmentation.hand_images import Enhancement, enhanced_hand
 from boneage.segmentation.hand_search import FoundHand, find_hands
-
-if TYPE_CHECKING:
-    from boneage.explanation.activation_maps import Explainer
-    from boneage.segmentation.committee import Committee
 
 VIEW_COUNT, COVERAGE = 6, 0.9
 """Views of each hand, and nominal coverage of the intervals, unless given otherwise."""
@@ -66,13 +65,16 @@ class Predictor:
         all_hands: bool = False,
         reference: ReferenceTable | None = None,
         calibration: LocalCalibration | None = None,
+        at_once: int = 1,
     ) -> None:
         """Select the runs; `names` as in `model_selection.select_ensembles`.
 
         include_refused: predict an age for radiographs that the checks refuse, too, and
         warn of it. all_hands: `predict_hands` goes on after the first hand. reference:
         for standard deviation scores. calibration: on local radiographs; if it was made
-        for other models, it is not applied, and a note says so.
+        for other models, it is not applied, and a note says so. at_once: radiographs
+        that `predict_all` may read at the same time, each on a core of its own; one
+        radiograph is read on all.
 
         Raises:
             InputError: a number is out of range, or a model is missing or broken.
@@ -84,12 +86,12 @@ class Predictor:
             )
         self.layout, self.view_count, self.coverage = layout, view_count, coverage
         self.include_refused, self.all_hands = include_refused, all_hands
-        self.reference = reference
+        self.reference, self.at_once = reference, at_once
         self.ensembles, self.notes = select_ensembles(layout, names, view_count)
         self.calibrator: Calibrator | None = None
         if calibration is not None:
             self._use(calibration)
-        self._committee: Committee | None = None
+        self._committee: PredictingCommittee | None = None
         self._explainers: dict[Path, Explainer] = {}
 
     def _use(self, calibration: LocalCalibration) -> None:
@@ -143,6 +145,42 @@ class Predictor:
                 hands of its sex.
         """
         return next(self.predict_hands(inputs))
+
+    def predict_all(
+        self, inputs: Sequence[InputRadiograph], with_images: bool = True
+    ) -> Iterator[list[Prediction] | Skipped]:
+        """Predict for many radiographs: for each its hands, or why it is set aside.
+
+        Compiled networks read `at_once` radiographs at the same time; the answers come
+        in order, and memory does not grow with their number. Keras reads one at a time.
+
+        with_images: False leaves out radiograph, mask and maps.
+        """
+        self.load()
+
+        def predict(radiograph: InputRadiograph) -> list[Prediction]:
+            predictions = self.predict_hands(radiograph)
+            if with_images:
+                return list(predictions)
+            return [prediction.without_images() for prediction in predictions]
+
+        threads = self.at_once if self._is_compiled else 1
+        for radiograph, outcome in parallel.imap_threads(predict, inputs, threads):
+            if isinstance(outcome, Skipped):
+                outcome = Skipped(radiograph.path, outcome.reason)
+            yield outcome
+
+    @property
+    def _is_compiled(self) -> bool:
+        """Whether threads may share the networks."""
+        return isinstance(self._committee, CompiledCommittee) and all(
+            explainer.is_compiled for explainer in self._explainers.values()
+        )
+
+    @property
+    def _thread_count(self) -> int:
+        """Threads of a network's forward pass; 0 for all cores."""
+        return 0 if self.at_once == 1 else 1
 
     def predict_hands(self, inputs: InputRadiograph) -> Iterator[Prediction]:
         """Predict for one hand of a radiograph, or for all, the left one first.
@@ -325,8 +363,6 @@ class Predictor:
         Raises:
             InputError: the network is broken, or predicts something else than numbers.
         """
-        from boneage.explanation import activation_maps
-
         explainer = self._explainer(candidate)
         views = test_time_augmentation.make_views(
             transforms.resize(hand, explainer.image_size),
@@ -344,22 +380,18 @@ class Predictor:
         enlarged = explainer.grid.upsample(centred_map)
         return months, RunExplanation(hand, enlarged, len(centred_map))
 
-    def _load_committee(self) -> Committee:
-        from boneage.segmentation.committee import Committee
-
+    def _load_committee(self) -> PredictingCommittee:
         if self._committee is None:
-            self._committee = Committee.load(self.layout.committee)
+            self._committee = open_committee(self.layout.committee, self._thread_count)
         return self._committee
 
     def _explainer(self, candidate: CandidateRun) -> Explainer:
-        from boneage.explanation.activation_maps import Explainer
-
         folder = candidate.run.folder
         if folder not in self._explainers:
-            model = candidate.run.load_model()
+            network = candidate.run.open_network(self._thread_count)
             try:
-                self._explainers[folder] = Explainer(model)
-            except (ValueError, StopIteration) as error:
+                self._explainers[folder] = Explainer(network)
+            except (LookupError, ValueError, StopIteration) as error:
                 raise InputError(
                     f"{candidate.run.model} must be a network of this pipeline "
                     f"({error}); train the run again"
@@ -385,59 +417,3 @@ def _common_qualifier(qualifiers: Sequence[Qualifier]) -> Qualifier:
     """That of either sex; none where they contradict each other."""
     named = {qualifier for qualifier in qualifiers if qualifier}
     return named.pop() if len(named) == 1 else ""
-
-
-def predict_bone_age(
-    files: str | Path | Sequence[str | Path],
-    sex: Sex | None = None,
-    *,
-    models: str | Path = Layout.models,
-    runs: Sequence[str] = (),
-    views: int = VIEW_COUNT,
-    coverage: float = COVERAGE,
-    include_refused: bool = False,
-    calibration: bool = True,
-) -> Prediction | list[Prediction]:
-    """Predict bone ages from radiographs; for research, not for diagnosis.
-
-    Each call loads the networks: pass many radiographs at once.
-
-    Args:
-        files: one radiograph or several (PNG, JPEG, WebP, TIFF, DICOM); folders and CSV
-            files as predict.py takes them.
-        sex: male, female or unknown; None takes it from DICOM and CSV files.
-        models: folder with committee/ and regression/; if it has none, the pretrained
-            models are used.
-        runs: names or folders of the runs to average; empty for the best.
-        views: augmented views of each hand to average; 1 for none.
-        coverage: nominal coverage of the prediction intervals.
-        include_refused: an age for images that are likely not a hand, too; otherwise
-            their months are NaN, and `refusal` gives the reason.
-        calibration: apply the one that calibrate.py stored in `models`.
-
-    Returns:
-        A Prediction for one file; for several, a folder or a CSV file a list in order.
-
-    Raises:
-        InputError: a radiograph, its sex or a model cannot be used.
-    """
-    is_single = isinstance(files, str | Path)
-    paths = [Path(files)] if isinstance(files, str | Path) else [*map(Path, files)]
-    inputs, skipped, notes = collect_inputs(paths, sex)
-    for note in notes:
-        warnings.warn(note, stacklevel=2)
-    if skipped:
-        raise InputError(skipped[0].reason)
-    own = Layout(models=Path(models))
-    predictor = Predictor(
-        find_models(own, runs),
-        runs,
-        views,
-        coverage,
-        include_refused,
-        calibration=local_calibration.read(own.calibration) if calibration else None,
-    )
-    predictor.load()
-    predictions = [predictor.predict(radiograph) for radiograph in inputs]
-    is_single = is_single and inputs[0].path == paths[0]
-    return predictions[0] if is_single else predictions

@@ -7,16 +7,8 @@ import numpy as np
 from keras import layers
 
 from boneage.regression import backbones
+from boneage.regression.hand_network import FEATURES, LINEAR_UNIT, REPORTED
 from boneage.regression.label_distribution import MONTHS
-
-FEATURES = "cam_features"
-"""The layer whose maps the linear units average, in every network."""
-
-LINEAR_UNIT = "linear_unit"
-"""The layer that weighs the pooled features; with FEATURES it gives the maps.
-
-One unit, in standard deviations of age, or the MONTHS logits of a distribution.
-"""
 
 HEAD_GAIN = 1 / 16
 """Standard deviations of age for one unit of the linear unit.
@@ -93,7 +85,7 @@ def build_network(
         age_deviation_months * HEAD_GAIN,
         age_mean_months,
         dtype="float32",
-        name="bone_age_months",
+        name=REPORTED,
     )(unit)
     return keras.Model(inputs, months, name=f"bone_age_{backbone}")
 
@@ -121,7 +113,7 @@ def months_model(model: keras.Model) -> keras.Model:
     share = layers.Softmax(dtype="float32", name="share_of_months")(model.outputs[0])
     # a layer of Keras, so that the file is read without this code
     expectation = layers.Dense(
-        1, use_bias=False, trainable=False, dtype="float32", name="bone_age_months"
+        1, use_bias=False, trainable=False, dtype="float32", name=REPORTED
     )
     months = expectation(share)
     expectation.set_weights([np.arange(MONTHS)[:, np.newaxis]])

@@ -12,9 +12,16 @@ import numpy as np
 
 from boneage.errors import InputError
 from boneage.ids import parse_id
-from boneage.io import keras_models
+from boneage.io import engine, keras_models
 from boneage.io.files import atomic_write, read_json, write_json
 from boneage.io.provenance import file_hash, provenance
+from boneage.regression.hand_network import (
+    FEATURES,
+    LINEAR_UNIT,
+    CompiledHandNetwork,
+    HandNetwork,
+    KerasHandNetwork,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -24,8 +31,8 @@ if TYPE_CHECKING:
 
 TRAINED_BY = "al_segmentation/step4_regression_multi_gpu.py"
 
-LAYERS = ("cam_features", "linear_unit")
-"""What every network of `regressor.build` has by name, and its trained part."""
+LAYERS = (FEATURES, LINEAR_UNIT)
+"""What every network of `network.build_network` has by name."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,26 @@ class Run:
 
     def load_model(self) -> keras.Model:
         """Load the network in Keras's safe mode, without its optimizer."""
-        return keras_models.load(self.model, LAYERS, f"train {self.name} again")
+        return keras_models.load(self.model, LAYERS, self._advice)
+
+    def open_network(self, thread_count: int = 0) -> HandNetwork:
+        """The network to predict with: compiled if it can be, else in Keras.
+
+        thread_count: see `engine.compile_network`.
+
+        Raises:
+            InputError: it is missing, damaged, or none of this pipeline.
+        """
+        compiled = engine.compile_network(
+            self.model, LAYERS, self._advice, thread_count
+        )
+        if compiled is not None:
+            return CompiledHandNetwork(compiled)
+        return KerasHandNetwork(self.load_model())
+
+    @property
+    def _advice(self) -> str:
+        return f"train {self.name} again"
 
     def read_predictions(self, part: str | None = None) -> pd.DataFrame:
         """The predictions of `part` (validation or test), or all of them."""

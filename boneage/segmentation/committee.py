@@ -10,16 +10,10 @@ import keras
 import numpy as np
 
 from boneage.augmentation import augment_pair
-from boneage.errors import InputError
 from boneage.io import keras_models
-from boneage.io.files import atomic_write, read_json, write_json
-from boneage.layout import STATE_JSON
-from boneage.segmentation import unet
-
-TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
-
-STATE = ("epoch", "members", "clip_limit", "committee_hash")
-"""The networks' facts in state.json; the rest belongs to the loop."""
+from boneage.io.files import atomic_write
+from boneage.segmentation import committee_folder, unet
+from boneage.segmentation.compiled_committee import mask_probabilities
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
 
@@ -102,24 +96,17 @@ class Committee:
         Raises:
             InputError: there is no committee, or a member is damaged.
         """
-        state = read_json(folder / STATE_JSON, TRAINED_BY, STATE)
-        advice = f"remove {folder} and run {TRAINED_BY} again"
+        state = committee_folder.read_state(folder)
+        advice = committee_folder.advice(folder)
         members: list[keras.Model] = []
-        for member in range(state["members"]):
-            path = folder / f"member_{member}.keras"
-            # not renamed yet: the process was killed, or is about to
-            pending = _pending_path(folder, member, state["epoch"])
-            path = pending if pending.exists() else path
+        for path in committee_folder.member_paths(folder, state):
             network = keras_models.load(
                 path, [unet.FEATURES], advice, with_optimizer=True
             )
             members.append(network)
-            if network.input_shape != members[0].input_shape:
-                raise InputError(
-                    f"{path} must have the input of member_0.keras, "
-                    f"{members[0].input_shape[1:]} (got {network.input_shape[1:]}); "
-                    f"{advice}"
-                )
+            committee_folder.check_input(
+                path, network.input_shape[1:], members[0].input_shape[1:], advice
+            )
         return cls(
             members, state["clip_limit"], state["epoch"], state["committee_hash"]
         )
@@ -175,7 +162,7 @@ class Committee:
         """
         return np.stack(
             [
-                _sigmoid(_predict(member, images, batch_size)[..., 0])
+                mask_probabilities(_predict(member, images, batch_size)[..., 0])
                 for member in self.members
             ]
         )
@@ -195,42 +182,11 @@ class Committee:
         """Write the members beside those of the last epoch, `member_<k>.<epoch>`."""
         paths = []
         for index, member in enumerate(self.members):
-            path = _pending_path(folder, index, epoch)
+            path = committee_folder.pending_path(folder, index, epoch)
             with atomic_write(path) as temporary:
                 member.save(temporary)
             paths.append(path)
         return paths
-
-
-def _pending_path(folder: Path, member: int, epoch: int) -> Path:
-    """Where a member is until its epoch is committed."""
-    return folder / f"member_{member}.epoch_{epoch}.keras"
-
-
-def commit_epoch(folder: Path, state: dict | None = None) -> dict | None:
-    """Make an epoch the committee's, or finish what a killed process began.
-
-    `state.json` alone decides which epoch is finished: members written for it take
-    their final names, members of any other epoch are removed.
-
-    Returns:
-        The state now valid, None when no epoch was ever finished.
-    """
-    path = folder / STATE_JSON
-    if state is not None:
-        write_json(path, state)
-    elif not path.exists():
-        for left_over in folder.glob("member_*.epoch_*.keras"):
-            left_over.unlink()
-        return None
-    state = read_json(path, TRAINED_BY, ["epoch"])
-    for pending in folder.glob("member_*.epoch_*.keras"):
-        name, epoch, _ = pending.name.split(".")
-        if epoch == f"epoch_{state['epoch']}":
-            pending.replace(folder / f"{name}.keras")
-        else:
-            pending.unlink()
-    return state
 
 
 def _predict(network: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
@@ -240,8 +196,3 @@ def _predict(network: keras.Model, images: np.ndarray, batch_size: int) -> np.nd
         batch = images[rows][..., None].astype(np.float32)
         outputs.append(network.predict_on_batch(batch)[: len(images) - start])
     return np.concatenate(outputs)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    # the logistic function without its overflow at large negative logits
-    return 0.5 + 0.5 * np.tanh(0.5 * logits)

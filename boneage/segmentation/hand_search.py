@@ -5,7 +5,7 @@ again at quarter turns and at the negative, and the most plausible hand wins.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,11 +19,9 @@ from boneage.segmentation import (
     image_quality,
     preprocessing,
 )
+from boneage.segmentation.compiled_committee import PredictingCommittee
 from boneage.segmentation.hand_shape import HandShape
 from boneage.segmentation.laterality import Side, laterality
-
-if TYPE_CHECKING:
-    from boneage.segmentation.committee import Committee
 
 UPRIGHT_DEGREES = 25.0
 """Tilts that are read as they are: 393 of 400 RSNA radiographs lie within."""
@@ -88,7 +86,9 @@ class _Look(NamedTuple):
         return -(self.disagreement + 0.05 * abs(fingers - 5) + tilt / 500 + dark)
 
 
-def find_hands(committee: "Committee", radiograph: np.ndarray) -> list[FoundHand]:
+def find_hands(
+    committee: PredictingCommittee, radiograph: np.ndarray
+) -> list[FoundHand]:
     """Find the hands of a radiograph; the first is the one to read.
 
     That is the left one of two, and otherwise the larger. Where there is none, one
@@ -133,7 +133,9 @@ def turned(image: np.ndarray, degrees: float) -> np.ndarray:
     return cv2.warpAffine(image, matrix, size.tolist(), flags=cv2.INTER_LINEAR)
 
 
-def _search(committee: "Committee", radiograph: np.ndarray, first: _Look) -> _Look:
+def _search(
+    committee: PredictingCommittee, radiograph: np.ndarray, first: _Look
+) -> _Look:
     """The most plausible look at quarter turns, eighths and the negative."""
     # as small as members see it, and a little more
     small = image_quality.shrunk(radiograph, 2 * committee.size)
@@ -162,7 +164,10 @@ def _search(committee: "Committee", radiograph: np.ndarray, first: _Look) -> _Lo
 
 
 def _look(
-    committee: "Committee", radiograph: np.ndarray, degrees: float, is_negative: bool
+    committee: PredictingCommittee,
+    radiograph: np.ndarray,
+    degrees: float,
+    is_negative: bool,
 ) -> _Look:
     seen = image_quality.inverted(radiograph) if is_negative else radiograph
     seen = turned(seen, degrees)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +13,12 @@ from boneage.io.files import read_json, up_to_date
 from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, Skipped, Workers
 from boneage.segmentation import dice, hand_images, image_quality, preprocessing
+from boneage.segmentation.committee_folder import TRAINED_BY
+from boneage.segmentation.compiled_committee import (
+    CompiledCommittee,
+    PredictingCommittee,
+    open_committee,
+)
 from boneage.segmentation.confirmed_masks import (
     Confirmed,
     check_drawn_mask,
@@ -25,10 +31,8 @@ from boneage.segmentation.mask_quality import (
     assess_committee_mask,
 )
 
-TRAINED_BY = "al_segmentation/step2_interactive_segmentation.py"
-
-if TYPE_CHECKING:
-    from boneage.segmentation.committee import Committee
+DOING = "segmenting"
+"""Label of the progress bar."""
 
 
 def segment_all(
@@ -40,8 +44,8 @@ def segment_all(
 ) -> list[Skipped]:
     """Write the mask of each id and its row of `table`; returns what was set aside.
 
-    A person's mask is taken as it is. Memory holds one batch and what was read ahead,
-    whatever the cohort.
+    A person's mask is taken as it is. Compiled, the committee runs in every worker;
+    in Keras it runs here, on batches. Memory does not grow with the cohort.
     """
     drawn = [i for i in ids if layout.annotation_path(i) is not None]
     confirmed = read_confirmed(layout.confirmed_masks)
@@ -50,13 +54,17 @@ def segment_all(
     rest = sort_ids(set(ids) - set(drawn))
     if not rest:
         return skipped
-    # not above: the workers import this module, and need no Keras
-    from boneage.segmentation.committee import Committee
-
-    committee = Committee.load(layout.committee)
+    # here first: a broken member is no fault of a radiograph
+    committee = open_committee(layout.committee)
+    if isinstance(committee, CompiledCommittee):
+        spread = workers.jobs != 1 or workers.scheduler != ""
+        segment = functools.partial(
+            _segment, layout, committee.committee_hash, int(spread)
+        )
+        return skipped + _finish(table, parallel.imap(segment, rest, workers, DOING))
     prepare = functools.partial(_prepare, layout, committee.size, committee.clip_limit)
     batch = []
-    for radiograph_id, outcome in parallel.imap(prepare, rest, workers, "segmenting"):
+    for radiograph_id, outcome in parallel.imap(prepare, rest, workers, DOING):
         if isinstance(outcome, Skipped):
             skipped.append(outcome)
         else:
@@ -119,23 +127,63 @@ def _prepare(
     return image, radiograph.shape, image_quality.shrunk(radiograph, size)
 
 
+@functools.lru_cache(maxsize=1)
+def _own_committee(
+    folder: Path, committee_hash: str, thread_count: int
+) -> PredictingCommittee:
+    """A worker's committee, loaded once; another hash is another committee."""
+    return open_committee(folder, thread_count)
+
+
+def _segment(
+    layout: Layout, committee_hash: str, thread_count: int, radiograph_id: int
+) -> MaskQuality:
+    """Segment one radiograph and write its mask, all in one worker."""
+    committee = _own_committee(layout.committee, committee_hash, thread_count)
+    image, shape, small = _prepare(
+        layout, committee.size, committee.clip_limit, radiograph_id
+    )
+    probabilities = committee.probabilities(image[np.newaxis], batch_size=1)[:, 0]
+    return _write_mask(layout, committee, radiograph_id, probabilities, shape, small)
+
+
 def _segment_batch(
-    layout: Layout, committee: "Committee", batch: list[tuple], table: QualityTable
+    layout: Layout,
+    committee: PredictingCommittee,
+    batch: list[tuple],
+    table: QualityTable,
 ) -> None:
     """Predict (id, image, shape, small) of a batch; write mask and row of each."""
     images = np.stack([image for _, image, *_ in batch])
     probabilities = committee.probabilities(images, batch_size=len(images))
-    disagreements = dice.pairwise_disagreement(probabilities)
-    for index, (radiograph_id, _, shape, small) in enumerate(batch):
-        mask = hand_images.committee_mask(probabilities[:, index], shape)
-        radiographs.write(layout.mask(radiograph_id), mask)
+    for index, (radiograph_id, _, *facts) in enumerate(batch):
         table.add(
-            assess_committee_mask(
-                radiograph_id,
-                committee.epoch,
-                committee.committee_hash,
-                mask,
-                float(disagreements[index]),
-                small,
+            _write_mask(
+                layout, committee, radiograph_id, probabilities[:, index], *facts
             )
         )
+
+
+def _write_mask(
+    layout: Layout,
+    committee: PredictingCommittee,
+    radiograph_id: int,
+    probabilities: np.ndarray,
+    shape: tuple[int, int],
+    small: np.ndarray,
+) -> MaskQuality:
+    """Write the mask; returns its row of the table.
+
+    probabilities: (member, size, size). shape, small: of `_prepare`.
+    """
+    mask = hand_images.committee_mask(probabilities, shape)
+    radiographs.write(layout.mask(radiograph_id), mask)
+    disagreement = dice.pairwise_disagreement(probabilities[:, np.newaxis])[0]
+    return assess_committee_mask(
+        radiograph_id,
+        committee.epoch,
+        committee.committee_hash,
+        mask,
+        float(disagreement),
+        small,
+    )

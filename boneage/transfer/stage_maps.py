@@ -94,7 +94,7 @@ def write_run(
     Raises:
         InputError: the network is missing, broken or predicts NaN.
     """
-    explainer = Explainer(run.load_model())
+    explainer = Explainer(run.open_network())
     maps = saliency.map_hands(
         saliency.MAPS["exact"], explainer, hands, batch_size, title
     )
@@ -155,7 +155,7 @@ def write_sheet(
     by_stage = {
         stage_name(stage): saliency.map_hands(
             saliency.MAPS["exact"],
-            Explainer(stage.load_model()),
+            Explainer(stage.open_network()),
             hands,
             batch_size,
             stage.name,

@@ -113,7 +113,7 @@ def test_cells_lie_where_the_convolutions_centre(backbone, size, grid):
     from boneage.regression import backbones
 
     model = backbones.build_backbone(backbone, size, "none")
-    assert activation_maps.find_grid(model, size) == grid
+    assert activation_maps.find_grid(model.get_config(), size) == grid
 
 
 def test_upsampling_puts_cells_in_their_place():

@@ -18,7 +18,8 @@ from boneage.io import keras_models, radiographs
 from boneage.layout import Layout
 from boneage.regression import backbones
 from boneage.regression.run_folder import Run
-from boneage.segmentation.committee import Committee, commit_epoch
+from boneage.segmentation.committee import Committee
+from boneage.segmentation.committee_folder import commit_epoch
 from tests.conftest import REPOSITORY
 
 ADVICE = "train one again"
@@ -227,14 +228,19 @@ def test_script_ends_in_one_line_where_keras_has_no_backend(tmp_path):
     script = "al_segmentation/step3_gen_segmentation_result.py"
     command = [sys.executable, script, "--data", tmp_path, "--models", tmp_path]
     (tmp_path / "committee").mkdir()
-    commit_epoch(tmp_path / "committee", {"epoch": 1, "members": 1, "clip_limit": 0.03})
+    commit_epoch(
+        tmp_path / "committee",
+        {"epoch": 1, "members": 1, "clip_limit": 0.03, "committee_hash": "1a2b"},
+    )
     radiographs.write(
         Layout(tmp_path, tmp_path).radiograph(1), np.zeros((80, 80), np.uint8)
     )
     done = subprocess.run(
         command,
         cwd=REPOSITORY,
-        env=os.environ | {"KERAS_BACKEND": "mxnet", "PYTHONPATH": str(REPOSITORY)},
+        env=os.environ
+        | {"KERAS_BACKEND": "mxnet", "BONEAGE_ENGINE": "keras"}
+        | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         check=False,

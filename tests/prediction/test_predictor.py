@@ -9,7 +9,7 @@ import pytest
 
 import boneage
 from boneage.errors import InputError
-from boneage.io import radiographs, transforms
+from boneage.io import engine, radiographs, transforms
 from boneage.prediction import formats
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Predictor
@@ -142,6 +142,66 @@ def test_experiments_ask_by_way_of_a_file(tiny_predictor, hand, tmp_path):
     nothing = read(np.zeros((300, 300), np.uint8), "male")
     assert np.isnan(nothing.months)
     assert nothing.refusal.startswith("it must show a hand (got none")
+
+
+def test_compiled_networks_answer_as_keras_does(trained, hand, monkeypatch):
+    inputs = InputRadiograph(hand, "unknown")
+    compiled = Predictor(trained, BOTH, 3).predict(inputs)
+    monkeypatch.setenv(engine.VARIABLE, engine.KERAS)
+    in_keras = Predictor(trained, BOTH, 3).predict(inputs)
+    assert compiled.warnings == in_keras.warnings
+    np.testing.assert_array_equal(compiled.mask, in_keras.mask)
+    for name, months in in_keras.months_by_run.items():
+        assert compiled.months_by_run[name] == pytest.approx(months, abs=0.01)
+        found, expected = compiled.explanations[name], in_keras.explanations[name]
+        np.testing.assert_allclose(found.centred_map, expected.centred_map, atol=0.01)
+    for name in ("bone_age_months", "lower_months", "upper_months"):
+        assert getattr(compiled, name) == pytest.approx(
+            getattr(in_keras, name), abs=0.01
+        )
+
+
+@pytest.mark.parametrize("chosen", ["onnxruntime", "keras"])
+def test_many_radiographs_are_answered_in_order(
+    trained, hand, tmp_path, monkeypatch, chosen
+):
+    monkeypatch.setenv(engine.VARIABLE, chosen)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    inputs = [InputRadiograph(hand, sex) for sex in ("female", "male") * 3]
+    inputs.insert(2, InputRadiograph(broken, "male"))
+    asked = Predictor(trained, ["tiny_0"], 1, at_once=2)
+    outcomes = list(asked.predict_all(inputs, with_images=False))
+    alone = Predictor(trained, ["tiny_0"], 1)
+    for given, outcome in zip(inputs, outcomes, strict=True):
+        if given.path == broken:
+            assert outcome.item == broken
+            assert "broken.png must be a radiograph" in outcome.reason
+            continue
+        (prediction,) = outcome
+        expected = alone.predict(given)
+        assert prediction.sex == given.sex
+        assert prediction.bone_age_months == pytest.approx(
+            expected.bone_age_months, abs=1e-3
+        )
+        assert prediction.mask.size == 0
+
+
+def test_no_tensorflow_is_needed(trained, hand):
+    code = (
+        "import sys, boneage\n"
+        f"print(boneage.predict_bone_age({str(hand)!r}, 'male', views=1, "
+        f"models={str(trained.models)!r}).bone_age_months)\n"
+        "print({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.stdout.splitlines()[1] == "set()"
 
 
 def test_python_use(trained, hand):

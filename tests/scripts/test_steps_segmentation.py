@@ -9,11 +9,11 @@ import pytest
 
 from boneage.cohort import excluded
 from boneage.errors import InputError
-from boneage.io import hdf5, radiographs
+from boneage.io import engine, hdf5, radiographs
 from boneage.io.files import write_json
 from boneage.layout import mask_in
-from boneage.segmentation import confirmed_masks, hand_shape
-from boneage.segmentation.committee import Committee
+from boneage.segmentation import confirmed_masks, hand_shape, inference
+from boneage.segmentation.dice import dice
 from tests.conftest import ANNOTATED, PHANTOMS, call, quick_networks
 
 COARSE = "al_segmentation/step1_corase_segment"
@@ -151,6 +151,36 @@ def test_masks_do_not_depend_on_the_batches(committee_copy):
     call(committee_copy, SEGMENT, batch_size=16, overwrite=True)
     second = {p.name: p.read_bytes() for p in committee_copy.segmentation.glob("*.png")}
     assert first == second
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_compiled_members_make_the_masks_that_keras_makes(
+    committee_copy, monkeypatch, jobs
+):
+    layout = committee_copy
+
+    def masks(**options) -> tuple[dict, dict]:
+        call(layout, SEGMENT, overwrite=True, **options)
+        found = {i: radiographs.read(layout.mask(i)) for i in layout.ids_on_disk()}
+        return found, table_of(layout.segmentation)
+
+    compiled, rows = masks(jobs=jobs)
+    monkeypatch.setenv(engine.VARIABLE, engine.KERAS)
+    in_keras, rows_of_keras = masks()
+    assert list(rows) == list(rows_of_keras)
+    for i, mask in in_keras.items():
+        assert dice(compiled[i], mask) >= 0.999
+        assert rows[i]["source"] == rows_of_keras[i]["source"]
+        if rows[i]["disagreement"]:
+            expected = float(rows_of_keras[i]["disagreement"])
+            assert float(rows[i]["disagreement"]) == pytest.approx(expected, abs=2e-3)
+
+
+def test_damaged_member_is_no_fault_of_the_radiographs(committee_copy):
+    (committee_copy.committee / "member_1.keras").write_bytes(b"")
+    with pytest.raises(InputError, match=r"member_1\.keras cannot be read"):
+        call(committee_copy, SEGMENT)
+    assert not list(committee_copy.segmentation.glob("*.png"))
 
 
 def test_segmentation_goes_on_after_a_kill(committee_copy):
@@ -334,7 +364,7 @@ class Disagreeing:
 
 
 def test_all_members_decide_on_the_mask(committee_copy, monkeypatch):
-    monkeypatch.setattr(Committee, "load", lambda folder: Disagreeing())
+    monkeypatch.setattr(inference, "open_committee", lambda folder: Disagreeing())
     call(committee_copy, SEGMENT)
     i = committee_copy.ids_on_disk()[-1]
     mask = radiographs.read(committee_copy.mask(i)) > 0

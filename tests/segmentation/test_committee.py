@@ -11,7 +11,9 @@ from boneage import augmentation
 from boneage.active_learning import acquisition
 from boneage.errors import InputError
 from boneage.segmentation import committee as committees
-from boneage.segmentation.committee import Committee, EpochPlan, commit_epoch
+from boneage.segmentation.committee import Committee, EpochPlan
+from boneage.segmentation.committee_folder import commit_epoch
+from boneage.segmentation.compiled_committee import mask_probabilities
 from tests.conftest import quick_networks
 
 PLAN = EpochPlan(2, 2, 1e-3, anneal=True)
@@ -70,7 +72,7 @@ def test_last_partial_batch_is_predicted(committee, count):
 def test_sure_members_are_sure_without_a_warning():
     logits = np.array([-1e4, -100, 0, 100, 1e4], np.float32)
     expected = [0, 0, 0.5, 1, 1]
-    np.testing.assert_allclose(committees._sigmoid(logits), expected, atol=1e-30)
+    np.testing.assert_allclose(mask_probabilities(logits), expected, atol=1e-30)
 
 
 @pytest.mark.parametrize(
