@@ -22,6 +22,15 @@ SMALL_PX, HOPELESSLY_SMALL_PX = 95, 68
 """Lengths of a hand below which they do; the same command."""
 
 
+BLOCK_PX = 8
+"""Side of the blocks that JPEG compresses one by one."""
+BLOCKY = 4.0
+"""Blockiness of coarse compression. 84 validation radiographs at half size, which were
+compressed as WebP, reach 2.8, 300 at 299 px 3.5; of 8 originals that were compressed as
+JPEG, those of quality 50 reach 3.3, and seven of quality 10 lie above 8, all of 5 above
+6.9."""
+
+
 class Detail(NamedTuple):
     """Whether a hand shows what bone age is read from.
 
@@ -84,6 +93,9 @@ def check_detail(radiograph: np.ndarray, mask: Mask) -> Detail:
     if sharp < BLURRED:
         reason = f"a blurred or enlarged image, sharpness {sharp:.3f} of {BLURRED}"
         return Detail(reason, sharp < HOPELESSLY_BLURRED)
+    blocks = blockiness(radiograph, mask)
+    if blocks > BLOCKY:
+        return Detail(f"coarsely compressed, blockiness {blocks:.1f} above {BLOCKY:g}")
     return Detail()
 
 
@@ -122,6 +134,33 @@ def sharpness(radiograph: np.ndarray, mask: Mask) -> float:
     # little detail, or too few grey levels to show it
     is_hidden = BLURRED**2 * contrast < rounding
     return float("nan") if value < BLURRED and is_hidden else value
+
+
+def blockiness(radiograph: np.ndarray, mask: Mask) -> float:
+    """How much grey levels jump between the blocks of JPEG; 1 where they do not.
+
+    Mean difference of neighbours by their place in a block of 8 px, the greatest over
+    the median of the eight places; the lesser of both directions, well inside the
+    mask. Images that were resized or tilted afterwards show no blocks any more. NaN
+    where the mask is too small.
+    """
+    left, top, width, height = cv2.boundingRect(mask)
+    window = np.s_[top : top + height, left : left + width]
+    # the skin's own edge has no place in a block
+    inside = cv2.erode(mask[window], _disk(max(2, max(width, height) / 60))) > 0
+    grey = radiograph[window].astype(np.float32)
+    ratios = []
+    for values, within in ((grey, inside), (grey.T, inside.T)):
+        jumps = np.where(within[1:] & within[:-1], abs(np.diff(values, axis=0)), 0)
+        counts = np.count_nonzero(within[1:] & within[:-1], axis=1)
+        sums = jumps.sum(axis=1)
+        places = np.arange(len(sums)) % BLOCK_PX
+        by_place = [np.bincount(places, x, BLOCK_PX) for x in (sums, counts)]
+        if not by_place[1].all():
+            return float("nan")
+        means = by_place[0] / by_place[1]
+        ratios.append(means.max() / max(float(np.median(means)), 1e-3))
+    return float(min(ratios))
 
 
 def _disk(radius: float) -> np.ndarray:

@@ -108,3 +108,30 @@ def test_faint_images_are_doubted_and_not_refused(simulated):
             "faint" in detail.reason
         )
     assert "faint" in detail.reason
+
+
+def compressed(radiograph: np.ndarray, quality: int) -> np.ndarray:
+    _, encoded = cv2.imencode(".jpg", radiograph, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
+
+
+def test_blocks_of_coarse_compression_are_seen_wherever_they_begin(simulated):
+    for each in simulated[:6]:
+        assert image_quality.blockiness(each.radiograph, each.mask) < 1.2
+        fine = compressed(each.radiograph, 90)
+        assert image_quality.check_detail(fine, each.mask).reason == ""
+        coarse = compressed(each.radiograph, 5)
+        # cut out after it was compressed, and turned by a quarter
+        shown = np.rot90(coarse[3:, 5:]), np.rot90(each.mask[3:, 5:])
+        detail = image_quality.check_detail(*map(np.ascontiguousarray, shown))
+        assert "coarsely compressed" in detail.reason
+        assert not detail.is_hopeless
+        assert image_quality.blockiness(coarse, each.mask) == pytest.approx(
+            image_quality.blockiness(coarse[3:, 5:], each.mask[3:, 5:]), rel=0.1
+        )
+
+
+def test_a_mask_without_whole_blocks_has_no_blockiness():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:16, 10:16] = 255
+    assert np.isnan(image_quality.blockiness(mask, mask))
