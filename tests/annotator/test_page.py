@@ -33,7 +33,7 @@ IS_FIREFOX = os.environ.get("TEST_BROWSER") == "firefox"
 """The same tests in Firefox: one that this Playwright can drive over WebDriver BiDi."""
 QUIET = WebSettings(open_page=False)
 PORTRAIT, LANDSCAPE, SQUARE = 7, 8, 9
-PATIENCE_MS = 15_000
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture(autouse=True)
