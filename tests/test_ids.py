@@ -11,6 +11,7 @@ from boneage.io import hdf5, radiographs
 from boneage.layout import Layout
 from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.segmentation.confirmed_masks import read_confirmed
+from boneage.segmentation.hand_images import Enhancement
 from boneage.segmentation.mask_quality import QualityTable
 from tests.conftest import call
 
@@ -170,3 +171,43 @@ def test_queries_of_names_are_json(tmp_path):
         (7, "asked"),
         ("P001_left", "annotated"),
     ]
+
+
+def test_training_and_predictions_keep_names(layout):
+    from boneage.explanation.panel import append_panel, read_panel
+    from boneage.regression import run_folder
+    from boneage.regression.dataset import DataSplits, select_hands
+    from boneage.regression.settings import TrainingSettings
+
+    count = 20
+    names = ids.sort_ids([*(f"P{i}_left" for i in range(1, count)), 5])
+    rng = np.random.default_rng(0)
+    months, is_male = rng.uniform(20, 200, count), rng.random(count) < 0.5
+    cohort = table.Cohort(ids.id_array(names), months, is_male)
+    table.write_cohort(layout.train_csv, cohort)
+    how = Enhancement().facts()
+    with hdf5.create(layout.hands_h5, count, 16, how) as writer:
+        for number, name in enumerate(reversed(names)):
+            writer.add(name, np.full((16, 16), number, np.uint8))
+    splits = DataSplits.read(layout, TrainingSettings(model="inception_v3"))
+    parts = [splits.train, splits.validation, splits.test]
+    used = [i for part in parts for i in part.cohort.ids.tolist()]
+    assert ids.sort_ids(used) == names
+    # the image of a hand is the one under its name
+    first = splits.train.cohort.ids.tolist()[0]
+    assert splits.train.image(0, 16)[0, 0] == count - 1 - names.index(first)
+    run = run_folder.Run(layout.regression / "one")
+    run.folder.mkdir(parents=True)
+    rows = run_folder.prediction_table(
+        splits.validation, "validation", np.ones(len(splits.validation))
+    )
+    run.write_predictions(rows)
+    assert run.read_predictions().id.tolist() == splits.validation.cohort.ids.tolist()
+    hands, _ = select_hands(layout, "all", ["P3_left", 5])
+    assert hands.cohort.ids.tolist() == [5, "P3_left"]
+    path = layout.models / "cam_history.h5"
+    maps = np.zeros((2, 3, 3), np.float32)
+    append_panel(path, 1, hands.cohort.ids, maps, np.zeros(2))
+    append_panel(path, 2, hands.cohort.ids, maps, np.zeros(2))
+    panel = read_panel(path)
+    assert (panel.ids.tolist(), panel.epochs.tolist()) == ([5, "P3_left"], [1, 2])
