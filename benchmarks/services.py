@@ -9,7 +9,6 @@ of their own, as a user starts them; their clients run here, over loopback.
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -176,7 +175,7 @@ def served(*arguments: str | Path, ready: str) -> Iterator[subprocess.Popen]:
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(60)
 
 

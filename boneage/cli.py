@@ -1,10 +1,12 @@
 """One entry for all scripts: typed options become flags and --help."""
 
+import contextlib
 import errno
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
@@ -156,6 +158,23 @@ def exit_status_for(error: BaseException, resumes: bool = True) -> int | None:
         print(f"\ninterrupted; {again}", file=sys.stderr)
         return 130
     return None
+
+
+@contextlib.contextmanager
+def ends_on_sigterm() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C while the block runs, as containers stop a program.
+
+    Their first process would not hear it at all otherwise.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def flags_given() -> set[str]:

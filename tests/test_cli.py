@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -70,6 +71,13 @@ def status_of(outcome, arguments=()):
 @pytest.mark.parametrize("status", [0, 1])
 def test_status_of_main_is_the_exit_status(status):
     assert status_of(status) == status
+
+
+def test_sigterm_ends_a_service_as_ctrl_c_does():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), cli.ends_on_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_main_that_returns_nothing_has_succeeded():

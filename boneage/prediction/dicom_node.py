@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
 import threading
 import time
 from collections import deque
@@ -25,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from boneage.cli import NO_DEFAULT
+from boneage.cli import NO_DEFAULT, ends_on_sigterm
 from boneage.errors import InputError, check_minimum, refuse_damaged
 from boneage.io import dicom, locks, radiographs
 from boneage.io.files import atomic_write
@@ -132,18 +131,13 @@ def run(
         with node.listening() as address:
             say(f"DICOM node {address.ae_title} at {address.host}:{address.port}")
             say(f"queue {queue_folder}: {node.queue_line()}; Ctrl-C stops")
-            before = signal.signal(signal.SIGTERM, _interrupt)
             try:
-                node.work()
+                with ends_on_sigterm():
+                    node.work()
             except KeyboardInterrupt:
                 say("stopped; what waits is read at the next start")
             finally:
-                signal.signal(signal.SIGTERM, before)
                 node.close()
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def say(line: str) -> None:

@@ -170,8 +170,8 @@ def build(lanes: ReadingLanes, settings: ApiSettings) -> "FastAPI":
             path = Path(copy.name)
             try:
                 known = None if sex == "from_file" else sex
-                age = chronological_age_months
-                age = math.nan if age is None else age
+                given = chronological_age_months
+                age = math.nan if given is None else float(given)
                 radiograph = await _in_thread(resolve_input, path, known, age)
                 prediction = await lanes.predict(radiograph)
             except InputError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from boneage import web
+from boneage.cli import ends_on_sigterm
 from boneage.errors import InputError
 from boneage.prediction import formats, report_page, rest_api
 from boneage.prediction.inputs import resolve_input
@@ -29,10 +30,11 @@ LARGEST_UPLOAD = f"{rest_api.LARGEST_UPLOAD_BYTES >> 20}mb"
 
 
 def serve(predictor: Predictor, settings: WebSettings, limits: ApiSettings) -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     with serving(predictor, settings, limits):
         try:
-            threading.Event().wait()
+            with ends_on_sigterm():
+                threading.Event().wait()
         except KeyboardInterrupt:
             print("\nstopped")
 
