@@ -71,6 +71,8 @@ class Options(cli.ScriptOptions):
     """draws of local radiographs for each row"""
     radiographs: int = 100
     """radiographs of the test part that are altered; 0 for the first part alone"""
+    simulate: bool = True
+    """simulate places; without, the altered radiographs alone"""
     seed: int = 0
     """seed of the draws"""
 
@@ -92,6 +94,30 @@ def main(options: Options) -> None:
     check_minimum(0, radiographs=options.radiographs)
     predictor = Predictor(Layout(options.paths.data, PRETRAINED), (), VIEW_COUNT)
     ensembles = predictor.ensembles
+    lines: list[str] = []
+    if options.simulate:
+        simulated = simulate(options, ensembles)
+        lines += ["## Simulated places", "", *table_lines("bone ages", simulated)]
+        save(draw(simulated), options.out.with_suffix(".png"))
+    if options.radiographs:
+        altered = {}
+        rng = np.random.default_rng(options.seed)
+        for name, readings in ask(options, predictor).items():
+            count = len(readings) // 2
+            altered[name, count] = repeat(
+                readings, count, ensembles, options.draws, rng
+            )
+        lines += ["", "## Altered radiographs", ""]
+        lines += table_lines("contrast", altered)
+    with atomic_write(options.out) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+    cli.summary(*lines, wrote=options.out)
+
+
+def simulate(
+    options: Options, ensembles: dict[Sex, SexEnsemble]
+) -> dict[tuple[str, int], list[Outcome]]:
+    """Places whose readers differ, by their name and number of local radiographs."""
     simulated = {}
     hands = test_hands(ensembles)
     rng = np.random.default_rng(options.seed)
@@ -102,19 +128,7 @@ def main(options: Options) -> None:
         for count in COUNTS:
             outcomes = repeat(changed, count, ensembles, options.draws, rng)
             simulated[name, count] = outcomes
-    lines = ["## Simulated places", "", *table_lines("bone ages", simulated)]
-    save(draw(simulated), options.out.with_suffix(".png"))
-    if options.radiographs:
-        altered = {}
-        for name, readings in ask(options, predictor).items():
-            count = len(readings) // 2
-            altered[name, count] = repeat(
-                readings, count, ensembles, options.draws, rng
-            )
-        lines += ["", "## Altered radiographs", "", *table_lines("contrast", altered)]
-    with atomic_write(options.out) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
-    cli.summary(*lines, wrote=options.out)
+    return simulated
 
 
 def test_hands(ensembles: dict[Sex, SexEnsemble]) -> LocalReadings:

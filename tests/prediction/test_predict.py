@@ -213,7 +213,7 @@ def test_what_was_read_before_an_interruption_is_written(
 ):
     class Interrupted:
         layout, notes, ensembles, candidates = tiny_predictor.layout, [], {}, []
-        coverage, view_count, count = 0.9, 2, 0
+        coverage, view_count, count, calibrator = 0.9, 2, 0, None
 
         def load(self):
             pass

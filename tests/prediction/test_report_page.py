@@ -32,6 +32,8 @@ def test_nothing_on_the_page_overlaps(tiny_predictor, hand, count, shape):
             warnings=("the mask is implausible (no fingers)",) * 3,
             months_by_run=dict.fromkeys(names, 100.0) | prediction.months_by_run,
             explanations=dict.fromkeys(names, explanations),
+            chronological_age_months=90.0,
+            local_calibration="calibrated on 44 local radiographs, 2026-11-27 (1a2b)",
         ),
         tiny_predictor,
     )
