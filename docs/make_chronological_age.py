@@ -20,7 +20,7 @@ from boneage.io import radiographs
 from boneage.layout import REPOSITORY, Layout
 from boneage.phantoms import radiograph
 
-BONE_AGE_MONTHS, CHRONOLOGICAL_AGE = 96, "6y8m"
+BONE_AGE_MONTHS, CHRONOLOGICAL_AGE = 96, "12y3m"
 SEED, RADIOGRAPH_PX = 4, 1400
 HEAD_SHARE = 0.26
 """Of the page: what stands above the pictures."""
