@@ -40,3 +40,21 @@ def test_a_birthday_begins_the_next_age_group(months, name):
 def test_every_age_is_in_one_group():
     groups = ages.age_group(np.arange(240.0))
     assert sorted(set(groups.tolist())) == list(range(ages.AGE_GROUP_COUNT))
+
+
+def test_groups_of_tables_hold_their_own_hands():
+    months = np.array([30.0, 90, 150, 200])
+    is_male = np.array([True, False, True, False])
+    held = {
+        name: is_of_group(months, is_male).tolist()
+        for name, is_of_group in ages.GROUPS.items()
+    }
+    assert held == {
+        "all": [True] * 4,
+        "male": [True, False, True, False],
+        "female": [False, True, False, True],
+        "below 5 years": [True, False, False, False],
+        "5 to 10 years": [False, True, False, False],
+        "10 to 15 years": [False, False, True, False],
+        "15 years or more": [False, False, False, True],
+    }
