@@ -229,7 +229,8 @@ def ask(options: Options, predictor: Predictor) -> dict[str, LocalReadings]:
         predicted = np.array(months[name or "unaltered"])
         known = np.isfinite(predicted)
         words = ALTERATIONS[name].words.format(strength) if name else ""
-        readings[f"{name} {words}".strip() or "unaltered"] = LocalReadings(
+        label = words if words.startswith(name) else f"{name} {words}"
+        readings[label or "unaltered"] = LocalReadings(
             predicted, cohort.bone_age_months, cohort.is_male, cohort.ids
         ).select(known)
     return readings
