@@ -213,16 +213,14 @@ def test_what_was_read_before_an_interruption_is_written(
 ):
     class Interrupted:
         layout, notes, ensembles, candidates = tiny_predictor.layout, [], {}, []
-        coverage, view_count, count, calibrator = 0.9, 2, 0, None
+        coverage, view_count, calibrator = 0.9, 2, None
 
         def load(self):
             pass
 
-        def predict_hands(self, inputs):
-            self.count += 1
-            if self.count == 3:
-                raise KeyboardInterrupt
-            return tiny_predictor.predict_hands(inputs)
+        def predict_all(self, inputs, with_images):
+            yield from tiny_predictor.predict_all(inputs[:2], with_images)
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "Predictor", lambda *_: Interrupted())
     table, facts = tmp_path / "ages.csv", tmp_path / "ages.json"
