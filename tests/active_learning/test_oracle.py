@@ -105,7 +105,7 @@ def test_simulated_oracle_does_not_draw_over_a_person(layout, truth):
 
 
 def test_simulated_oracle_knows_its_masks_and_nothing_else(layout, truth):
-    radiographs.write(truth / "mean_bin.png", MASK)
+    radiographs.write(truth / "mean.png", MASK)
     assert SimulatedOracle(layout, truth).answerable_ids == {7, 8}
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from boneage.cohort import columns, table
 from boneage.cohort.table import Cohort
 from boneage.errors import InputError
+from boneage.ids import parse_id
 from boneage.io import dicom, hdf5, radiographs
 from tests.conftest import REPOSITORY, call
 from tests.scripts import bad_input
@@ -376,7 +377,7 @@ def test_whatever_a_table_says_is_read_or_refused_in_one_line(
     if found is None:
         return
     ages = found.bone_age_months
-    assert (found.ids >= 0).all()
+    assert [parse_id(str(i)) for i in found.ids] == found.ids.tolist()
     assert len(set(found.ids.tolist())) == len(found)
     assert ((ages > 0) & (ages <= columns.OLDEST_MONTHS) | np.isnan(ages)).all()
 

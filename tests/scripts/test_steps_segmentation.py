@@ -103,7 +103,7 @@ def test_no_radiographs_yet(layout, step):
 @pytest.mark.parametrize("step", [COARSE, SEGMENT])
 def test_empty_folder(layout, step):
     layout.radiographs.mkdir(parents=True)
-    (layout.radiographs / "notes.png").touch()
+    (layout.radiographs / "notes.txt").touch()
     with pytest.raises(InputError, match=r"must contain radiographs <id>\.png"):
         call(layout, step)
     assert [path.name for path in layout.data.iterdir()] == [layout.radiographs.name]

@@ -153,7 +153,7 @@ for i in range(1, 13):
     mask = np.zeros(opened.radiograph.shape, np.uint8)
     mask[10:20, 10 : 20 + int(sys.argv[2])] = 255
     try:
-        (queue.flag(opened) if i % 4 == 0 else queue.save(opened, mask))
+        (queue.flag(opened) if i % 4 == 0 else queue.save(opened, mask, no_hand=True))
     except Conflict:
         print("conflict", i, flush=True)
 """
