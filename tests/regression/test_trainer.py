@@ -347,9 +347,10 @@ def test_every_loss_trains(ready, loss):
 
 
 @pytest.mark.parametrize(
-    # a CPU adds up float16 in float16
+    # a CPU adds up float16 in float16; bfloat16 differs by less than 1 % on processors
+    # made for it, by 1.5 % where it is computed in software
     ("precision", "losses", "months"),
-    [("bfloat16", 0.01, 0.15), ("float16", 0.05, 0.3)],
+    [("bfloat16", 0.03, 0.15), ("float16", 0.05, 0.3)],
 )
 def test_16_bits_train_as_32_do(ready, precision, losses, months, monkeypatch):
     # noise fills the image: there is no fingertip to keep inside
