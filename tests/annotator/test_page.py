@@ -107,6 +107,8 @@ class Tab:
             f"(argument) => document.querySelector('#view').ariaBusy === 'false'"
             f" && ({condition})(argument)",
             arg=argument,
+            # not by frames: a busy machine may draw none for long
+            polling=50,
             timeout=PATIENCE_MS,
         )
         return self
