@@ -19,13 +19,13 @@ step al_segmentation/step1_corase_segment.py --truth demo/data/truth
 step al_segmentation/step2_image_2_h5.py --pool annotated --size 128
 step al_segmentation/step2_image_2_h5.py --pool unannotated --size 128
 step al_segmentation/step2_interactive_segmentation.py --oracle simulated \
-    --truth demo/data/truth --epochs 4 --filters 16 --images-per-epoch 200
+    --truth demo/data/truth --epochs 4 --filters 16 --images-per-epoch 150
 step al_segmentation/step3_gen_segmentation_result.py --truth demo/data/truth
 step al_segmentation/step3_gen_segmentation_with_enhance.py
 step al_segmentation/step3_check_data.py
 
 # from the ImageNet weights that come with the package: nothing is downloaded
-network="--model efficientnet_lite0 --image-size 128 --augmentation 0.3"
+network="--model efficientnet_lite0 --image-size 112 --augmentation 0.3"
 step al_segmentation/step4_regression_multi_gpu.py $network --epochs 5 --test-fraction 0.2
 # this one has maps of twice as many cells a side, and keeps those of nine hands after
 # each epoch
@@ -47,7 +47,7 @@ step paced_transfer/step6_visualize.py
 models=demo/published_backbones
 for backbone in inception_v3 inception_resnet_v2 xception; do
     step al_segmentation/step4_regression_multi_gpu.py --model $backbone --weights none \
-        --image-size 75 --epochs 1
+        --sex male --image-size 75 --epochs 1
 done
 
 cat <<'TEXT'
