@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole pipeline on 300 simulated radiographs, in the order a user runs it.
-# Small networks and images: about ten minutes on two cores, no GPU, no download.
+# Small networks and images: about a quarter of an hour on two cores, no GPU, no download.
 # Everything lands in demo/; remove that folder to begin anew.
 set -euo pipefail
 cd "$(dirname "$0")"
