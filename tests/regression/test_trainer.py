@@ -346,11 +346,20 @@ def test_every_loss_trains(ready, loss):
     assert np.isfinite(run.read_predictions().predicted_months).all()
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor computes bfloat16 itself."""
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and "_bf16" in flags.read_text()
+
+
 @pytest.mark.parametrize(
-    # a CPU adds up float16 in float16; bfloat16 differs by less than 1 % on processors
-    # made for it, by 1.5 % where it is computed in software
+    # a CPU adds up float16 in float16; where bfloat16 is computed in software, four
+    # epochs end 1.5 % apart
     ("precision", "losses", "months"),
-    [("bfloat16", 0.03, 0.15), ("float16", 0.05, 0.3)],
+    [
+        ("bfloat16", 0.01 if has_bfloat16() else 0.03, 0.15),
+        ("float16", 0.05, 0.3),
+    ],
 )
 def test_16_bits_train_as_32_do(ready, precision, losses, months, monkeypatch):
     # noise fills the image: there is no fingertip to keep inside
