@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import h5py
 import numpy as np
