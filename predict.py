@@ -16,8 +16,8 @@ with exit code 2 if there are no others. For research, not for diagnosis.
 """
 
 from boneage import cli
-from boneage.prediction import command
-from boneage.prediction.command import Options
+from boneage.serving import command
+from boneage.serving.command import Options
 
 
 def main(options: Options) -> None:

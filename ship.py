@@ -54,7 +54,7 @@ def main(options: Options) -> None:
     out = options.out or layout.pretrained
 
     # Keras: seconds, once everything named is there
-    from boneage.prediction import export
+    from boneage.reporting import export
 
     chosen = named_runs(layout, options.runs)
     exported = export.export_models(

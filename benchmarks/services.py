@@ -97,9 +97,9 @@ def dicom_of(image: np.ndarray, number: int) -> pydicom.Dataset:
 
 def measure_dicom_out(folder: Path, hand: np.ndarray, rounds: int) -> None:
     """Time the page, and what the two DICOM objects add to it."""
-    from boneage.prediction import dicom_output, report_page
     from boneage.prediction.inputs import resolve_input
     from boneage.prediction.predictor import Predictor
+    from boneage.reporting import dicom_output, report_page
 
     path = folder / "hand.dcm"
     dicom_of(hand, 0).save_as(path, enforce_file_format=True)

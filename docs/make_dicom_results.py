@@ -21,9 +21,9 @@ from boneage import cli
 from boneage.layout import PRETRAINED, REPOSITORY, Layout
 from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.plotting import save
-from boneage.prediction import dicom_output
 from boneage.prediction.inputs import resolve_input
 from boneage.prediction.predictor import Predictor
+from boneage.reporting import dicom_output
 
 AGE_MONTHS, SEED, RADIOGRAPH_PX = 60, 2, 1400
 HEADER = {

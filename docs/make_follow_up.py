@@ -14,9 +14,9 @@ import numpy as np
 
 from boneage import cli
 from boneage.layout import REPOSITORY
-from boneage.prediction import follow_up
 from boneage.prediction.record import Prediction
 from boneage.prediction.reference import read_reference
+from boneage.reporting import follow_up
 
 EXAMPLE = REPOSITORY / "docs" / "guide" / "invented_reference.csv"
 AGES_MONTHS = (74, 87, 98, 111, 122)

@@ -11,7 +11,7 @@ from pathlib import Path
 from boneage import cli
 from boneage.io.files import write_json
 from boneage.layout import REPOSITORY
-from boneage.prediction import rest_api
+from boneage.serving import rest_api
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PHANTOMS = 14
 ANNOTATED = 6
 
+pytest_plugins = ["tests.tiny_runs"]
+
 
 def script(name: str):
     """A numbered script as a module: script("al_segmentation/step1_corase_segment")."""

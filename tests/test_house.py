@@ -48,6 +48,9 @@ MAY_IMPORT = {
     "explanation": GROUND | {"evaluation", "regression"},
     "transfer": GROUND | {"explanation", "evaluation", "regression"},
     "prediction": GROUND | {"segmentation", "explanation", "evaluation", "regression"},
+    "reporting": GROUND
+    | {"prediction", "segmentation", "explanation", "evaluation", "regression"},
+    "serving": GROUND | {"reporting", "prediction", "explanation"},
 }
 """Package -> the packages it may import; "" for single modules of the library."""
 PACKAGES = tuple(name for name in MAY_IMPORT if name)

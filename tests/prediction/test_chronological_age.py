@@ -9,13 +9,15 @@ import pytest
 from boneage.errors import InputError
 from boneage.io import radiographs
 from boneage.io.dicom import Facts
-from boneage.prediction import chronological_age, command, formats, report_page
+from boneage.prediction import chronological_age
 from boneage.prediction.inputs import InputRadiograph, collect_inputs, resolve_input
 from boneage.prediction.record import Prediction
 from boneage.prediction.reference import read_reference
+from boneage.reporting import formats, report_page
+from boneage.serving import command
 from tests.io.test_radiographs import write_dicom
-from tests.prediction.tiny_runs import predict, refuse_all
 from tests.scripts.bad_input import AGES, REFERENCES
+from tests.tiny_runs import predict, refuse_all
 
 REFERENCE = REFERENCES["as it should be"][0]
 

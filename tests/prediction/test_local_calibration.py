@@ -10,12 +10,7 @@ import pytest
 from boneage import cli
 from boneage.errors import InputError
 from boneage.layout import Layout
-from boneage.prediction import (
-    calibration_gain,
-    formats,
-    local_calibration,
-    model_selection,
-)
+from boneage.prediction import calibration_gain, local_calibration, model_selection
 from boneage.prediction.calibration_gain import Origin
 from boneage.prediction.conformal import Calibration
 from boneage.prediction.inputs import InputRadiograph
@@ -28,8 +23,9 @@ from boneage.prediction.local_calibration import (
     out_of_fold,
 )
 from boneage.prediction.predictor import Predictor
+from boneage.reporting import formats
 from tests.conftest import options_of, script
-from tests.prediction.tiny_runs import BOTH
+from tests.tiny_runs import BOTH
 
 ORIGIN = Origin("1a2b", "3c4d")
 

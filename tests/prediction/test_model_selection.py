@@ -13,7 +13,7 @@ from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Predictor
 from boneage.regression.run_folder import Run
 from tests.conftest import script
-from tests.prediction.tiny_runs import BOTH, copy_runs, to_ship
+from tests.tiny_runs import BOTH, copy_runs, to_ship
 
 
 def test_own_committee_is_asked_where_runs_are_named_by_folder(trained, layout):

@@ -10,15 +10,15 @@ import pytest
 import boneage
 from boneage.errors import InputError
 from boneage.io import engine, radiographs, transforms
-from boneage.prediction import formats
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import STATEMENT
 from boneage.regression.run_folder import Run
+from boneage.reporting import formats
 from boneage.segmentation import image_quality
 from experiments.answers import reader_of
 from tests.conftest import REPOSITORY
-from tests.prediction.tiny_runs import BOTH, copy_runs, refuse_all
+from tests.tiny_runs import BOTH, copy_runs, refuse_all
 
 
 def test_unknown_sex_covers_both(tiny_predictor, hand):

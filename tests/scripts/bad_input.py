@@ -36,8 +36,8 @@ from boneage.cohort import table
 from boneage.errors import InputError
 from boneage.evaluation.reader_agreement import read_readings
 from boneage.io import radiographs
-from boneage.prediction.command import parse_age_flag
 from boneage.prediction.reference import read_reference
+from boneage.serving.command import parse_age_flag
 
 GREY = (np.add.outer(np.arange(96), np.arange(80)) * 255 // 174).astype(np.uint8)
 GREY[20:40, 20:40] = 255

@@ -28,9 +28,10 @@ from boneage.cli import NO_DEFAULT, ends_on_sigterm
 from boneage.errors import InputError, check_minimum, refuse_damaged
 from boneage.io import dicom, locks, radiographs
 from boneage.io.files import atomic_write
-from boneage.prediction import dicom_output
-from boneage.prediction.dicom_output import RADIOGRAPH_CLASSES
-from boneage.prediction.dicom_peers import (
+from boneage.prediction.inputs import HAND_PARTS, Sex, resolve_input
+from boneage.reporting import dicom_output
+from boneage.reporting.dicom_output import RADIOGRAPH_CLASSES
+from boneage.serving.dicom_peers import (
     NO_ROOM,
     SUCCESS,
     Address,
@@ -39,8 +40,7 @@ from boneage.prediction.dicom_peers import (
     make_address,
     send,
 )
-from boneage.prediction.dicom_queue import Queue, key_of, sync_file
-from boneage.prediction.inputs import HAND_PARTS, Sex, resolve_input
+from boneage.serving.dicom_queue import Queue, key_of, sync_file
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event

@@ -9,13 +9,14 @@ from boneage.errors import InputError
 from boneage.io import hdf5, transforms
 from boneage.io.files import write_json
 from boneage.layout import Layout
-from boneage.prediction import export, model_selection, test_time_augmentation
+from boneage.prediction import model_selection, test_time_augmentation
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Predictor
 from boneage.regression import inference
 from boneage.regression.run_folder import Run
+from boneage.reporting import export
 from tests.conftest import options_of, script
-from tests.prediction.tiny_runs import BOTH, copy_runs, to_ship
+from tests.tiny_runs import BOTH, copy_runs, to_ship
 
 
 def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbone):

@@ -25,20 +25,16 @@ import tyro
 from boneage import cli
 from boneage.errors import InputError
 from boneage.io import engine
-from boneage.prediction import (
-    batch,
-    chronological_age,
-    dicom_node,
-    formats,
-    local_calibration,
-)
-from boneage.prediction.batch import OutputSettings
-from boneage.prediction.dicom_node import NodeSettings
+from boneage.prediction import chronological_age, local_calibration
 from boneage.prediction.inputs import collect_inputs
 from boneage.prediction.model_selection import find_models
 from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
 from boneage.prediction.reference import read_reference
-from boneage.prediction.rest_api import ApiSettings
+from boneage.reporting import formats
+from boneage.serving import batch, dicom_node
+from boneage.serving.batch import OutputSettings
+from boneage.serving.dicom_node import NodeSettings
+from boneage.serving.rest_api import ApiSettings
 from boneage.web import WebSettings, check_installed
 
 
@@ -108,7 +104,7 @@ def main(options: Options) -> None:
     if options.serve or options.node.dicom_node or inputs:
         predictor.load()
     if options.serve:
-        from boneage.prediction import web_app
+        from boneage.serving import web_app
 
         web_app.serve(predictor, options.page, options.api)
         return

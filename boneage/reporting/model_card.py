@@ -9,10 +9,10 @@ import numpy as np
 from boneage.evaluation.ages import AGE_GROUP_COUNT, age_group, age_group_name
 from boneage.io.files import atomic_write
 from boneage.io.hdf5 import preprocessing_in_words
-from boneage.prediction import formats
 from boneage.prediction.conformal import MIN_GROUP_HANDS, Calibration
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import STATEMENT
+from boneage.reporting import formats
 
 NOT_FOR = (
     "decisions about a patient; hands unlike those of the training data; ages beyond "

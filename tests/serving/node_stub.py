@@ -1,6 +1,6 @@
 """A DICOM node whose predictor reads nothing, as a process to kill or within a test.
 
-python -m tests.prediction.node_stub PORT QUEUE OUT
+python -m tests.serving.node_stub PORT QUEUE OUT
 """
 
 import sys
@@ -12,9 +12,10 @@ import numpy as np
 
 from boneage.io import radiographs
 from boneage.io.transforms import to_uint8
-from boneage.prediction import dicom_node, dicom_output
-from boneage.prediction.dicom_node import NodeSettings
 from boneage.prediction.record import Prediction
+from boneage.reporting import dicom_output
+from boneage.serving import dicom_node
+from boneage.serving.dicom_node import NodeSettings
 
 TITLE = "BONEAGE"
 
@@ -54,7 +55,7 @@ class StubPredictor:
 
 def draw_no_pages():
     """A small grey page in place of Matplotlib's, a second each on a busy machine."""
-    from boneage.prediction import report_page
+    from boneage.reporting import report_page
 
     report_page.picture = lambda *_: np.zeros((8, 8, 3), np.uint8)
 

@@ -13,12 +13,14 @@ import pytest
 
 from boneage.errors import InputError
 from boneage.io import radiographs
-from boneage.prediction import batch, command, formats, predictor, report_page
+from boneage.prediction import predictor
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.record import STATEMENT
+from boneage.reporting import formats, report_page
 from boneage.segmentation.hand_search import FoundHand
+from boneage.serving import batch, command
 from tests.io.test_radiographs import write_dicom
-from tests.prediction.tiny_runs import BOTH, exit_code, predict, refuse_all
+from tests.tiny_runs import BOTH, exit_code, predict, refuse_all
 
 COLUMNS = ["file", "bone_age_months", "lower_months", "upper_months", "qualifier"]
 COLUMNS += ["sex", "chronological_age_months", "difference_months"]

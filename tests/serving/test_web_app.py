@@ -11,7 +11,7 @@ from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.record import STATEMENT
 from boneage.web import WebSettings
 from tests.conftest import REPOSITORY
-from tests.prediction.node_stub import StubPredictor
+from tests.serving.node_stub import StubPredictor
 from tests.test_web import basic, fetch
 
 
@@ -54,7 +54,7 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def served(predictor):
-    from boneage.prediction import web_app
+    from boneage.serving import web_app
 
     with web_app.serving(predictor, WebSettings(open_page=False)) as address:
         yield address.rstrip("/")
@@ -105,7 +105,7 @@ def test_page_gives_out_and_reads_no_other_file(served, hand, tmp_path):
 
 
 def test_upload_is_bounded(served, predictor, tmp_path, monkeypatch):
-    from boneage.prediction import web_app
+    from boneage.serving import web_app
 
     large = tmp_path / "large.png"
     large.write_bytes(bytes(300_000))
@@ -118,7 +118,7 @@ def test_upload_is_bounded(served, predictor, tmp_path, monkeypatch):
 
 
 def test_password_is_asked_for(predictor):
-    from boneage.prediction import web_app
+    from boneage.serving import web_app
 
     settings = WebSettings(auth=("ann:secret",), open_page=False)
     with web_app.serving(predictor, settings) as address:
@@ -161,7 +161,7 @@ def test_api_is_served_beside_the_page(served, predictor, hand):
 
 
 def test_api_asks_for_the_password_and_health_does_not(predictor, hand):
-    from boneage.prediction import web_app
+    from boneage.serving import web_app
 
     settings = WebSettings(auth=("ann:secret",), open_page=False)
     with web_app.serving(predictor, settings) as address:

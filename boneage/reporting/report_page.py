@@ -19,9 +19,9 @@ from matplotlib.text import Text
 from boneage.explanation import overlays
 from boneage.explanation.captions import signed_limit
 from boneage.plotting import FAINT, INK, STYLE, save
-from boneage.prediction import formats
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import STATEMENT, Prediction
+from boneage.reporting import formats
 
 FALLBACK_FONTS = (
     *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Noto Sans Arabic"),

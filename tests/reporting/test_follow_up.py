@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from boneage.errors import InputError
-from boneage.prediction import batch, follow_up
-from boneage.prediction.follow_up import FollowUp
 from boneage.prediction.record import STATEMENT, Prediction
 from boneage.prediction.reference import ReferenceTable
-from tests.prediction.tiny_runs import predict
+from boneage.reporting import follow_up
+from boneage.reporting.follow_up import FollowUp
+from boneage.serving import batch
+from tests.tiny_runs import predict
 
 NOTHING = np.zeros((0, 0), np.uint8)
 

@@ -13,13 +13,13 @@ import pytest
 from highdicom.sr import CodedConcept
 
 from boneage.errors import InputError
-from boneage.prediction import dicom_output, report_page, structured_report
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.record import STATEMENT
 from boneage.prediction.reference import DeviationScore
-from tests.prediction.node_stub import StubPredictor
-from tests.prediction.tiny_runs import exit_code, predict
+from boneage.reporting import dicom_output, report_page, structured_report
 from tests.scripts.bad_input import DEEP, dicom_of
+from tests.serving.node_stub import StubPredictor
+from tests.tiny_runs import exit_code, predict
 
 PATIENT = {
     "PatientName": "Doe^Jane",

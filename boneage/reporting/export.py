@@ -23,12 +23,12 @@ from boneage.io import hdf5
 from boneage.io.files import atomic_write, read_json, write_json
 from boneage.layout import STATE_JSON, Layout
 from boneage.prediction import test_time_augmentation
-from boneage.prediction.model_card import ExportedRun, write_card
 from boneage.prediction.model_selection import select_ensembles
 from boneage.prediction.predictor import Predictor
 from boneage.regression import inference
 from boneage.regression.dataset import HANDS_BY, HandDataset
 from boneage.regression.run_folder import Run
+from boneage.reporting.model_card import ExportedRun, write_card
 
 if TYPE_CHECKING:
     import keras

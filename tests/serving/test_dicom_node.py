@@ -22,16 +22,16 @@ import pytest
 from pynetdicom import evt, sop_class
 
 from boneage.errors import InputError
-from boneage.prediction import dicom_node, dicom_peers
-from boneage.prediction.dicom_node import Node, NodeSettings
-from boneage.prediction.dicom_queue import Queue, key_of
 from boneage.prediction.record import STATEMENT
+from boneage.serving import dicom_node, dicom_peers
+from boneage.serving.dicom_node import Node, NodeSettings
+from boneage.serving.dicom_queue import Queue, key_of
 from tests.conftest import REPOSITORY
-from tests.prediction import node_stub
-from tests.prediction.node_stub import TITLE, StubPredictor
-from tests.prediction.tiny_runs import exit_code
 from tests.scripts.bad_input import DEEP, GREY, IMAGES, PNG, dicom_of
 from tests.scripts.test_full_disk import disk, fill  # noqa: F401
+from tests.serving import node_stub
+from tests.serving.node_stub import TITLE, StubPredictor
+from tests.tiny_runs import exit_code
 
 RADIOGRAPH = sop_class.ComputedRadiographyImageStorage
 CHEST = {"BodyPartExamined": "CHEST"}
@@ -114,7 +114,7 @@ class Running:
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch):
-    from boneage.prediction import report_page
+    from boneage.reporting import report_page
 
     monkeypatch.setattr(
         report_page, "picture", lambda *_: np.zeros((8, 8, 3), np.uint8)
@@ -262,7 +262,7 @@ def test_defect_of_the_program_costs_one_object_alone(node, monkeypatch, capsys)
     store(node.port, object_of(1))
     until(lambda: list(node.queue.failed.glob("*.txt")))
     monkeypatch.undo()
-    from boneage.prediction import report_page
+    from boneage.reporting import report_page
 
     monkeypatch.setattr(
         report_page, "picture", lambda *_: np.zeros((8, 8, 3), np.uint8)
@@ -435,7 +435,7 @@ def test_full_disk_refuses_objects_and_loses_none(disk, capsys, monkeypatch):  #
 def start_process(port, tmp_path) -> subprocess.Popen:
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "tests.prediction.node_stub", str(port)),
+            *(sys.executable, "-m", "tests.serving.node_stub", str(port)),
             *(tmp_path / "queue", tmp_path / "out"),
         ],
         cwd=REPOSITORY,

@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from boneage.errors import InputError
-from boneage.prediction import reading_lanes, rest_api
 from boneage.prediction.inputs import InputRadiograph
-from boneage.prediction.reading_lanes import Busy, ReadingLanes
 from boneage.prediction.record import STATEMENT, RunExplanation
-from boneage.prediction.rest_api import ApiSettings
+from boneage.serving import reading_lanes, rest_api
+from boneage.serving.reading_lanes import Busy, ReadingLanes
+from boneage.serving.rest_api import ApiSettings
 from tests.conftest import REPOSITORY
-from tests.prediction.node_stub import StubPredictor
 from tests.scripts.bad_input import GREY, IMAGES, PNG, dicom_of, png_of
+from tests.serving.node_stub import StubPredictor
 
 NO_BYTES = ("a folder", "a link to nothing", "a pipe")
 """Kinds that cannot be sent."""

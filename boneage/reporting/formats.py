@@ -17,7 +17,7 @@ from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import STATEMENT, Prediction
 
 if TYPE_CHECKING:
-    from boneage.prediction.follow_up import FollowUp
+    from boneage.reporting.follow_up import FollowUp
 
 COLUMNS = (
     *("file", "bone_age_months", "lower_months", "upper_months", "qualifier"),

@@ -1,4 +1,4 @@
-"""Tiny committees, runs and calls that the tests of predictions share."""
+"""Tiny committees and runs, trained once for all tests of predictions, and calls."""
 
 import json
 import shutil
@@ -8,12 +8,22 @@ import numpy as np
 import pytest
 
 from boneage import cli
+from boneage.io import radiographs
 from boneage.io.files import write_json
 from boneage.layout import Layout
+from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.prediction import reliability
+from boneage.prediction.predictor import Predictor
 from boneage.regression.run_folder import Run
 from boneage.segmentation.hand_images import Enhancement
-from tests.conftest import options_of, script
+from tests.conftest import (
+    call,
+    options_of,
+    pack_hands,
+    quick_networks,
+    script,
+    with_tiny_backbone,
+)
 
 HOW = Enhancement(fill_square=True)
 
@@ -74,3 +84,44 @@ def refuse_all(monkeypatch):
     """Every mask is refused, whatever it shows."""
     verdict = reliability.Verdict(["a doubt"], "likely not a hand (a test)")
     monkeypatch.setattr(reliability, "check_mask", lambda *_: verdict)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Layout:
+    """A simple committee, and two tiny runs of one split. Never change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    layout = Layout(folder / "data", folder / "models")
+    # tracing takes seconds for each of these networks, computing none
+    with quick_networks(), with_tiny_backbone() as backbone:
+        write_committee(layout.committee)
+        pack_hands(layout, 160, how=HOW)
+        for seed, loss in enumerate(("mae", "distribution")):
+            call(
+                layout,
+                "al_segmentation/step4_regression_multi_gpu",
+                model=backbone,
+                weights="none",
+                run=f"tiny_{seed}",
+                seed=seed,
+                loss=loss,
+                epochs=3,
+                batch_size=8,
+                learning_rate=0.02,
+                validation_fraction=0.4,
+                test_fraction=0.2,
+            )
+    return layout
+
+
+@pytest.fixture(scope="session")
+def hand(tmp_path_factory) -> Path:
+    """A simulated radiograph on black."""
+    path = tmp_path_factory.mktemp("radiographs") / "hand.png"
+    made = phantoms_radiograph.simulate(np.random.default_rng(8), 100, False, 384)
+    radiographs.write(path, made.radiograph)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_predictor(trained) -> Predictor:
+    return Predictor(trained, BOTH, 2)

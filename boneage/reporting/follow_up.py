@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from boneage.io.files import atomic_write
-from boneage.prediction.formats import format_signed
 from boneage.prediction.record import STATEMENT, Prediction
 from boneage.prediction.reference import ReferenceTable
+from boneage.reporting.formats import format_signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

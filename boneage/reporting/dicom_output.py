@@ -19,9 +19,9 @@ import boneage
 from boneage.errors import InputError, refuse_damaged
 from boneage.io import dicom, radiographs
 from boneage.io.files import atomic_write
-from boneage.prediction import structured_report
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import STATEMENT, Prediction
+from boneage.reporting import structured_report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +114,7 @@ def build(
 ) -> DicomResult:
     """The two objects of a hand; source: see `read_source`."""
     # Matplotlib takes a second, and few ask for pages
-    from boneage.prediction import report_page
+    from boneage.reporting import report_page
 
     # a file's name may be the patient's
     named = prediction.with_file(str(source.SOPInstanceUID))

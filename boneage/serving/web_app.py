@@ -15,12 +15,13 @@ import numpy as np
 from boneage import web
 from boneage.cli import ends_on_sigterm
 from boneage.errors import InputError
-from boneage.prediction import formats, report_page, rest_api
 from boneage.prediction.inputs import resolve_input
 from boneage.prediction.predictor import Predictor
-from boneage.prediction.reading_lanes import MOST_WAITING, Busy, ReadingLanes
 from boneage.prediction.record import STATEMENT
-from boneage.prediction.rest_api import ApiSettings
+from boneage.reporting import formats, report_page
+from boneage.serving import rest_api
+from boneage.serving.reading_lanes import MOST_WAITING, Busy, ReadingLanes
+from boneage.serving.rest_api import ApiSettings
 from boneage.web import WebSettings
 
 API = "predict"

@@ -7,9 +7,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from boneage.prediction import command, report_page
 from boneage.prediction.inputs import InputRadiograph
-from tests.prediction.tiny_runs import predict, refuse_all
+from boneage.reporting import report_page
+from boneage.serving import command
+from tests.tiny_runs import predict, refuse_all
 
 
 def test_report_as_pdf(tiny_predictor, trained, hand, tmp_path, monkeypatch):

@@ -11,10 +11,10 @@ from tqdm import tqdm
 from boneage import cli, parallel
 from boneage.errors import InputError, printable
 from boneage.parallel import Skipped
-from boneage.prediction import dicom_output, follow_up, formats
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import Prediction
+from boneage.reporting import dicom_output, follow_up, formats
 
 MAX_STEM_BYTES = 200
 """Of a page's name: a file's name has at most 255 bytes."""
@@ -143,7 +143,7 @@ def predict_all(
         for prediction in outcome:
             if settings.report is not None:
                 # Matplotlib takes a second, and few ask for pages
-                from boneage.prediction import report_page
+                from boneage.reporting import report_page
 
                 name = _free_name(radiograph.path.stem, taken)
                 path = settings.report / f"{name}_bone_age.{settings.report_format}"

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import boneage
 from boneage.cohort.columns import OLDEST_MONTHS
 from boneage.errors import InputError, check_minimum, printable
-from boneage.prediction import formats
 from boneage.prediction.inputs import resolve_input
-from boneage.prediction.reading_lanes import Busy, ReadingLanes
 from boneage.prediction.record import STATEMENT, Prediction
+from boneage.reporting import formats
+from boneage.serving.reading_lanes import Busy, ReadingLanes
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -1,0 +1,1 @@
+"""What is written of a prediction: pages, tables, figures, DICOM, cards."""

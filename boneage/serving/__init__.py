@@ -1,0 +1,1 @@
+"""How predictions are asked for: files, a page, HTTP, DICOM."""
