@@ -4,6 +4,7 @@ Only this machine can reach it unless a password is set. It serves the report pa
 makes and no other file, and limits the size of uploads.
 """
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import numpy as np
 from boneage import web
 from boneage.cli import ends_on_sigterm
 from boneage.errors import InputError
+from boneage.prediction import chronological_age
 from boneage.prediction.inputs import resolve_input
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import STATEMENT
@@ -70,18 +72,21 @@ def _build(lanes: ReadingLanes) -> Any:
     import anyio
     import gradio as gr
 
-    async def predict(radiograph: str | None, sex: str) -> tuple[str, np.ndarray, dict]:
+    async def predict(
+        radiograph: str | None, sex: str, age: str
+    ) -> tuple[str, np.ndarray, dict]:
         if radiograph is None:
             raise gr.Error("Choose a radiograph first.", print_exception=False)
         path = Path(radiograph)
         try:
             # one file and no list of files: a list could name what is not uploaded
             known = None if sex == FROM_FILE else sex
-            inputs = await anyio.to_thread.run_sync(resolve_input, path, known)
+            months = chronological_age.parse(age) if age.strip() else math.nan
+            inputs = await anyio.to_thread.run_sync(resolve_input, path, known, months)
             prediction = (await lanes.predict(inputs)).with_file(path.name)
         except Busy as error:
             raise gr.Error(str(error), print_exception=False) from None
-        except InputError as error:
+        except (InputError, ValueError) as error:
             # the folder of an upload concerns nobody
             words = str(error).replace(f"{path.parent}/", "")
             raise gr.Error(words, print_exception=False) from None
@@ -89,6 +94,7 @@ def _build(lanes: ReadingLanes) -> Any:
             [
                 f"## {formats.format_prediction(prediction)}",
                 formats.format_interval(prediction),
+                *formats.child_lines(prediction),
                 *[f"**Warning:** {warning}" for warning in prediction.warnings],
                 f"*{STATEMENT.capitalize()}.*",
             ]
@@ -118,6 +124,11 @@ def _build(lanes: ReadingLanes) -> Any:
                     value=FROM_FILE,
                     label="Sex",
                 )
+                age = gr.Textbox(
+                    label="Chronological age",
+                    placeholder="8y3m or 99m; empty: as the DICOM file says",
+                    max_lines=1,
+                )
                 button = gr.Button("Predict", variant="primary")
                 words = gr.Markdown()
                 record = gr.JSON(label="JSON", open=False)
@@ -131,7 +142,7 @@ def _build(lanes: ReadingLanes) -> Any:
                 )
         button.click(
             predict,
-            [radiograph, sex],
+            [radiograph, sex, age],
             [words, report, record],
             api_name=API,
             # the lanes let one at a time through

@@ -31,12 +31,12 @@ def upload(address, path: Path) -> str:
     return json.loads(answer)[0]
 
 
-def ask(address, place: str, sex: str) -> tuple[str, list]:
+def ask(address, place: str, sex: str, age: str = "") -> tuple[str, list]:
     """Call the endpoint as the README says; the last event and its data."""
     file = {"path": place, "meta": {"_type": "gradio.FileData"}}
     status, answer = fetch(
         f"{address}/gradio_api/call/predict",
-        json.dumps({"data": [file, sex]}).encode(),
+        json.dumps({"data": [file, sex, age]}).encode(),
         **{"Content-Type": "application/json"},
     )
     if status != 200:
@@ -72,6 +72,16 @@ def test_page_answers_over_http(served, predictor, hand):
     status, png = fetch(report["url"])
     assert status == 200
     assert png.startswith(b"\x89PNG")
+
+
+def test_page_takes_the_chronological_age(served, predictor, hand):
+    event, (words, _, record) = ask(served, upload(served, hand), "female", "8y3m")
+    assert event == "complete"
+    assert record["chronological_age_months"] == 99
+    assert "chronological age 99 months (8 y 3 m), difference" in words
+    event, why = ask(served, upload(served, hand), "female", "eight")
+    assert event == "error"
+    assert "years and months such as 8y3m" in str(why)
 
 
 def test_page_offers_to_send_nothing_to_a_website(served):
