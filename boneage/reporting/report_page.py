@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
-from matplotlib.text import Text
 
 from boneage.explanation import overlays
 from boneage.explanation.captions import signed_limit
@@ -90,7 +89,7 @@ def draw(prediction: Prediction, predictor: Predictor) -> Figure:
     figure.text(0.5, 0.025, STATEMENT.capitalize() + ".", ha="center", weight="bold")
     today = f"{datetime.date.today():%Y-%m-%d}"
     figure.text(0.93, 0.025, today, ha="right", size=8, color=FAINT)
-    for text in figure.findobj(Text):
+    for text in [*figure.texts, *(axes.title for axes in figure.axes)]:
         text.set_text(drawable(text.get_text()))
     return figure
 
@@ -193,7 +192,7 @@ def _pictures(figure: Figure, prediction: Prediction, top: float) -> float:
         )
         bottoms.append(_show(figure, room, image, words, points))
     below = min(bottoms) - title
-    bar = figure.add_axes((0.39, below, 0.25, 0.009))
+    bar = figure.add_axes((0.39, below, 0.25, 0.009), xticks=[], yticks=[])
     bar.imshow(overlays.colour_bar(256, 8), aspect="auto")
     bar.set_axis_off()
     ends = (
@@ -222,7 +221,7 @@ def _show(
     scale = min(width * wide / image.shape[1], height * tall / image.shape[0])
     height = image.shape[0] * scale / tall
     box = (left, top - height, image.shape[1] * scale / wide, height)
-    axes = figure.add_axes(box)
+    axes = figure.add_axes(box, xticks=[], yticks=[])
     axes.imshow(image)
     axes.set_title(title, size=points)
     axes.set_axis_off()
