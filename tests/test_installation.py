@@ -144,5 +144,6 @@ def test_wheel_in_an_empty_environment_predicts(tmp_path):
     said = run(binaries / "boneage-predict", "hand.png", "--sex", "female")
     assert "hand.png: " in said
     assert "boneage/pretrained" in said
+    assert "--remove" in run(binaries / "boneage-calibrate", "--help")
     code = "from boneage import predict_bone_age; print(predict_bone_age.__name__)"
     assert run(binaries / "python", "-c", code) == "predict_bone_age\n"
