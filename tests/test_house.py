@@ -1,6 +1,7 @@
 """The house's rules, read off the syntax trees and the tree of files."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -83,10 +84,12 @@ DOCS = [*named("*.md"), *named("docs/**/*.md"), *named("docs/*.py")]
 TEXTS = [*SOURCE, *DOCS, *named("*.sh"), *named("*.toml")]
 
 
+@functools.cache
 def tree(name: str) -> ast.Module:
     return ast.parse((REPOSITORY / name).read_text())
 
 
+@functools.cache
 def imported(name: str) -> set[str]:
     """Full names of all modules a file imports, at any depth of its code."""
     found = set()
@@ -100,6 +103,7 @@ def imported(name: str) -> set[str]:
     return found
 
 
+@functools.cache
 def lines(name: str) -> list[str]:
     return (REPOSITORY / name).read_text().splitlines()
 
