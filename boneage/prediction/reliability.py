@@ -6,9 +6,9 @@ import numpy as np
 
 from boneage.io.radiographs import Mask
 from boneage.segmentation import image_quality, mask_quality
-from boneage.segmentation.coarse import implausibilities, no_hand_reasons
+from boneage.segmentation.coarse import NO_HAND, implausibilities
 from boneage.segmentation.hand_search import FoundHand
-from boneage.segmentation.laterality import laterality
+from boneage.segmentation.laterality import Side
 
 DOUBTFUL_DISAGREEMENT, NO_HAND_DISAGREEMENT = 0.1, 0.2
 """One minus the Dice of the committee's members: above the first the mask is doubtful,
@@ -31,11 +31,11 @@ def check_hand(hand: FoundHand) -> Verdict:
 
     hand: its mask is not empty.
     """
-    verdict = check_mask(hand.mask, hand.disagreement)
+    verdict = check_mask(hand.mask, hand.disagreement, hand.side)
     if verdict.refusal:
         return verdict
     warnings = list(verdict.warnings)
-    flags = mask_quality.radiograph_flags(hand.radiograph, hand.mask)
+    flags = mask_quality.radiograph_flags(hand.contrast, hand.shape)
     if flags:
         warnings.append(f"not a whole hand ({', '.join(flags)})")
     detail = image_quality.check_detail(hand.radiograph, hand.mask)
@@ -46,17 +46,18 @@ def check_hand(hand: FoundHand) -> Verdict:
     return Verdict(warnings)
 
 
-def check_mask(mask: Mask, disagreement: float) -> Verdict:
+def check_mask(mask: Mask, disagreement: float, side: Side | None) -> Verdict:
     """Whether the mask is a hand, and a left one.
 
-    mask: not empty. disagreement: one minus the members' mean pairwise Dice.
+    mask: not empty. disagreement: one minus the members' mean pairwise Dice. side: by
+    its thumb.
     """
     flags = implausibilities(mask)
     if (
         disagreement > NO_HAND_DISAGREEMENT
         or (flags and disagreement > DOUBTFUL_DISAGREEMENT)
         # of 1,000 validation radiographs none: members may agree on what is no hand
-        or no_hand_reasons(mask)
+        or set(flags) & set(NO_HAND)
     ):
         reasons = [*flags, f"the committee's members disagree by {disagreement:.2f}"]
         return Verdict([], f"likely not a hand, or not upright ({', '.join(reasons)})")
@@ -65,7 +66,7 @@ def check_mask(mask: Mask, disagreement: float) -> Verdict:
         warnings.append(f"the mask is implausible ({', '.join(flags)})")
     if disagreement > DOUBTFUL_DISAGREEMENT:
         warnings.append(f"the committee is unsure of the mask ({disagreement:.2f})")
-    if laterality(mask) == "right":
+    if side == "right":
         warnings.append(
             "the thumb is where a right hand has it: a right hand, a mirrored image, "
             "or a left hand on its back; bone ages are defined for left hands"

@@ -260,7 +260,9 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def _giant(mask: Mask) -> Mask:
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask)
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask)
+    if count <= 2:  # nothing to choose from
+        return np.where(mask > 0, np.uint8(255), np.uint8(0))
     areas = statistics[:, cv2.CC_STAT_AREA]
     areas[0] = 0  # the background
     return ((labels == np.argmax(areas)) & (mask > 0)).astype(np.uint8) * 255

@@ -43,15 +43,22 @@ class FoundHand:
     """A hand, upright and bone bright, as it is to be read.
 
     radiograph: (row, column) uint8 or uint16. mask: of its size, all 0 where nothing
-    was found. disagreement: one minus the members' mean Dice. side: by its thumb.
+    was found. disagreement: one minus the members' mean Dice. shape: what the mask
+    looks like, None where it is too small. contrast: `image_quality.hand_contrast`.
     notes: what was done to the radiograph.
     """
 
     radiograph: np.ndarray
     mask: Mask
     disagreement: float
-    side: Side | None
+    shape: HandShape | None
+    contrast: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def side(self) -> Side | None:
+        """Left or right, by the thumb."""
+        return laterality(self.shape)
 
 
 class _Look(NamedTuple):
@@ -180,7 +187,7 @@ def _look(
         is_negative,
         probabilities[:, 0],
         float(dice.pairwise_disagreement(probabilities)[0]),
-        hand_shape.measure(mask) if mask.any() else None,
+        hand_shape.measure(mask),
         image_quality.hand_contrast(small, mask) if mask.any() else float("nan"),
     )
 
@@ -195,8 +202,9 @@ def _turn_note(degrees: float) -> str:
 
 def _found(radiograph: np.ndarray, look: _Look, notes: tuple[str, ...]) -> FoundHand:
     mask = hand_images.committee_mask(look.probabilities, radiograph.shape)
-    side = laterality(mask) if mask.any() else None
-    return FoundHand(radiograph, mask, look.disagreement, side, notes)
+    return FoundHand(
+        radiograph, mask, look.disagreement, look.shape, look.contrast, notes
+    )
 
 
 def _hand_windows(

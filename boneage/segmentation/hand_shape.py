@@ -33,12 +33,14 @@ FEWEST_FINGERS = 3
 class HandShape:
     """What a mask looks like, of a hand at any angle.
 
-    radius: of the palm, the largest circle inside the mask, px of the mask. angles:
-    directions of the fingertips from the palm's centre, ascending, degrees clockwise
-    from straight up. forearm: how far the mask goes on against the fingers' mean
-    direction, palm radii. reaches_border: whether it goes on to the border there.
+    small: the mask at the working size. radius: of the palm, the largest circle inside,
+    px of `small`. angles: directions of the fingertips from the palm's centre,
+    ascending, degrees clockwise from straight up. forearm: how far the mask goes on
+    against the fingers' mean direction, palm radii. reaches_border: whether it goes on
+    to the border there.
     """
 
+    small: Mask
     radius: float
     angles: np.ndarray
     forearm: float
@@ -52,7 +54,7 @@ class HandShape:
 
 def measure(mask: Mask) -> HandShape | None:
     """Measure a mask; None where it is too small to have fingers."""
-    small, scale = _shrunk(mask)
+    small = _shrunk(mask)
     # the forearm may leave the image, the distance to the border is not its width
     hand = cv2.copyMakeBorder(small, 2, 2, 2, 2, cv2.BORDER_CONSTANT)
     distance = cv2.distanceTransform(hand, cv2.DIST_L2, 5)
@@ -76,19 +78,15 @@ def measure(mask: Mask) -> HandShape | None:
             angles.append(np.arctan2(columns[tip] - column, row - rows[tip]))
     fingers = np.sort(np.degrees(angles))
     forearm, reaches_border = _forearm(hand, (row, column), _mean_direction(fingers))
-    return HandShape(radius / scale, fingers, forearm / radius, reaches_border)
+    return HandShape(small, radius, fingers, forearm / radius, reaches_border)
 
 
-def missing_parts(mask: Mask) -> list[str]:
+def missing_parts(shape: HandShape) -> list[str]:
     """What an upright hand lacks; an empty list for a whole one.
 
-    mask: not empty, fingers upwards.
+    shape: of a mask with the fingers upwards.
     """
-    shape = measure(mask)
-    if shape is None:
-        return []  # too small for any of this: `implausibilities` warns of it
-    small, scale = _shrunk(mask)
-    radius = shape.radius * scale
+    small, radius = shape.small, shape.radius
     top, top_px = _end(small, TOP_DEPTH * radius)
     missing = []
     at_border = top <= BORDER_GAP * WORKING_SIZE_PX
@@ -106,12 +104,12 @@ def missing_parts(mask: Mask) -> list[str]:
     return missing
 
 
-def _shrunk(mask: Mask) -> tuple[Mask, float]:
-    """The mask with its longer side at the working size, and the scale."""
+def _shrunk(mask: Mask) -> Mask:
+    """The mask with its longer side at the working size."""
     scale = WORKING_SIZE_PX / max(mask.shape)
     size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
     small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
-    return np.where(small > 127, 255, 0).astype(np.uint8), scale
+    return np.where(small > 127, 255, 0).astype(np.uint8)
 
 
 def _end(hand: Mask, depth_px: float) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from boneage.layout import Layout
 from boneage.parallel import ALL_CORES, Skipped, Workers
 from boneage.segmentation import hand_shape, image_quality
 from boneage.segmentation.coarse import implausibilities
+from boneage.segmentation.hand_shape import HandShape
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ def assess(
 
     radiograph: of the mask's proportions, of any size.
     """
-    flags = [*implausibilities(mask), *radiograph_flags(radiograph, mask)]
+    flags = implausibilities(mask)
+    if mask.any():
+        contrast = image_quality.hand_contrast(radiograph, mask)
+        flags += radiograph_flags(contrast, hand_shape.measure(mask))
     return MaskQuality(
         radiograph_id,
         source,
@@ -154,13 +158,14 @@ class QualityTable:
             writer.writerows(astuple(self.rows[i]) for i in sort_ids(self.rows))
 
 
-def radiograph_flags(radiograph: np.ndarray, mask: Mask) -> list[str]:
-    """Flags of the radiograph by its mask: inverted, rotated, cut off."""
-    if not mask.any():
-        return []
-    return _negative(radiograph, mask) + (
-        _turned(mask) or hand_shape.missing_parts(mask)
-    )
+def radiograph_flags(contrast: float, shape: HandShape | None) -> list[str]:
+    """Flags of the radiograph by its mask: inverted, rotated, cut off.
+
+    contrast: `image_quality.hand_contrast`. shape: of the mask; None where it is too
+    small, of which `implausibilities` warns.
+    """
+    missing = [] if shape is None else hand_shape.missing_parts(shape)
+    return _negative(contrast) + (_turned(shape) or missing)
 
 
 def display_lines(
@@ -194,15 +199,15 @@ def _display_flags(layout: Layout, radiograph_id: RadiographId) -> list[str]:
     mask = None if path is None else radiographs.read_mask(path, radiograph.shape)
     if mask is None or not mask.any():
         return []
-    return _negative(radiograph, mask) + _turned(mask)
+    contrast = image_quality.hand_contrast(radiograph, mask)
+    return _negative(contrast) + _turned(hand_shape.measure(mask))
 
 
-def _negative(radiograph: np.ndarray, mask: Mask) -> list[str]:
-    return ["a negative"] if image_quality.is_negative(radiograph, mask) else []
+def _negative(contrast: float) -> list[str]:
+    return ["a negative"] if contrast < 0 else []
 
 
-def _turned(mask: Mask) -> list[str]:
-    shape = hand_shape.measure(mask)
+def _turned(shape: HandShape | None) -> list[str]:
     # a hand of two fingers has no direction to speak of
     if shape is None or len(shape.angles) < 4 or abs(shape.tilt) <= 45:
         return []

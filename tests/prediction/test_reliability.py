@@ -19,16 +19,16 @@ def test_doubts_about_ages():
 
 def test_doubts_about_masks():
     left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
-    assert reliability.check_mask(left, 0.02) == ([], "")
-    mirrored = reliability.check_mask(left[:, ::-1].copy(), 0.02)
+    assert reliability.check_mask(left, 0.02, "left") == ([], "")
+    mirrored = reliability.check_mask(left, 0.02, "right")
     assert "a right hand" in mirrored.warnings[0]
     assert mirrored.refusal == ""
     disk = np.zeros((200, 200), np.uint8)
     disk[60:140, 60:140] = 255
-    verdict = reliability.check_mask(disk, 0.02)
+    verdict = reliability.check_mask(disk, 0.02, None)
     assert verdict.refusal.startswith("likely not a hand, or not upright (no fingers,")
     small = np.pad(left, 200)
-    assert reliability.check_mask(small, 0.02) == (
+    assert reliability.check_mask(small, 0.02, "left") == (
         ["the mask is implausible (too small)"],
         "",
     )
@@ -48,7 +48,7 @@ def test_members_that_disagree_make_a_mask_doubtful_then_refused(
     disagreement, is_doubtful, is_refused
 ):
     left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
-    verdict = reliability.check_mask(left, disagreement)
+    verdict = reliability.check_mask(left, disagreement, "left")
     assert any("unsure of the mask" in w for w in verdict.warnings) == is_doubtful
     assert ("likely not a hand" in verdict.refusal) == is_refused
 
@@ -59,4 +59,4 @@ def test_implausible_masks_are_refused_where_members_are_unsure(
 ):
     left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
     small = np.pad(left, 200)
-    assert bool(reliability.check_mask(small, disagreement).refusal) == is_refused
+    assert bool(reliability.check_mask(small, disagreement, None).refusal) == is_refused

@@ -109,7 +109,7 @@ def test_nothing_readable_is_exit_code_2(
         monkeypatch.setattr(
             predictor,
             "find_hands",
-            lambda _, image: [FoundHand(image, image * 0, 0.0, None)],
+            lambda _, image: [FoundHand(image, image * 0, 0.0, None, 0.0)],
         )
     table = tmp_path / "ages.csv"
     table.write_text("kept")
