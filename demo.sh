@@ -43,11 +43,13 @@ step paced_transfer/step2_conventional_transfer.py $transfer --start-layer all
 step paced_transfer/step5_cam_inference.py --run efficientnet_lite0_female
 step paced_transfer/step6_visualize.py
 
-# the published backbones, an epoch each on small hands: they run, and have learned nothing yet
+# the published backbones: the head alone learns, for an epoch, on layers of random weights;
+# to see them running, since from nothing they learn nothing so soon
 models=demo/published_backbones
 for backbone in inception_v3 inception_resnet_v2 xception; do
-    step al_segmentation/step4_regression_multi_gpu.py --model $backbone --weights none \
-        --sex male --image-size 75 --epochs 1
+    step paced_transfer/step2_conventional_transfer.py --model $backbone --weights none \
+        --sex male --image-size 75 --start-layer head --schedule head 1e-3 \
+        --epochs-per-stage 1
 done
 
 cat <<'TEXT'

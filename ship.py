@@ -36,6 +36,8 @@ class Options(cli.ScriptOptions):
     """terms of use of the weights, for the model card"""
     failures: Annotated[str, cli.NO_DEFAULT] = ""
     """known failures, for the model card"""
+    age_bias_correction: float = 0.0
+    """share of the pull towards the middle ages to take back; 0 to 1"""
     out: Path | None = None
     """folder to write; default: pretrained in the folder of models"""
     views: int = predictor.VIEW_COUNT
@@ -51,6 +53,11 @@ def main(options: Options) -> None:
         flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in absent)
         raise InputError(f"{flags} must be given; they are part of the model card")
     test_time_augmentation.check_view_count(options.views)
+    if not 0 <= options.age_bias_correction <= 1:
+        raise InputError(
+            "--age-bias-correction must be between 0 and 1 (got "
+            f"{options.age_bias_correction:g})"
+        )
     out = options.out or layout.pretrained
 
     # Keras: seconds, once everything named is there
@@ -65,6 +72,7 @@ def main(options: Options) -> None:
         options.terms,
         options.views,
         options.failures,
+        options.age_bias_correction,
     )
     cli.summary(
         *[

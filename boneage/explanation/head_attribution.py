@@ -59,10 +59,11 @@ class HeadAttribution:
         """
         rescaling = self._network.rescaling
         if rescaling is None:
+            months = self._network.logit_months()
             return (
-                label_distribution.logit_attribution(baseline_logits, units),
-                label_distribution.expected_months(baseline_logits),
-                label_distribution.expected_months(units),
+                label_distribution.logit_attribution(baseline_logits, units, months),
+                label_distribution.expected_months(baseline_logits, months),
+                label_distribution.expected_months(units, months),
             )
         scale, offset = rescaling
         return (

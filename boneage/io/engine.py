@@ -61,11 +61,15 @@ class CompiledNetwork:
     """A network that is ready to run.
 
     config: its description by Keras, see `KerasArchive`. weights: those of the layers
-    that it puts out, by name.
+    that it puts out and of those that were to be kept, by name.
     """
 
     def __init__(
-        self, path: Path, layers: Sequence[str], thread_count: int = 0
+        self,
+        path: Path,
+        layers: Sequence[str],
+        thread_count: int = 0,
+        keep_weights: Sequence[str] = (),
     ) -> None:
         """Compile a file; see `compile_network`."""
         import onnxruntime
@@ -76,7 +80,9 @@ class CompiledNetwork:
         archive = KerasArchive(path)
         content = onnx_graph.translate(archive, layers)
         self.config = archive.config
-        self.weights = {name: archive.weights([name]) for name in layers}
+        self.weights = {
+            name: archive.weights([name]) for name in (*layers, *keep_weights)
+        }
         self.layers = tuple(layers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = thread_count or core_count()
@@ -112,7 +118,11 @@ class CompiledNetwork:
 
 
 def compile_network(
-    path: Path, layers: Sequence[str], advice: str, thread_count: int = 0
+    path: Path,
+    layers: Sequence[str],
+    advice: str,
+    thread_count: int = 0,
+    keep_weights: Sequence[str] = (),
 ) -> CompiledNetwork | None:
     """Compile a `.keras` file for its outputs at some layers.
 
@@ -121,6 +131,7 @@ def compile_network(
         layers: names of the layers whose outputs are wanted.
         advice: what to do about a file that is of no use.
         thread_count: of one call; 0 for all cores, see `core_count`.
+        keep_weights: names of further layers whose weights are wanted.
 
     Returns:
         The network; None where Keras has to run it, because ONNX Runtime is not to be
@@ -137,7 +148,7 @@ def compile_network(
         raise InputError(f"{path} cannot be found; {advice}")
     with refuse_damaged(path, "cannot be read as a network", advice):
         try:
-            return CompiledNetwork(path, layers, thread_count)
+            return CompiledNetwork(path, layers, thread_count, keep_weights)
         except UnsupportedLayerError:
             if importlib.util.find_spec("keras") is None:
                 raise

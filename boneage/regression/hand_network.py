@@ -80,6 +80,10 @@ class HandNetwork(abc.ABC):
         """Kernel (input, unit) and intercept (unit,) of the linear unit."""
 
     @abc.abstractmethod
+    def logit_months(self) -> np.ndarray:
+        """Months that the logits of a distribution stand for, (MONTHS,)."""
+
+    @abc.abstractmethod
     def _run(self, fed: dict[str, np.ndarray]) -> FeatureMaps: ...
 
     def __call__(self, images: np.ndarray, is_male: np.ndarray) -> FeatureMaps:
@@ -106,6 +110,7 @@ class KerasHandNetwork(HandNetwork):
 
         super().__init__(model.get_config())
         self._unit = model.get_layer(LINEAR_UNIT)
+        self._reported = model.get_layer(REPORTED)
         self._model = keras.Model(
             model.inputs, [model.get_layer(FEATURES).output, self._unit.output]
         )
@@ -115,6 +120,10 @@ class KerasHandNetwork(HandNetwork):
         kernel, intercept = (np.asarray(w) for w in self._unit.get_weights())
         return kernel, intercept
 
+    def logit_months(self) -> np.ndarray:
+        """Months that the logits of a distribution stand for, (MONTHS,)."""
+        return np.asarray(self._reported.get_weights()[0])[:, 0]
+
     def _run(self, fed: dict[str, np.ndarray]) -> FeatureMaps:
         return FeatureMaps(*self._model.predict_on_batch(fed))
 
@@ -123,7 +132,10 @@ class CompiledHandNetwork(HandNetwork):
     """Compiled from a file, without Keras."""
 
     def __init__(self, network: CompiledNetwork) -> None:
-        """Take a network that puts out FEATURES and LINEAR_UNIT."""
+        """Take a network that puts out FEATURES and LINEAR_UNIT.
+
+        It keeps the weights of REPORTED.
+        """
         super().__init__(network.config)
         self._network = network
 
@@ -131,6 +143,10 @@ class CompiledHandNetwork(HandNetwork):
         """Kernel (input, unit) and intercept (unit,) of the linear unit."""
         kernel, intercept = self._network.weights[LINEAR_UNIT]
         return kernel, intercept
+
+    def logit_months(self) -> np.ndarray:
+        """Months that the logits of a distribution stand for, (MONTHS,)."""
+        return self._network.weights[REPORTED][0][:, 0]
 
     def _run(self, fed: dict[str, np.ndarray]) -> FeatureMaps:
         return FeatureMaps(*self._network(fed))

@@ -23,14 +23,18 @@ PLACE_WEIGHTS = 2 * ((_NODES + 1) / 2) ** 3 * _WEIGHTS
 """Quadrature of the integral in `logit_attribution`."""
 
 
-def expected_months(outputs: np.ndarray) -> np.ndarray:
+def expected_months(
+    outputs: np.ndarray, months: np.ndarray | None = None
+) -> np.ndarray:
     """Bone ages, (N,) float32, of the outputs of a network.
 
     outputs: (N, 1) months, or (N, MONTHS) logits, whose expectation is returned.
+    months: (MONTHS,), that the logits stand for; None for 0, 1, 2 and so on.
     """
     if outputs.shape[1] == 1:
         return outputs[:, 0]
-    return (_softmax(outputs) @ np.arange(MONTHS)).astype(np.float32)
+    months = np.arange(MONTHS) if months is None else months
+    return (_softmax(outputs) @ months).astype(np.float32)
 
 
 @functools.cache
@@ -56,7 +60,9 @@ def target_centres() -> np.ndarray:
     return centres.astype(np.float32)
 
 
-def logit_attribution(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def logit_attribution(
+    start: np.ndarray, end: np.ndarray, months: np.ndarray | None = None
+) -> np.ndarray:
     """Months by which a unit of each logit moves the expectation, (N, MONTHS).
 
     The mean of the expectation's gradient along the straight line between two sets of
@@ -64,9 +70,10 @@ def logit_attribution(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     their expectations, without a remainder (integrated gradients; Sundararajan, Taly &
     Yan, Axiomatic attribution for deep networks, ICML 2017).
 
-    start, end: (N, MONTHS).
+    start, end: (N, MONTHS). months: as for `expected_months`.
     """
-    months, mean = np.arange(MONTHS), np.zeros(np.shape(end))
+    months = np.arange(MONTHS) if months is None else months
+    mean = np.zeros(np.shape(end))
     for place, weight in zip(PLACES, PLACE_WEIGHTS, strict=True):
         probabilities = _softmax(start + place * (end - start))
         expected = probabilities @ months

@@ -18,6 +18,7 @@ from boneage.io.provenance import file_hash, provenance
 from boneage.regression.hand_network import (
     FEATURES,
     LINEAR_UNIT,
+    REPORTED,
     CompiledHandNetwork,
     HandNetwork,
     KerasHandNetwork,
@@ -103,7 +104,7 @@ class Run:
             InputError: it is missing, damaged, or none of this pipeline.
         """
         compiled = engine.compile_network(
-            self.model, LAYERS, self._advice, thread_count
+            self.model, LAYERS, self._advice, thread_count, [REPORTED]
         )
         if compiled is not None:
             return CompiledHandNetwork(compiled)

@@ -25,7 +25,7 @@ from boneage.layout import STATE_JSON, Layout
 from boneage.prediction import test_time_augmentation
 from boneage.prediction.model_selection import select_ensembles
 from boneage.prediction.predictor import Predictor
-from boneage.regression import inference
+from boneage.regression import age_bias, inference
 from boneage.regression.dataset import HANDS_BY, HandDataset
 from boneage.regression.run_folder import Run
 from boneage.reporting.model_card import ExportedRun, write_card
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WEIGHTS = "model.weights.h5"
 """Name of the weights in the archive that a `.keras` file is."""
 BATCH_SIZE = 32
+CORRECTION = "age_bias_correction"
+"""Fact of a run whose predictions were corrected, see `age_bias`."""
 
 
 def to_single_precision(model: keras.Model, config: dict) -> keras.Model:
@@ -54,6 +56,7 @@ def to_single_precision(model: keras.Model, config: dict) -> keras.Model:
         config["age_mean_months"],
         config["age_deviation_months"],
         with_distribution=network.has_distribution(model),
+        map_stride=config["settings"].get("map_stride", 32),
     )
     single.set_weights(model.get_weights())
     return single
@@ -110,6 +113,7 @@ def export_models(
     terms: str,
     view_count: int,
     failures: str = "",
+    bias_correction: float = 0.0,
 ) -> list[ExportedRun]:
     """Write committee, runs and model card into a folder laid out as models.
 
@@ -142,6 +146,7 @@ def export_models(
             layout,
             training_data,
             view_count,
+            bias_correction,
         )
         for run in chosen
     ]
@@ -172,7 +177,12 @@ def export_committee(source: Path, target: Path) -> None:
 
 
 def export_run(
-    run: Run, target: Run, layout: Layout, training_data: str, view_count: int
+    run: Run,
+    target: Run,
+    layout: Layout,
+    training_data: str,
+    view_count: int,
+    bias_correction: float = 0.0,
 ) -> ExportedRun:
     """Write a run in 16 bits, with the predictions of the exported network.
 
@@ -182,18 +192,29 @@ def export_run(
         layout: with the hands of its predictions in segment_all.h5.
         training_data: in words, for the model card; of runs that do not state theirs.
         view_count: views to average in a second prediction, for intervals.
+        bias_correction: strength of `age_bias.fit`, on the validation hands.
 
     Raises:
-        InputError: hands are missing, or were made in another way.
+        InputError: hands are missing, or were made in another way; the run cannot be
+            corrected.
     """
     config, table = run.read_config(), run.read_predictions()
     hands = _hands(layout, run, config, table)
     model = run.load_model()
+    size, single = config["image_size"], to_single_precision(model, config)
+    before = inference.predict(model, hands, size, BATCH_SIZE)
+    facts = {}
+    if bias_correction:
+        correction = _fit_correction(run, config, table, before, bias_correction)
+        age_bias.correct_network(single, correction)
+        before = correction.apply(before)
+        facts = {
+            CORRECTION: {"strength": bias_correction, **correction._asdict()},
+        }
     # earlier ones would belong to another network
     target.predictions.unlink(missing_ok=True)
-    save_float16(to_single_precision(model, config), target.model)
-    size, exported = config["image_size"], target.load_model()
-    before = inference.predict(model, hands, size, BATCH_SIZE)
+    save_float16(single, target.model)
+    exported = target.load_model()
     after = inference.predict(exported, hands, size, BATCH_SIZE)
     changes = np.abs(after - before)
     if not np.isfinite(changes).all():
@@ -206,12 +227,39 @@ def export_run(
         )
     # a run that was exported before keeps what its card stated
     target_config = {"training_data": training_data} | _without_folders(config)
-    write_json(target.config, target_config)
+    write_json(target.config, target_config | facts)
     # last: a run with predictions is a finished one
     target.write_predictions(table)
     return ExportedRun(
         run.name, float(changes.max()), float(changes.mean()), len(changes)
     )
+
+
+def _fit_correction(
+    run: Run,
+    config: dict,
+    table: pd.DataFrame,
+    predicted_months: np.ndarray,
+    strength: float,
+) -> age_bias.Correction:
+    """The correction that the validation hands ask for.
+
+    Raises:
+        InputError: the run has one already, or predicts no ages.
+    """
+    if CORRECTION in config:
+        raise InputError(
+            f"{run.name} cannot be corrected twice (got --age-bias-correction "
+            f"{strength:g}); leave the flag out, and it keeps its correction"
+        )
+    is_held_back = (table.split == "validation").to_numpy()
+    true_months = table.bone_age_months.to_numpy(float)[is_held_back]
+    try:
+        return age_bias.fit(predicted_months[is_held_back], true_months, strength)
+    except ValueError as error:
+        raise InputError(
+            f"{run.name} must predict ages to be corrected ({error}); train it longer"
+        ) from None
 
 
 def _without_folders(config: dict) -> dict:

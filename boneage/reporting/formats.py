@@ -246,6 +246,7 @@ def run_facts(candidate: CandidateRun) -> dict:
         "training_hands": config.get("training_hands"),
         "age_range_months": config["age_range_months"],
         "preprocessing": config["preprocessing"],
+        "age_bias_correction": config.get("age_bias_correction"),
         "test_hands": len(test),
         "test_mae_months": None if math.isnan(error) else round(float(error), 2),
         "git_commit": config.get("git_commit"),

@@ -81,6 +81,7 @@ def write_card(
             for run in exported
         ),
         "",
+        *_corrections(facts),
         "## Accuracy on the test hands",
         "",
         "The test hands were not used to train, to choose the epoch or to calibrate "
@@ -108,6 +109,29 @@ def _training_data(of_run: dict[str, str]) -> list[str]:
     if len(set(of_run.values())) == 1:
         return [f"Training data: {next(iter(of_run.values()))}."]
     return ["Training data:", "", *(f"- {run}: {of_run[run]}" for run in of_run)]
+
+
+def _corrections(facts: dict) -> list[str]:
+    """A line on each run whose predictions are corrected for the pull to the middle."""
+    lines = []
+    for run in facts["runs"]:
+        correction = run["age_bias_correction"]
+        if correction is not None:
+            lines.append(
+                f"- {run['run']}: {correction['strength']:g} of the pull is taken "
+                f"back, months = {correction['intercept_months']:+.2f} "
+                f"{correction['slope']:+.4f} x the trained network's"
+            )
+    if not lines:
+        return []
+    return [
+        "Networks predict the youngest too old and the oldest too young. A line fitted "
+        "on the validation hands takes a part of that back (Cole et al. 2018); it is "
+        "part of the exported network:",
+        "",
+        *lines,
+        "",
+    ]
 
 
 def _run_table(facts: dict) -> list[str]:

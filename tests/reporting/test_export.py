@@ -49,6 +49,37 @@ def test_shipped_models_say_the_same(trained, layout, hand, capsys, tiny_backbon
         assert {each.measured_view_count for each in found.values()} == {measured}
 
 
+def test_correction_of_the_age_bias_is_part_of_the_shipped_network(
+    trained, layout, hand, tmp_path, tiny_backbone
+):
+    pulled = Layout(trained.data, tmp_path / "pulled")
+    shutil.copytree(trained.models, pulled.models)
+    run = Run(pulled.regression / "tiny_1")
+    table = run.read_predictions()
+    # ages for which these predictions are drawn in by a fifth
+    predicted = table.predicted_months
+    table["bone_age_months"] = 120 + (predicted - predicted.mean()) / 0.8
+    run.write_predictions(table)
+    ship = script("ship")
+    options = {"views": 1, "age_bias_correction": 0.5}
+    ship.main(to_ship(pulled, ("tiny_1",), layout.models, **options))
+    shipped = Run(layout.regression / "tiny_1")
+    fact = shipped.read_config()["age_bias_correction"]
+    assert fact["strength"] == 0.5
+    assert fact["slope"] == pytest.approx(0.5 + 0.5 / 0.8, abs=0.02)
+    after = shipped.read_predictions().predicted_months
+    line = fact["intercept_months"] + fact["slope"] * predicted
+    np.testing.assert_allclose(after, line, atol=0.6)
+    read = Predictor(layout, ["tiny_1"], 1).predict(InputRadiograph(hand, "male"))
+    before = Predictor(trained, ["tiny_1"], 1).predict(InputRadiograph(hand, "male"))
+    expected = fact["intercept_months"] + fact["slope"] * before.bone_age_months
+    assert read.bone_age_months == pytest.approx(expected, abs=0.6)
+    assert "0.5 of the pull is taken back" in (layout.models / "README.md").read_text()
+    again = Layout(trained.data, layout.models)
+    with pytest.raises(InputError, match="cannot be corrected twice"):
+        ship.main(to_ship(again, ("tiny_1",), tmp_path / "again", **options))
+
+
 def test_what_is_shipped_tells_no_folders_and_sees_no_views_it_did_not_learn(
     trained, layout, tmp_path, tiny_backbone, monkeypatch
 ):
@@ -162,8 +193,10 @@ def test_shipping_that_is_interrupted_leaves_no_predictions_of_another_network(
     ship = script("ship")
     options = to_ship(trained, ("tiny_0",), layout.models, views=1)
     ship.main(options)
-    monkeypatch.setattr(inference, "predict", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    # the trained network predicts, the new one no more
+    networks = [inference.predict]
+    monkeypatch.setattr(inference, "predict", lambda *a: networks.pop()(*a))
+    with pytest.raises(IndexError):
         ship.main(options)
     shipped = Run(layout.regression / "tiny_0")
     assert shipped.model.exists()
