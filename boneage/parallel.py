@@ -42,12 +42,14 @@ class Workers:
 
     jobs: processes of this machine; -1 for one a core, 1 for none but this one.
     scheduler: address of a Dask scheduler, whose workers do it instead; "" for none.
-    folder: what these workers must see, because they are sent paths alone.
+    folder: what these workers must see, because they are sent paths alone. ahead:
+    results that may wait there, beyond two for each of their threads.
     """
 
     jobs: int = -1
     scheduler: str = ""
     folder: Path | None = None
+    ahead: int = AHEAD
 
 
 ALL_CORES = Workers()
@@ -115,7 +117,7 @@ def _on_cluster(
         waiting: deque[tuple[Any, distributed.Future]] = deque()
         for item in items:
             waiting.append((item, submit(item)))
-            if len(waiting) >= max(AHEAD, 2 * cores):
+            if len(waiting) >= max(workers.ahead, 2 * cores):
                 yield _first(waiting, client)
         while waiting:
             yield _first(waiting, client)
@@ -195,15 +197,24 @@ def imap(
     Raises:
         InputError: the Dask cluster cannot be reached, or does not see the files.
     """
+    count = len(items)
+    yield from tqdm(
+        outcomes(function, items, workers), description, total=count, disable=None
+    )
+
+
+def outcomes(
+    function: Callable[[Any], Any], items: Collection[Any], workers: Workers
+) -> Iterator[tuple[Any, Any]]:
+    """The same without a progress bar."""
     count, jobs = len(items), workers.jobs
     jobs = min((os.cpu_count() or 1) if jobs < 0 else jobs, count)
     if workers.scheduler and count:
-        outcomes = _on_cluster(function, iter(items), workers)
+        yield from _on_cluster(function, iter(items), workers)
     elif jobs <= 1:
-        outcomes = ((item, _guarded(function, item)) for item in items)
+        yield from ((item, _guarded(function, item)) for item in items)
     else:
-        outcomes = _in_processes(function, iter(items), jobs)
-    yield from tqdm(outcomes, description, total=count, disable=None)
+        yield from _in_processes(function, iter(items), jobs)
 
 
 def imap_threads(

@@ -79,6 +79,10 @@ class Predictor:
         Raises:
             InputError: a number is out of range, or a model is missing or broken.
         """
+        self.arguments = (
+            *(layout, tuple(names), view_count, coverage),
+            *(include_refused, all_hands, reference, calibration),
+        )
         test_time_augmentation.check_view_count(view_count)
         if not 0 < coverage < 1:
             raise InputError(

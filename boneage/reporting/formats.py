@@ -1,23 +1,14 @@
 """Predictions as text, CSV and JSON, and what is known of the models behind them."""
 
-import csv
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from boneage.errors import printable
 from boneage.evaluation.ages import years_and_months
-from boneage.io import files
-from boneage.io.files import atomic_write
 from boneage.parallel import Skipped
 from boneage.prediction.inputs import Sex
 from boneage.prediction.model_selection import CandidateRun, SexEnsemble
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import STATEMENT, Prediction
-
-if TYPE_CHECKING:
-    from boneage.reporting.follow_up import FollowUp
 
 COLUMNS = (
     *("file", "bone_age_months", "lower_months", "upper_months", "qualifier"),
@@ -116,57 +107,20 @@ def to_text(prediction: Prediction) -> list[str]:
     ]
 
 
-def write_csv(
-    path: Path, predictions: Sequence[Prediction], skipped: Sequence[Skipped] = ()
-) -> None:
-    """Write a row per radiograph; months that do not exist are empty cells.
+def csv_row(outcome: Prediction | Skipped) -> list[str | float]:
+    """The cells of a radiograph; months that do not exist are empty.
 
-    Files that could not be read come last, without months, with the reason. A CSV file
-    has no place for a statement but its cells: it ends the warnings of every row.
+    A CSV file has no place for a statement but its cells: it ends the warnings of every
+    row.
     """
-    with (
-        atomic_write(path) as temporary,
-        # a name that is no UTF-8 must not cost the table
-        temporary.open(
-            "w", newline="", encoding="utf-8", errors="backslashreplace"
-        ) as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for prediction in predictions:
-            record = to_record(prediction)
-            cells = ["" if record[c] is None else record[c] for c in COLUMNS[1:-1]]
-            refusal = [f"refused: {prediction.refusal}"] if prediction.refusal else []
-            warnings = "; ".join([*refusal, *prediction.warnings, STATEMENT])
-            writer.writerow([prediction.file, *cells, warnings])
-        for item in skipped:
-            reason = f"not read: {item.reason}; {STATEMENT}"
-            row = [printable(item.item), *[""] * (len(COLUMNS) - 2), reason]
-            writer.writerow(row)
-
-
-def write_json(
-    path: Path,
-    predictor: Predictor,
-    predictions: Sequence[Prediction],
-    skipped: Sequence[Skipped],
-    children: Sequence["FollowUp"] | None = None,
-) -> None:
-    """Write predictions, the models' facts, and the files that could not be read.
-
-    children: with several radiographs; None where these are not wanted.
-    """
-    content = {
-        "statement": STATEMENT,
-        **model_facts(predictor),
-        "radiographs": [to_record(prediction) for prediction in predictions],
-        "skipped": [
-            {"file": printable(item.item), "reason": item.reason} for item in skipped
-        ],
-    }
-    if children is not None:
-        content["follow_up"] = [child.to_record() for child in children]
-    files.write_json(path, content)
+    if isinstance(outcome, Skipped):
+        reason = f"not read: {outcome.reason}; {STATEMENT}"
+        return [printable(outcome.item), *[""] * (len(COLUMNS) - 2), reason]
+    record = to_record(outcome)
+    cells = ["" if record[c] is None else record[c] for c in COLUMNS[1:-1]]
+    refusal = [f"refused: {outcome.refusal}"] if outcome.refusal else []
+    warnings = "; ".join([*refusal, *outcome.warnings, STATEMENT])
+    return [outcome.file, *cells, warnings]
 
 
 def to_record(prediction: Prediction) -> dict:

@@ -1,4 +1,4 @@
-"""Predict many radiographs, and write what is left of them."""
+"""Predict many radiographs, and write each answer as soon as it is there."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,12 @@ from tqdm import tqdm
 from boneage import cli, parallel
 from boneage.errors import InputError, printable
 from boneage.parallel import Skipped
+from boneage.prediction import on_cluster
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.predictor import Predictor
 from boneage.prediction.record import Prediction
 from boneage.reporting import dicom_output, follow_up, formats
+from boneage.reporting.answer_files import CsvFile, JsonFile
 
 MAX_STEM_BYTES = 200
 """Of a page's name: a file's name has at most 255 bytes."""
@@ -94,51 +96,56 @@ class OutputSettings:
 def predict_to_files(
     predictor: Predictor,
     inputs: Sequence[InputRadiograph],
-    skipped: list[Skipped],
+    skipped: Sequence[Skipped],
     settings: OutputSettings,
+    scheduler: str = "",
 ) -> None:
-    """Predict, print and write; if interrupted, what has been predicted by then.
+    """Predict, print and write each radiograph, then print the counts.
+
+    skipped: what was set aside before. scheduler: of a Dask cluster that reads, see
+    `on_cluster`; "" to read here.
 
     Raises:
-        InputError: no radiograph could be read.
+        InputError: no radiograph got an age.
     """
-    predictions, is_complete = [], False
+    answers, is_complete = Answers(predictor, settings, skipped), False
     try:
-        for prediction in predict_all(predictor, inputs, skipped, settings):
-            with tqdm.external_write_mode():
-                cli.summary(*formats.to_text(prediction))
-            predictions.append(prediction)
+        for outcome in predict_all(predictor, inputs, settings, scheduler):
+            answers.add(outcome)
         is_complete = True
     finally:
-        # whatever happened: hours may be in them
-        if is_complete or any(not prediction.refusal for prediction in predictions):
-            finish(predictor, predictions, skipped, settings)
+        # after an interruption, too: the counts are of use
+        if is_complete or answers.count:
+            answers.finish(is_complete)
 
 
 def predict_all(
     predictor: Predictor,
     inputs: Sequence[InputRadiograph],
-    skipped: list[Skipped],
     settings: OutputSettings,
-) -> Iterator[Prediction]:
+    scheduler: str = "",
+) -> Iterator[Prediction | Skipped]:
     """Yield the predictions, without their images, once their pages are written.
 
-    Radiographs that cannot be read are added to `skipped`.
+    In the order of `inputs`; what cannot be read comes as why it is set aside.
     """
     taken: set[str] = set()
     needs_images = settings.report is not None or settings.dicom_out is not None
-    outcomes = predictor.predict_all(inputs, needs_images)
+    if scheduler:
+        outcomes = on_cluster.predict_all(predictor, inputs, needs_images, scheduler)
+    else:
+        outcomes = predictor.predict_all(inputs, needs_images)
     progress = tqdm(outcomes, "reading", len(inputs), leave=False, disable=None)
     for radiograph, outcome in zip(inputs, progress, strict=True):
         if isinstance(outcome, Skipped):
-            skipped.append(outcome)
+            yield outcome
             continue
         source = None
         if settings.dicom_out is not None:
             try:
                 source = dicom_output.read_source(radiograph.path)
             except InputError as error:
-                skipped.append(Skipped(radiograph.path, str(error)))
+                yield Skipped(radiograph.path, str(error))
                 continue
         for prediction in outcome:
             if settings.report is not None:
@@ -166,52 +173,111 @@ def _free_name(stem: str, taken: set[str]) -> str:
     return name
 
 
-def finish(
-    predictor: Predictor,
-    predictions: Sequence[Prediction],
-    skipped: Sequence[Skipped],
-    settings: OutputSettings,
-) -> None:
-    """Write CSV and JSON, and print the counts and the files written.
+class Answers:
+    """What was predicted: printed and written at once, then counted.
 
-    Raises:
-        InputError: no radiograph got an age.
+    Files are begun with the first age: a table of none takes no other's place.
+
+    count, refused: radiographs with an age, and those without.
     """
-    lines = [printable(line) for line in parallel.skipped_lines(skipped)]
-    refused = [prediction for prediction in predictions if prediction.refusal]
-    if len(refused) == len(predictions):
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        settings: OutputSettings,
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        """Begin with what was set aside before anything was read."""
+        self.count = self.refused = 0
+        self._predictor, self._settings = predictor, settings
+        self._before, self._skipped = tuple(skipped), [*skipped]
+        self._csv: CsvFile | None = None
+        self._json: JsonFile | None = None
+        self._without_files: list[Prediction | Skipped] = []
+        self._last_refused: Prediction | None = None
+        self._followed: list[Prediction] = []
+
+    def add(self, outcome: Prediction | Skipped) -> None:
+        """Print a prediction, without images, and write it, or what is set aside."""
+        if isinstance(outcome, Skipped):
+            self._skipped.append(outcome)
+        else:
+            with tqdm.external_write_mode():
+                cli.summary(*formats.to_text(outcome))
+            if self._settings.follow_up is not None:
+                self._followed.append(outcome)
+            if outcome.refusal:
+                self.refused, self._last_refused = self.refused + 1, outcome
+            else:
+                self.count += 1
+        if not self.count:
+            self._without_files.append(outcome)
+            return
+        if self.count == 1 and not isinstance(outcome, Skipped) and not outcome.refusal:
+            self._begin_files()
+        self._write(outcome)
+
+    def _begin_files(self) -> None:
+        if self._settings.csv is not None:
+            self._csv = CsvFile(self._settings.csv)
+        if self._settings.json is not None:
+            self._json = JsonFile(self._settings.json, self._predictor)
+        for outcome in self._without_files:
+            self._write(outcome)
+        self._without_files.clear()
+
+    def _write(self, outcome: Prediction | Skipped) -> None:
+        if self._csv is not None:
+            self._csv.add(outcome)
+        if self._json is not None and not isinstance(outcome, Skipped):
+            self._json.add(outcome, self._skipped)
+
+    def finish(self, is_complete: bool = True) -> None:
+        """Close the files, and print the counts and what was written.
+
+        is_complete: all radiographs were read, or set aside.
+
+        Raises:
+            InputError: no radiograph got an age.
+        """
+        lines = [printable(line) for line in parallel.skipped_lines(self._skipped)]
+        if not self.count:
+            self._refuse(lines)
+        if self.refused:
+            lines.append(
+                f"refused: {self.refused}; --include-refused predicts an age for such "
+                "images, too"
+            )
+        settings, children = self._settings, None
+        if settings.follow_up is not None:
+            children, notes = follow_up.follow_ups(self._followed)
+            reference = self._predictor.reference
+            follow_up.write(
+                settings.follow_up, children, reference, settings.report_format
+            )
+            lines += [*follow_up.summary_lines(children), *notes]
+        if self._csv is not None:
+            for item in self._before:
+                self._csv.add(item)
+        if self._json is not None:
+            self._json.close(self._skipped, children, is_complete)
+        cli.summary(
+            *lines,
+            f"{self.count} radiograph{'s' * (self.count > 1)} read, "
+            + (f"{self.refused} refused, " if self.refused else "")
+            + f"{len(self._skipped)} set aside",
+            f"{formats.STATEMENT.capitalize()}.",
+        )
+        folders = (settings.report, settings.follow_up, settings.dicom_out)
+        for path in (settings.csv, settings.json, *folders):
+            cli.summary(wrote=path)
+
+    def _refuse(self, lines: list[str]) -> None:
         cli.summary(*lines[:-1])
-        if not refused:
+        if self._last_refused is None:
             raise InputError(f"no radiograph could be read; {lines[-1]}")
         cli.summary(*lines[-1:])
         raise InputError(
-            f"no bone age for {refused[-1].file}: {refused[-1].refusal}; "
+            f"no bone age for {self._last_refused.file}: {self._last_refused.refusal}; "
             "--include-refused predicts an age for such images, too"
         )
-    if refused:
-        lines.append(
-            f"refused: {len(refused)}; --include-refused predicts an age for such "
-            "images, too"
-        )
-    answered = len(predictions) - len(refused)
-    children = None
-    if settings.follow_up is not None:
-        children, notes = follow_up.follow_ups(predictions)
-        follow_up.write(
-            settings.follow_up, children, predictor.reference, settings.report_format
-        )
-        lines += [*follow_up.summary_lines(children), *notes]
-    if settings.csv is not None:
-        formats.write_csv(settings.csv, predictions, skipped)
-    if settings.json is not None:
-        formats.write_json(settings.json, predictor, predictions, skipped, children)
-    cli.summary(
-        *lines,
-        f"{answered} radiograph{'s' * (answered > 1)} read, "
-        + (f"{len(refused)} refused, " if refused else "")
-        + f"{len(skipped)} set aside",
-        f"{formats.STATEMENT.capitalize()}.",
-    )
-    folders = (settings.report, settings.follow_up, settings.dicom_out)
-    for path in (settings.csv, settings.json, *folders):
-        cli.summary(wrote=path)

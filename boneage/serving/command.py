@@ -68,6 +68,8 @@ class Options(cli.ScriptOptions):
     """predict an age even for images that are likely not a hand"""
     all_hands: bool = False
     """read both hands of a radiograph that shows two, not the left one alone"""
+    scheduler: Annotated[str, cli.NO_DEFAULT] = ""
+    """Dask scheduler to use, tcp://HOST:PORT (docs/SCALING.md)"""
     serve: bool = False
     """serve a web page and an API instead of reading files"""
 
@@ -112,7 +114,9 @@ def main(options: Options) -> None:
         queue, out = options.layout.dicom_queue, options.output.dicom_out
         dicom_node.run(predictor, queue, options.node, out, options.sex)
         return
-    batch.predict_to_files(predictor, inputs, skipped, options.output)
+    batch.predict_to_files(
+        predictor, inputs, skipped, options.output, options.scheduler
+    )
 
 
 def check_task(options: Options) -> None:
@@ -122,14 +126,15 @@ def check_task(options: Options) -> None:
     """
     is_node = bool(options.node.dicom_node)
     if options.serve:
-        cli.reject_flags(["sex", "chronological_age"], "cannot be used with --serve")
+        files = ["sex", "chronological_age", "scheduler"]
+        cli.reject_flags(files, "cannot be used with --serve")
         cli.reject_flags(OutputSettings, "cannot be used with --serve")
     else:
         cli.reject_flags(WebSettings, "cannot be used without --serve")
         cli.reject_flags(ApiSettings, "cannot be used without --serve")
     if is_node:
         files = ["csv", "json", "report", "report_format", "follow_up"]
-        files += ["chronological_age"]
+        files += ["chronological_age", "scheduler"]
         cli.reject_flags(files, "cannot be used with --dicom-node")
     else:
         cli.reject_flags(NodeSettings, "cannot be used without --dicom-node")

@@ -5,6 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +17,14 @@ import pytest
 
 from boneage.errors import InputError
 from boneage.io import radiographs
+from boneage.parallel import Skipped
 from boneage.prediction import predictor
 from boneage.prediction.inputs import InputRadiograph
 from boneage.prediction.record import STATEMENT
 from boneage.reporting import formats, report_page
 from boneage.segmentation.hand_search import FoundHand
 from boneage.serving import batch, command
+from tests.conftest import REPOSITORY
 from tests.io.test_radiographs import write_dicom
 from tests.tiny_runs import BOTH, exit_code, predict, refuse_all
 
@@ -229,7 +235,60 @@ def test_what_was_read_before_an_interruption_is_written(
     with pytest.raises(KeyboardInterrupt):
         predict(trained, hand, hand, hand, sex="male", csv=table, json=facts)
     assert len(table.read_text().splitlines()) == 3
-    assert len(json.loads(facts.read_text())["radiographs"]) == 2
+    content = json.loads(facts.read_text())
+    assert len(content["radiographs"]) == 2
+    assert not content["complete"]
+
+
+def test_kill_leaves_readable_files_of_what_was_read(trained, hand, tmp_path):
+    listed, table = tmp_path / "list.csv", tmp_path / "ages.csv"
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    listed.write_text(f"file,sex\n{hand},F\n{broken},M\n" + f"{hand},M\n" * 400)
+    facts = tmp_path / "ages.json"
+    command = [sys.executable, "predict.py", listed, "--models", trained.models]
+    process = subprocess.Popen(
+        [*command, "--csv", table, "--json", facts],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 240
+    while not table.exists() or table.read_bytes().count(b"\n") < 5:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    rows = list(csv.reader(table.read_text().splitlines()))
+    assert 5 <= len(rows) < 400
+    assert [rows[1][5], rows[2][1], rows[3][5]] == ["female", "", "male"]
+    assert rows[2][-1].startswith(f"not read: {broken} must be a radiograph")
+    assert all(len(row) == len(COLUMNS) for row in rows)
+    content = json.loads(facts.read_text())
+    # killed between the two files at most
+    assert len(rows) - 2 - len(content["radiographs"]) in (0, 1)
+    assert content["skipped"][0]["file"] == str(broken)
+    assert not content["complete"]
+
+
+def test_files_grow_while_radiographs_are_read(tiny_predictor, hand, tmp_path):
+    read = tiny_predictor.predict(InputRadiograph(hand, "male"))
+    settings = batch.OutputSettings(tmp_path / "a.csv", tmp_path / "a.json")
+    missing = Skipped("missing.png", "cannot be found")
+    answers = batch.Answers(tiny_predictor, settings, [missing])
+    for count in (1, 2):
+        answers.add(read)
+        assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + count
+        content = json.loads((tmp_path / "a.json").read_text())
+        assert content["radiographs"] == [formats.to_record(read)] * count
+        assert not content["complete"]
+    answers.finish()
+    assert "missing.png" in (tmp_path / "a.csv").read_text().splitlines()[-1]
+    text = (tmp_path / "a.json").read_text()
+    content = json.loads(text)
+    assert [content["complete"], len(content["skipped"])] == [True, 1]
+    # as json.dumps writes the whole
+    assert text == json.dumps(content, indent=2) + "\n"
 
 
 def test_refused_radiographs_are_listed_without_months(
@@ -241,17 +300,23 @@ def test_refused_radiographs_are_listed_without_months(
     assert np.isnan([refused.bone_age_months, refused.lower_months]).all()
     assert "refused: likely not a hand (a test)" in repr(refused)
     settings = batch.OutputSettings(tmp_path / "a.csv", tmp_path / "a.json")
-    batch.finish(tiny_predictor, [read, refused], [], settings)
+    answers = batch.Answers(tiny_predictor, settings)
+    answers.add(refused)
+    assert not (tmp_path / "a.csv").exists()
+    answers.add(read)
+    answers.finish()
     said = capsys.readouterr().out
     assert "1 radiograph read, 1 refused, 0 set aside" in said
     rows = list(csv.reader((tmp_path / "a.csv").read_text().splitlines()))
-    assert rows[2][1:6] == ["", "", "", "", "female"]
-    assert rows[2][-1].startswith("refused: likely not a hand (a test); a doubt; ")
-    _, record = json.loads((tmp_path / "a.json").read_text())["radiographs"]
+    assert rows[1][1:6] == ["", "", "", "", "female"]
+    assert rows[1][-1].startswith("refused: likely not a hand (a test); a doubt; ")
+    record, _ = json.loads((tmp_path / "a.json").read_text())["radiographs"]
     assert record["bone_age_months"] is record["lower_months"] is None
     assert record["refusal"] == "likely not a hand (a test)"
+    answers = batch.Answers(tiny_predictor, batch.OutputSettings())
+    answers.add(refused)
     with pytest.raises(InputError, match=r"no bone age for .* --include-refused"):
-        batch.finish(tiny_predictor, [refused], [], batch.OutputSettings())
+        answers.finish()
 
 
 def test_only_refused_radiographs_are_exit_code_2(
