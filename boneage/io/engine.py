@@ -78,7 +78,7 @@ class CompiledNetwork:
         from boneage.io.keras_archive import KerasArchive
 
         archive = KerasArchive(path)
-        content = onnx_graph.translate(archive, layers)
+        content, weights = onnx_graph.translate(archive, layers)
         self.config = archive.config
         self.weights = {
             name: archive.weights([name]) for name in (*layers, *keep_weights)
@@ -88,6 +88,9 @@ class CompiledNetwork:
         options.intra_op_num_threads = thread_count or core_count()
         # threads that wait would keep cores from those that decode
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # read when the session is made, and not needed afterwards
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(a) for a in weights.values()]
+        options.add_external_initializers([*weights], values)
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )

@@ -57,7 +57,11 @@ class KerasArchive:
                     self._note_layers(group, names)
 
     def weights(self, names: Sequence[str]) -> list[np.ndarray]:
-        """A layer's weights in float32, in Keras's order.
+        """A layer's weights in float32, in Keras's order; see `stored`."""
+        return [array.astype(np.float32) for array in self.stored(names)]
+
+    def stored(self, names: Sequence[str]) -> list[np.ndarray]:
+        """The same in the precision of the file, 16 or 32 bits.
 
         names: those of the networks that it is nested in, then its own.
 
@@ -68,7 +72,7 @@ class KerasArchive:
         if group is None:
             raise UnsupportedLayerError(f"no weights are named {names[-1]}")
         # "10" comes after "9"
-        return [group[key][()].astype(np.float32) for key in sorted(group, key=int)]
+        return [group[key][()] for key in sorted(group, key=int)]
 
 
 def input_layers(layer: dict) -> list[str]:

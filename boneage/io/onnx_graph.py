@@ -47,8 +47,22 @@ class _Layer(NamedTuple):
         return self.sources[0]
 
 
-def translate(archive: KerasArchive, layers: Sequence[str]) -> bytes:
-    """The part of a network that gives the outputs of `layers`, as an ONNX file.
+INLINE = 64
+"""Numbers of a constant that a file carries itself, at most."""
+
+
+class Translation(NamedTuple):
+    """content: an ONNX file without its weights. weights: float32, by name.
+
+    Nothing is written, copied and read again that a session can take as it is.
+    """
+
+    content: bytes
+    weights: dict[str, np.ndarray]
+
+
+def translate(archive: KerasArchive, layers: Sequence[str]) -> Translation:
+    """The part of a network that gives the outputs of `layers`.
 
     Its inputs carry the names that they have in Keras, and its outputs the names of
     the layers; both are channels first.
@@ -67,22 +81,31 @@ def translate(archive: KerasArchive, layers: Sequence[str]) -> bytes:
         graph.add_node("Identity", [tensors[name].name], name)
         outputs.append(_value_info(_Tensor(name, shape)))
     nodes, used = _needed(graph.nodes, layers)
+    constants = {name: a for name, a in graph.constants.items() if name in used}
     model = helper.make_model(
         helper.make_graph(
             nodes,
             archive.config["name"],
             [_value_info(tensor) for tensor in graph.inputs if tensor.name in used],
             outputs,
-            [
-                numpy_helper.from_array(array, name)
-                for name, array in graph.constants.items()
-                if name in used
-            ],
+            [_initializer(name, array) for name, array in constants.items()],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
-    return model.SerializeToString()
+    weights = {name: a for name, a in constants.items() if a.size > INLINE}
+    return Translation(model.SerializeToString(), weights)
+
+
+def _initializer(name: str, values: np.ndarray) -> onnx.TensorProto:
+    """A constant: its values, or a note that they come from elsewhere."""
+    if values.size <= INLINE:
+        return numpy_helper.from_array(values, name)
+    tensor = onnx.TensorProto(name=name, dims=values.shape)
+    tensor.data_type = onnx.TensorProto.FLOAT
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=name)
+    return tensor
 
 
 def _value_info(tensor: _Tensor) -> onnx.ValueInfoProto:
@@ -288,7 +311,7 @@ def _convolve(
 
 def _convolution(graph: _Graph, layer: _Layer) -> _Tensor:
     _expect(layer.options, data_format="channels_last")
-    kernel, *bias = graph.archive.weights(layer.path)
+    kernel, *bias = graph.archive.stored(layer.path)
     kernel = kernel.transpose(3, 2, 0, 1)
     result = _convolve(
         graph, layer.options, layer.source, kernel, bias, layer.options["groups"]
@@ -304,7 +327,7 @@ def _depthwise_kernel(kernel: np.ndarray) -> np.ndarray:
 
 def _depthwise_convolution(graph: _Graph, layer: _Layer) -> _Tensor:
     _expect(layer.options, data_format="channels_last")
-    kernel, *bias = graph.archive.weights(layer.path)
+    kernel, *bias = graph.archive.stored(layer.path)
     kernel = _depthwise_kernel(kernel)
     groups = layer.source.shape[-1]
     result = _convolve(graph, layer.options, layer.source, kernel, bias, groups)
@@ -313,7 +336,7 @@ def _depthwise_convolution(graph: _Graph, layer: _Layer) -> _Tensor:
 
 def _separable_convolution(graph: _Graph, layer: _Layer) -> _Tensor:
     _expect(layer.options, data_format="channels_last")
-    depthwise, pointwise, *bias = graph.archive.weights(layer.path)
+    depthwise, pointwise, *bias = graph.archive.stored(layer.path)
     groups = layer.source.shape[-1]
     kernel = _depthwise_kernel(depthwise)
     apart = _convolve(graph, layer.options, layer.source, kernel, [], groups)
@@ -328,7 +351,7 @@ def _batch_normalization(graph: _Graph, layer: _Layer) -> _Tensor:
     axis = layer.options["axis"]
     if (axis[0] if isinstance(axis, list) else axis) not in (-1, len(place) + 1):
         raise UnsupportedLayerError(f"{layer.options['name']}: axis={axis}")
-    arrays = graph.archive.weights(layer.path)
+    arrays = graph.archive.stored(layer.path)
     gain = arrays.pop(0) if layer.options["scale"] else np.ones(channels)
     shift = arrays.pop(0) if layer.options["center"] else np.zeros(channels)
     constants = [graph.add_constant(a) for a in (gain, shift, *arrays)]
@@ -358,7 +381,7 @@ def _global_average(graph: _Graph, layer: _Layer) -> _Tensor:
 
 
 def _dense(graph: _Graph, layer: _Layer) -> _Tensor:
-    weights = graph.archive.weights(layer.path)
+    weights = graph.archive.stored(layer.path)
     if len(layer.source.shape) != 1:
         raise UnsupportedLayerError(f"{layer.options['name']}: of {layer.source.shape}")
     names = [graph.add_constant(array) for array in weights]
