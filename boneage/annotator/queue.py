@@ -7,6 +7,7 @@ of one process over different radiographs. Where people log in, each has a view 
 queue (`for_person`), and a mask of his own of every shared radiograph.
 """
 
+import contextlib
 import copy
 import threading
 import time
@@ -18,13 +19,14 @@ import numpy as np
 
 from boneage.active_learning import agreement, stopping
 from boneage.active_learning.oracle import Query
-from boneage.active_learning.query_log import QueryLog
+from boneage.active_learning.query_log import ANSWERS, QueryLog
 from boneage.annotator.claims import Claims
 from boneage.annotator.open_image import OpenImage, read_open_image
 from boneage.cohort import excluded
 from boneage.errors import InputError
-from boneage.ids import RadiographId
-from boneage.io import radiographs
+from boneage.ids import RadiographId, order
+from boneage.io import png_encoder, radiographs
+from boneage.io.files import atomic_write
 from boneage.io.locks import file_lock
 from boneage.io.radiographs import Mask
 from boneage.layout import Layout
@@ -274,7 +276,8 @@ class AnnotationQueue:
                 "again to save it nevertheless."
             )
         with file_lock(self.layout.new):
-            if not overwrite:
+            # after a full disk the mask may be there, and its line in the log not
+            if not overwrite and not self._is_saved(radiograph_id, mask):
                 self._check_unchanged(opened)
             is_trained_on = self._write(radiograph_id, mask)
             if reasons and is_trained_on:
@@ -293,6 +296,13 @@ class AnnotationQueue:
         self._log_action(opened, action, seconds, dice)
         return action
 
+    def _is_saved(self, radiograph_id: RadiographId, mask: Mask) -> bool:
+        """Whether this very mask is on disk, and the radiograph not flagged since."""
+        path = self.annotation(radiograph_id)
+        if radiograph_id in excluded.flagged(self.layout) or not path.exists():
+            return False
+        return path.read_bytes() == png_encoder.encode(mask)
+
     def _write(self, radiograph_id: RadiographId, mask: Mask) -> bool:
         """Write this person's mask; returns whether the committee trains on it."""
         own, answer = self.annotation(radiograph_id), self.layout.answer(radiograph_id)
@@ -303,10 +313,11 @@ class AnnotationQueue:
         is_first = not answer.exists() or (
             own.exists() and own.read_bytes() == answer.read_bytes()
         )
-        if is_first:
-            radiographs.write(answer, mask)
-        own.parent.mkdir(parents=True, exist_ok=True)
-        radiographs.write(own, mask)
+        content = png_encoder.encode(mask)
+        with contextlib.ExitStack() as written:
+            # both are written before either counts: a full disk leaves neither
+            for path in (own, answer) if is_first else (own,):
+                written.enter_context(atomic_write(path)).write_bytes(content)
         return is_first
 
     def skip(self, opened: OpenImage, seconds: float | None = None) -> None:
@@ -364,6 +375,18 @@ class AnnotationQueue:
 
     def log_saved(self) -> None:
         """Log masks without a line; a program killed between the two leaves one."""
+        entries = self.log.entries()
+        for person in self.people:
+            view = self.for_person(person)
+            logged = {
+                entry["id"]
+                for entry in entries
+                if entry["action"] in ANSWERS and entry.get("annotator") == person
+            }
+            for i in sorted(self.shared - logged, key=order):
+                if view.annotation(i).exists():
+                    is_shown = self.layout.proposal(i).exists()
+                    view.log.log_action(self.queries[i], "annotated", None, is_shown)
         statuses = self.statuses()
         saved = [i for i, status in statuses.items() if status == "saved"]
         self.log.log_answers(saved)

@@ -1,11 +1,14 @@
 """What a person does about each radiograph, and what lies on disk afterwards."""
 
 import csv
+import errno
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from boneage.active_learning import agreement, query_folder
+from boneage.active_learning import agreement, query_folder, query_log
 from boneage.active_learning.oracle import Query
 from boneage.active_learning.query_log import QueryLog
 from boneage.annotator.queue import (
@@ -379,3 +382,60 @@ def test_a_shared_one_waits_on_another_day_for_who_has_not_drawn_it(shared, layo
     later = AnnotationQueue(layout, waiting, people=("ann", "bob"), shared_fraction=0.1)
     assert later.for_person("ann").upcoming("page") == []
     assert later.for_person("bob").upcoming("page") == [9]
+
+
+@pytest.mark.parametrize("folder", ["new", "agreement/ann"])
+def test_a_full_disk_leaves_neither_mask_of_a_shared_one(
+    shared, layout, monkeypatch, folder
+):
+    ann = shared.for_person("ann")
+    opened, own = ann.open(9), layout.shared_mask("ann", 9)
+    write_bytes = Path.write_bytes
+
+    def fills_up(path, content):
+        if path.parent == layout.data / "gt" / folder:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write_bytes(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", fills_up)
+        with pytest.raises(OSError, match="No space left"):
+            ann.save(opened, DRAWN)
+    assert not own.exists()
+    assert not layout.answer(9).exists()
+    # drawn on meanwhile: nothing to confirm, and no older mask to train on
+    ann.save(opened, block(14))
+    for path in (own, layout.answer(9)):
+        np.testing.assert_array_equal(radiographs.read(path), block(14))
+
+
+def test_what_the_log_had_no_room_for_is_saved_again_unasked(
+    queue, layout, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    opened = queue.open(7)
+    with monkeypatch.context() as patched:
+        patched.setattr(query_log, "append_line", full)
+        with pytest.raises(OSError, match="No space left"):
+            queue.save(opened, DRAWN)
+    with pytest.raises(Conflict):
+        queue.save(opened, block(14))
+    assert queue.save(opened, DRAWN) == "annotated"
+    assert last(queue)["id"] == 7
+
+
+def test_masks_without_a_line_are_logged_as_their_authors(shared, layout):
+    for name, mask in (("ann", DRAWN), ("bob", PROPOSAL)):
+        radiographs.write(layout.shared_mask(name, 9), mask)
+    radiographs.write(layout.answer(9), DRAWN)
+    shared.for_person("bob").save(shared.for_person("bob").open(9), PROPOSAL)
+    shared.log_saved()
+    shared.log_saved()
+    answers = [
+        (entry["id"], entry.get("annotator"))
+        for entry in shared.log.entries()
+        if entry["action"] in ("annotated", "accepted")
+    ]
+    assert answers == [(9, "bob"), (9, "ann")]

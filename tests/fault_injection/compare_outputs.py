@@ -62,6 +62,7 @@ def files(folder: Path) -> set[str]:
         for path in folder.rglob("*")
         if path.is_file()
         and path.suffix != ".lock"
+        and path.name != ".ses"  # ONNX Runtime's, in the temporary folder
         and path.parent.name != "tensorboard"
     }
 
@@ -110,10 +111,14 @@ def annotations(gt: Path, packed: bool) -> tuple[list[int], list[int]]:
     with h5py.File(gt / "annotated.h5") as file:
         rows = Counter(file["id"][:].tolist())
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    logged = Counter(line["id"] for line in lines if line["action"] in ANSWERS)
-    lost = [i for i in sorted(drawn) if not logged[i] or (packed and not rows[i])]
-    doubled = [i for i in sorted(rows | logged) if max(rows[i], logged[i]) > 1]
-    return lost, doubled
+    answers = [line for line in lines if line["action"] in ANSWERS]
+    logged = {line["id"] for line in answers}
+    # what is shared has an answer of each person
+    by_person = Counter((line["id"], line.get("annotator")) for line in answers)
+    lost = [i for i in sorted(drawn) if i not in logged or (packed and not rows[i])]
+    doubled = {i for i, count in rows.items() if count > 1}
+    doubled |= {i for (i, _), count in by_person.items() if count > 1}
+    return lost, sorted(doubled)
 
 
 def alike(first: Path, second: Path) -> bool:
@@ -149,13 +154,14 @@ def _same_pictures(first: Path, second: Path) -> bool:
     return float(np.abs(one.astype(float) - other.astype(float)).mean()) <= GREY_LEVELS
 
 
-def _answers(path: Path) -> Counter:
+def _answers(path: Path) -> set[tuple]:
     entries = map(json.loads, path.read_text().splitlines())
-    # killed between mask and line, a proposal saved as it was is logged as drawn
-    return Counter(
+    # killed between mask and line, a proposal saved as it was is logged as drawn; what
+    # is doubled, `annotations` tells
+    return {
         (e["id"], "answered" if e["action"] in ANSWERS else e["action"])
         for e in entries
-    )
+    }
 
 
 def _same_datasets(first: bytes, second: bytes) -> bool:

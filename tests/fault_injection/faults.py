@@ -96,7 +96,7 @@ def torment(
     finally:
         killing.end(orphans)
     outcome.files, differing, temporary = unlike(places.whole, places.work)
-    lost, doubled = annotations(new.parent, packed=step != "annotator")
+    lost, doubled = annotations(new.parent, packed=step not in killing.PEOPLE)
     outcome.differing, outcome.temporary = len(differing), len(temporary)
     outcome.lost += len(lost)
     outcome.doubled = len(doubled)

@@ -33,7 +33,7 @@ SHORT = (
 )
 STAGES = "--schedule head 1e-3 block2 1e-3 all 1e-3 --epochs-per-stage 2"
 STEPS = {
-    "step0": f"{AL}/step0_prepare_cohort --count 24 --annotated 8 --size-px 96",
+    "step0": f"{AL}/step0_prepare_cohort --count 30 --annotated 8 --size-px 96",
     "step1": f"{AL}/step1_corase_segment",
     "pack_annotated": f"{AL}/step2_image_2_h5 --pool annotated --size 32",
     "pack_unannotated": f"{AL}/step2_image_2_h5 --pool unannotated --size 32",
@@ -41,6 +41,8 @@ STEPS = {
     "--truth DATA/truth --epochs 4 --filters 2 --images-per-epoch 8 --batch-size 4 "
     "--queries 2",
     "annotator": f"{AL}/step2_interactive_segmentation --annotate-only --no-open-page",
+    "two_people": f"{AL}/step2_interactive_segmentation --annotate-only --no-open-page "
+    "--auth ann:a bob:b --shared 0.5",
     "append": f"{AL}/step2_image_2_h5 --pool annotated --size 32",
     "masks": f"{AL}/step3_gen_segmentation_result",
     "hands": f"{AL}/step3_gen_segmentation_with_enhance",
@@ -57,6 +59,8 @@ STEPS = {
 }
 """In order; each begins where the one before ended."""
 Step = Literal[tuple(STEPS)]
+PEOPLE = {"annotator": ("",), "two_people": ("ann:a", "bob:b")}
+"""Steps that people work at, and how these log in."""
 NETWORKS = ("committee", "masks", "regressor", "maps", "paced", "baselines")
 NETWORKS += ("paced_maps", "comparison", "predict")
 """Steps that know of networks, which are small here."""
@@ -83,7 +87,7 @@ def start(step: str, folder: Path, said: TextIO) -> subprocess.Popen:
 def prepare(step: str, folder: Path) -> None:
     """Lay out what a step needs and no step before it leaves."""
     (folder / "tmp").mkdir(exist_ok=True)
-    if step == "annotator":
+    if step in PEOPLE:
         simulated_annotator.lay_out(folder)
 
 
@@ -100,8 +104,10 @@ def running(step: str, folder: Path) -> Iterator[tuple[subprocess.Popen, list[in
     with tempfile.NamedTemporaryFile("w+") as said:
         process, acknowledged = start(step, folder, said.file), []
         yield process, acknowledged
-        if step == "annotator":
-            acknowledged += simulated_annotator.annotate(process, Path(said.name))
+        if step in PEOPLE:
+            acknowledged += simulated_annotator.annotate(
+                process, Path(said.name), PEOPLE[step]
+            )
         if process.wait() not in (0, -signal.SIGKILL):
             said.seek(0)
             raise SystemExit(f"{step}: exit code {process.returncode}\n{said.read()}")
