@@ -50,13 +50,13 @@ def main(options: Options) -> None:
     grid = figure.subplots(len(files), len(TITLES), squeeze=False)
     for row, prediction in zip(grid, predictions, strict=True):
         (explanation,) = prediction.explanations.values()
-        limit_months = overlays.colour_limit(explanation.centred_map)
+        limit_months = overlays.colour_limit(explanation.map_months)
         pictures = (
             transforms.pad_to_square(prediction.radiograph),
             transforms.pad_to_square(coarse.coarse_mask(prediction.radiograph)),
             transforms.pad_to_square(prediction.mask),
             explanation.hand,
-            overlays.overlay(explanation.hand, explanation.centred_map, limit_months),
+            overlays.overlay(explanation.hand, explanation.map_months, limit_months),
         )
         for axes, picture in zip(row, pictures, strict=True):
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255)

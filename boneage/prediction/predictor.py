@@ -18,11 +18,17 @@ from boneage.io.radiographs import Mask
 from boneage.io.transforms import to_uint8
 from boneage.layout import Layout
 from boneage.parallel import Skipped
-from boneage.prediction import local_calibration, reliability, test_time_augmentation
+from boneage.prediction import (
+    local_calibration,
+    reliability,
+    shown_maps,
+    test_time_augmentation,
+)
 from boneage.prediction.inputs import InputRadiograph, Sex
 from boneage.prediction.local_calibration import (
     UNCHANGED,
     Calibrator,
+    Line,
     LocalCalibration,
 )
 from boneage.prediction.model_selection import (
@@ -38,6 +44,7 @@ from boneage.prediction.record import (
     SexPrediction,
 )
 from boneage.prediction.reference import ReferenceTable
+from boneage.prediction.shown_maps import MapName
 from boneage.segmentation.compiled_committee import (
     CompiledCommittee,
     PredictingCommittee,
@@ -66,6 +73,7 @@ class Predictor:
         reference: ReferenceTable | None = None,
         calibration: LocalCalibration | None = None,
         at_once: int = 1,
+        map_kind: MapName = "exact",
     ) -> None:
         """Select the runs; `names` as in `model_selection.select_ensembles`.
 
@@ -74,7 +82,7 @@ class Predictor:
         for standard deviation scores. calibration: on local radiographs; if it was made
         for other models, it is not applied, and a note says so. at_once: radiographs
         that `predict_all` may read at the same time, each on a core of its own; one
-        radiograph is read on all.
+        radiograph is read on all. map_kind: of the maps that `with_shown_maps` gives.
 
         Raises:
             InputError: a number is out of range, or a model is missing or broken.
@@ -91,6 +99,7 @@ class Predictor:
         self.layout, self.view_count, self.coverage = layout, view_count, coverage
         self.include_refused, self.all_hands = include_refused, all_hands
         self.reference, self.at_once = reference, at_once
+        self.map_kind: MapName = map_kind
         self.ensembles, self.notes = select_ensembles(layout, names, view_count)
         self.calibrator: Calibrator | None = None
         if calibration is not None:
@@ -136,7 +145,7 @@ class Predictor:
         """
         self._load_committee()
         for candidate in self.candidates:
-            self._explainer(candidate)
+            self.explainer(candidate)
 
     def predict(self, inputs: InputRadiograph) -> Prediction:
         """Predict the bone age of one radiograph; of its left hand, if it shows two.
@@ -321,10 +330,9 @@ class Predictor:
             explanations[candidate.name] = explanation
         run_months = np.array(list(months_by_run.values()))
         age = float(run_months.mean())
-        line, calibration = UNCHANGED, ""
+        line, calibration = self.line(ensemble.sex), ""
         width = ensemble.calibration.width(age, self.coverage)
         if self.calibrator is not None and self.calibrator.has(ensemble.sex):
-            line = self.calibrator.line(ensemble.sex)
             width = self.calibrator.width(ensemble.sex, age)
             calibration = self.calibrator.calibration.in_words()
         half = width.half_months if math.isfinite(width.half_months) else math.nan
@@ -349,7 +357,7 @@ class Predictor:
             upper_months=months + half,
             months_by_run={name: line.apply(m) for name, m in months_by_run.items()},
             explanations={
-                name: shown._replace(centred_map=shown.centred_map * line.slope)
+                name: shown._replace(map_months=shown.map_months * line.slope)
                 for name, shown in explanations.items()
             },
             warnings=warnings,
@@ -367,7 +375,7 @@ class Predictor:
         Raises:
             InputError: the network is broken, or predicts something else than numbers.
         """
-        explainer = self._explainer(candidate)
+        explainer = self.explainer(candidate)
         views = test_time_augmentation.make_views(
             transforms.resize(hand, explainer.image_size),
             self.view_count,
@@ -389,7 +397,22 @@ class Predictor:
             self._committee = open_committee(self.layout.committee, self._thread_count)
         return self._committee
 
-    def _explainer(self, candidate: CandidateRun) -> Explainer:
+    def with_shown_maps(self, prediction: Prediction) -> Prediction:
+        """A prediction of `predict` with the maps that pages are to show."""
+        return shown_maps.with_maps(prediction, self, self.map_kind)
+
+    def line(self, sex: Sex) -> Line:
+        """The calibration on local radiographs of one sex."""
+        if self.calibrator is None or not self.calibrator.has(sex):
+            return UNCHANGED
+        return self.calibrator.line(sex)
+
+    def explainer(self, candidate: CandidateRun) -> Explainer:
+        """The network of a run, loaded when it is first asked for.
+
+        Raises:
+            InputError: it is missing or broken.
+        """
         folder = candidate.run.folder
         if folder not in self._explainers:
             network = candidate.run.open_network(self._thread_count)
@@ -413,8 +436,8 @@ def _mean_explanation(explanations: Sequence[RunExplanation]) -> RunExplanation:
 
     A map is linear in what it adds up: the mean of the maps is the map of the mean.
     """
-    mean_map = np.mean([e.centred_map for e in explanations], axis=0)
-    return explanations[0]._replace(centred_map=mean_map)
+    mean_map = np.mean([e.map_months for e in explanations], axis=0)
+    return explanations[0]._replace(map_months=mean_map)
 
 
 def _common_qualifier(qualifiers: Sequence[Qualifier]) -> Qualifier:

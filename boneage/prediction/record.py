@@ -20,14 +20,15 @@ Qualifier = Literal["", "or younger", "or older"]
 class RunExplanation(NamedTuple):
     """What one run was shown, and which places made its prediction older or younger.
 
-    hand: (512, 512) uint8. centred_map: (512, 512) float32, months, see
-    `activation_maps.centred_maps`; of the hand as it is, the first of its views.
-    cells: side of the map before it was enlarged.
+    hand: (512, 512) uint8. map_months: (512, 512) float32, of the hand as it is, the
+    first of its views. cells: side of the map before it was enlarged. kind: of map, a
+    key of `saliency.MAPS`, which says what its months mean.
     """
 
     hand: np.ndarray
-    centred_map: np.ndarray
+    map_months: np.ndarray
     cells: int
+    kind: str = "exact"
 
 
 class SexPrediction(NamedTuple):

@@ -117,7 +117,8 @@ def build(
     from boneage.reporting import report_page
 
     # a file's name may be the patient's
-    named = prediction.with_file(str(source.SOPInstanceUID))
+    named = predictor.with_shown_maps(prediction)
+    named = named.with_file(str(source.SOPInstanceUID))
     page = report_page.picture(named, predictor)
     nameless = _without_names(source)
     made = _capture(nameless, page), _report(nameless, named, predictor)

@@ -40,6 +40,13 @@ RADIOGRAPH_PX = 900
 """Longer side on the page: more is not seen in print."""
 WARNING = "#B04A00"
 OLDEST_YEARS = 20
+MAP_WORDS = {
+    "exact": "how much older or younger each place makes the hand look than the mean "
+    "place does; all places together add up to the prediction.",
+    "occlusion": "how far the prediction moves when a place is blurred; a place makes "
+    "the hand look older if it looks younger without it.",
+}
+"""What each kind of map says, by its name in `saliency.MAPS`."""
 SMALL_POINTS = 7.5
 LINE = 1.35
 """Of small text, times its size."""
@@ -173,7 +180,7 @@ def _pictures(figure: Figure, prediction: Prediction, top: float) -> float:
     explanations = prediction.explanations
     if not explanations:
         return min(bottoms) - 0.02
-    maps = np.stack([explanation.centred_map for explanation in explanations.values()])
+    maps = np.stack([explanation.map_months for explanation in explanations.values()])
     limit_months = overlays.colour_limit(maps)
     count = len(explanations)
     columns = 1 if count < 3 else 2
@@ -187,9 +194,7 @@ def _pictures(figure: Figure, prediction: Prediction, top: float) -> float:
         words = (
             f"{_shortened(name, longest)}: {prediction.months_by_run[name]:.0f}{unit}"
         )
-        image = overlays.overlay(
-            explanation.hand, explanation.centred_map, limit_months
-        )
+        image = overlays.overlay(explanation.hand, explanation.map_months, limit_months)
         bottoms.append(_show(figure, room, image, words, points))
     below = min(bottoms) - title
     bar = figure.add_axes((0.39, below, 0.25, 0.009), xticks=[], yticks=[])
@@ -248,14 +253,15 @@ def _facts(
     figure: Figure, prediction: Prediction, predictor: Predictor, top: float
 ) -> None:
     """How to read the maps, and how accurate the models are on test hands."""
-    cells = sorted({shown.cells for shown in prediction.explanations.values()})
+    shown = list(prediction.explanations.values())
     rows = []
-    if cells:
+    if shown:
+        cells = sorted({explanation.cells for explanation in shown})
         rows += [
-            "Maps: how much older or younger each place makes the hand look than the "
-            "mean place does, on the square image that the network sees. They have "
-            f"{' or '.join(map(str, cells))} cells a side, and what lies between is "
-            "interpolated: they show no anatomy. Each page has its own scale.",
+            f"Maps ({shown[0].kind}): {MAP_WORDS[shown[0].kind]} They have "
+            f"{' or '.join(map(str, cells))} cells a side on the square image that "
+            "the network sees, and what lies between is interpolated: they show no "
+            "anatomy. Each page has its own scale.",
             "The months above a map are the mean over all views of the hand; the map "
             "is that of the unchanged view.",
             "",

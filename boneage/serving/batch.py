@@ -148,6 +148,8 @@ def predict_all(
                 yield Skipped(radiograph.path, str(error))
                 continue
         for prediction in outcome:
+            if needs_images:
+                prediction = predictor.with_shown_maps(prediction)
             if settings.report is not None:
                 # Matplotlib takes a second, and few ask for pages
                 from boneage.reporting import report_page

@@ -30,6 +30,7 @@ from boneage.prediction.inputs import collect_inputs
 from boneage.prediction.model_selection import find_models
 from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
 from boneage.prediction.reference import read_reference
+from boneage.prediction.shown_maps import MapName
 from boneage.reporting import formats
 from boneage.serving import batch, dicom_node
 from boneage.serving.batch import OutputSettings
@@ -66,6 +67,8 @@ class Options(cli.ScriptOptions):
     """nominal coverage of the prediction intervals"""
     include_refused: bool = False
     """predict an age even for images that are likely not a hand"""
+    map: MapName | None = None
+    """maps on pages: occlusion, what moves the answer (seconds), or exact (no time)"""
     all_hands: bool = False
     """read both hands of a radiograph that shows two, not the left one alone"""
     scheduler: Annotated[str, cli.NO_DEFAULT] = ""
@@ -96,6 +99,8 @@ def main(options: Options) -> None:
         reference,
         local_calibration.read(stored) if options.calibration else None,
         max(1, min(engine.core_count(), len(inputs))),
+        # an archive sends many, and waits
+        options.map or ("exact" if options.node.dicom_node else "occlusion"),
     )
     if models.models != options.paths.models:
         cli.summary(
@@ -138,6 +143,10 @@ def check_task(options: Options) -> None:
         cli.reject_flags(files, "cannot be used with --dicom-node")
     else:
         cli.reject_flags(NodeSettings, "cannot be used without --dicom-node")
+    has_pages = options.output.report or options.output.dicom_out
+    if not (options.serve or is_node or has_pages):
+        without = "cannot be used without --report, --dicom-out or --serve"
+        cli.reject_flags(["map"], without)
     if options.serve + is_node + bool(options.radiographs) != 1:
         raise InputError(
             "either --serve, --dicom-node AE:PORT or radiographs, folders or CSV files "

@@ -43,8 +43,12 @@ class ReadingLanes:
         lanes = [lane.statistics() for lane in (self._ordinary, self._large)]
         return sum(lane.tasks_waiting + lane.borrowed_tokens for lane in lanes)
 
-    async def predict(self, radiograph: InputRadiograph) -> Prediction:
+    async def predict(
+        self, radiograph: InputRadiograph, with_maps: bool = True
+    ) -> Prediction:
         """Read a radiograph when it is its turn.
+
+        with_maps: somebody will see the maps that the predictor is to show.
 
         Raises:
             InputError: as `Predictor.predict`.
@@ -57,8 +61,12 @@ class ReadingLanes:
         most = MOST_LARGE_WAITING if is_large else MOST_WAITING
         if lane.statistics().tasks_waiting >= most:
             raise Busy("too many radiographs wait; try again later")
-        read = functools.partial(self.predictor.predict, radiograph)
+        read = functools.partial(self._predict, radiograph, with_maps)
         return await anyio.to_thread.run_sync(read, limiter=lane)
+
+    def _predict(self, radiograph: InputRadiograph, with_maps: bool) -> Prediction:
+        prediction = self.predictor.predict(radiograph)
+        return self.predictor.with_shown_maps(prediction) if with_maps else prediction
 
 
 def _is_large(path: Path) -> bool:

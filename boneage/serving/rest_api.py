@@ -173,7 +173,7 @@ def build(lanes: ReadingLanes, settings: ApiSettings) -> "FastAPI":
                 given = chronological_age_months
                 age = math.nan if given is None else float(given)
                 radiograph = await _in_thread(resolve_input, path, known, age)
-                prediction = await lanes.predict(radiograph)
+                prediction = await lanes.predict(radiograph, maps == "true")
             except InputError as error:
                 # the place of an upload concerns nobody
                 raise InputError(str(error).replace(str(path), name)) from None
@@ -208,13 +208,11 @@ def draw_maps(prediction: Prediction) -> dict[str, str]:
     if not explanations:
         return {}
     limit_months = overlays.colour_limit(
-        np.stack([explanation.centred_map for explanation in explanations.values()])
+        np.stack([explanation.map_months for explanation in explanations.values()])
     )
     drawn = {}
     for name, explanation in explanations.items():
-        image = overlays.overlay(
-            explanation.hand, explanation.centred_map, limit_months
-        )
+        image = overlays.overlay(explanation.hand, explanation.map_months, limit_months)
         encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1]
         drawn[name] = base64.b64encode(encoded.tobytes()).decode()
     return drawn

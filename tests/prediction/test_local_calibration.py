@@ -246,8 +246,8 @@ def test_answers_are_calibrated_and_say_so(trained, hand, rng):
     for name, months in after.months_by_run.items():
         assert months == pytest.approx(line.apply(before.months_by_run[name]))
         np.testing.assert_allclose(
-            after.explanations[name].centred_map,
-            1.1 * before.explanations[name].centred_map,
+            after.explanations[name].map_months,
+            1.1 * before.explanations[name].map_months,
             rtol=1e-5,
         )
     assert any(stored.in_words() in note for note in predictor.notes)

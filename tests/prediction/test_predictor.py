@@ -154,7 +154,7 @@ def test_compiled_networks_answer_as_keras_does(trained, hand, monkeypatch):
     for name, months in in_keras.months_by_run.items():
         assert compiled.months_by_run[name] == pytest.approx(months, abs=0.01)
         found, expected = compiled.explanations[name], in_keras.explanations[name]
-        np.testing.assert_allclose(found.centred_map, expected.centred_map, atol=0.01)
+        np.testing.assert_allclose(found.map_months, expected.map_months, atol=0.01)
     for name in ("bone_age_months", "lower_months", "upper_months"):
         assert getattr(compiled, name) == pytest.approx(
             getattr(in_keras, name), abs=0.01

@@ -207,6 +207,7 @@ def test_undecodable_names_cost_no_file(tiny_predictor, hand, tmp_path, capsys):
     [
         (["--serve", "--csv", "a.csv"], "--csv cannot be used with --serve"),
         (["--serve", "--sex", "male"], "--sex cannot be used with --serve"),
+        (["hand.png", "--map", "exact"], "--map cannot be used without --report"),
         (["hand.png", "--no-open-page"], "--open-page cannot be used without --serve"),
     ],
 )

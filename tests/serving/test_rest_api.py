@@ -267,7 +267,7 @@ def test_too_many_large_radiographs_are_turned_away(pictures, monkeypatch):
 
 
 def test_busy_service_says_when_to_come_back(monkeypatch):
-    async def busy(self, radiograph):
+    async def busy(self, radiograph, with_maps):
         raise Busy("too many radiographs wait; try again later")
 
     monkeypatch.setattr(ReadingLanes, "predict", busy)
