@@ -52,10 +52,12 @@ CORRECTIONS = (
     Action("smooth", "Smooth", ("m",), "smooth the outline"),
     Action("proposal", "Proposal", ("o",), "restart from the committee's mask"),
     Action("coarse", "Coarse mask", ("c",), "restart from the coarse mask"),
+    Action("merge", "Merge", ("2",), "restart from the best of these two masks"),
     Action("clear", "Clear", ("k",), "erase everything"),
 )
 VIEW = (
     Action("map", "Disagreement", ("d",), "show where the committee disagrees"),
+    Action("second", "Coarse outline", ("j",), "show where the coarse mask ends"),
     Action("equalize", "Equalize", ("q",), "show the radiograph equalized"),
     Action("outline", "Outline", ("v",), "area, outline or no mask, in turn"),
     Action(

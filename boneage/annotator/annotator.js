@@ -259,8 +259,10 @@ const toggle = (what) => exclusively(async () => {
   if (what === "map" && !open.has_map) {
     return say("There is no disagreement map for this radiograph.");
   }
-  const key = what === "map" ? "map" : "equalized";
-  look[key] = !look[key];
+  if (what === "second" && !open.has_second) {
+    return say("This radiograph has no proposal: you see the coarse mask itself.");
+  }
+  look[what] = !look[what];
   await showLayers();
 });
 
@@ -275,6 +277,7 @@ const ACTIONS = {
   larger: () => resize(1.3),
   clear,
   map: () => toggle("map"),
+  second: () => toggle("second"),
   equalize: () => toggle("equalized"),
   outline: () => { look.mask = (look.mask + 1) % 3; showMask(); },
   zoom_in: () => zoom(ZOOM_STEP),
@@ -284,7 +287,7 @@ const ACTIONS = {
   skipped: () => decide("skipped"),
 };
 for (const what of Object.keys(TOOLS)) ACTIONS[what] = () => choose(what);
-for (const what of ["refine", "fill", "largest", "smooth", "proposal", "coarse"]) {
+for (const what of ["refine", "fill", "largest", "smooth", "proposal", "coarse", "merge"]) {
   ACTIONS[what] = () => correct(what);
 }
 for (const what of config.decisions) ACTIONS[what] = () => decide(what);

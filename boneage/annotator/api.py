@@ -10,7 +10,7 @@ of the queue that the page shows; once that is over a request answers 410.
 | GET api/state?page= | the round: statuses, versions, what comes next |
 | GET api/open/ID?round= | facts of a radiograph; with &page= it is claimed for it |
 | GET api/start/ID?round= | the mask to begin with |
-| GET api/picture/ID/KIND?v= | KIND: radiograph, equalized, disagreement, thumbnail |
+| GET api/picture/ID/KIND?v= | radiograph, equalized, disagreement, second, thumbnail |
 | POST api/correct/ID/TOOL?round= | mask -> corrected mask; 404: there is no such mask |
 | POST api/save/ID?round=&page=&version=&seconds=&confirm= | mask -> saved |
 | POST api/skip/ID, api/flag/ID (as save, without a mask) | |
@@ -38,7 +38,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from boneage.annotator import mask_edits, page, run_lengths
-from boneage.annotator.open_image import OpenImage, coarse_mask
+from boneage.annotator.open_image import OpenImage
 from boneage.annotator.queue import (
     AnnotationQueue,
     Conflict,
@@ -72,9 +72,12 @@ CORRECTIONS: dict[str, Callable[[AnnotationQueue, OpenImage, Mask], Mask | None]
     "largest": lambda _, opened, mask: mask_edits.keep_largest(mask),
     "smooth": lambda _, opened, mask: mask_edits.smooth(mask),
     "proposal": lambda _, opened, mask: opened.proposal,
-    "coarse": lambda queue, opened, mask: coarse_mask(
-        queue.layout, opened.radiograph_id, opened.radiograph
+    "merge": lambda _, opened, mask: (
+        None
+        if opened.proposal is None
+        else mask_edits.merge(opened.radiograph, opened.proposal, opened.coarse)
     ),
+    "coarse": lambda _, opened, mask: opened.coarse,
 }
 """Corrections of the whole mask; None where there is no such mask."""
 
@@ -231,6 +234,7 @@ class _Api:
                 "version": opened.version,
                 "picture": self._stamp(i),
                 "has_map": opened.disagreement is not None,
+                "has_second": opened.proposal is not None,
                 "notes": list(opened.notes),
                 "place": place
                 if query.round is None
@@ -266,6 +270,11 @@ class _Api:
             quick = [cv2.IMWRITE_PNG_COMPRESSION, 1]
             layer = cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA)
             content = cv2.imencode(".png", layer, quick)[1].tobytes()
+        elif kind == "second" and opened.second is not None:
+            layer = mask_edits.outline_layer(opened.second)
+            quick = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+            layer = cv2.cvtColor(layer, cv2.COLOR_RGBA2BGRA)
+            content = cv2.imencode(".png", layer, quick)[1].tobytes()
         elif kind in ("radiograph", "equalized"):
             grey = mask_edits.stretched(opened.radiograph)
             grey = equalize_clahe(grey) if kind == "equalized" else grey
@@ -285,7 +294,7 @@ class _Api:
             if not (0 <= point[0] < height and 0 <= point[1] < width):
                 raise Refusal(400, "The point is outside the radiograph.")
             corrected = mask_edits.move_to_edge(
-                opened.radiograph, mask, point, opened.probability
+                opened.radiograph, mask, point, opened.probability, opened.second
             )
         elif tool in CORRECTIONS:
             corrected = CORRECTIONS[tool](queue, opened, mask)

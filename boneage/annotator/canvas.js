@@ -60,7 +60,7 @@ export const toImage = (x, y) => ({
 // ---------------------------------------------------------------- how it looks
 
 // mask: 0 as area, 1 as outline, 2 not at all
-export const look = { mask: 0, map: false, equalized: false };
+export const look = { mask: 0, map: false, second: false, equalized: false };
 const MASK_LOOKS = ["area", "outline", "hidden"];
 
 export const showContrast = () => {
@@ -99,9 +99,15 @@ export const showLayers = async () => {
     open.map ??= await loadImage(picture(id, "disagreement", version));
     map = open.map;
   }
+  let second = null;
+  if (look.second && open.has_second) {
+    open.second ??= await loadImage(picture(id, "second", version));
+    second = open.second;
+  }
   shown.id = "radiograph";
-  stage.replaceChildren(...[shown, map, canvas].filter(Boolean));
+  stage.replaceChildren(...[shown, map, canvas, second].filter(Boolean));
   $("map").setAttribute("aria-pressed", look.map);
+  $("second").setAttribute("aria-pressed", look.second);
   $("equalize").setAttribute("aria-pressed", look.equalized);
   move();
 };

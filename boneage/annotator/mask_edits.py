@@ -9,8 +9,9 @@ import numpy as np
 
 from boneage.io.radiographs import Mask
 
-GRABCUT_PX = 640
-"""Longer side at which GrabCut looks at a hand: under a second for any radiograph."""
+GRABCUT_PX = 448
+"""Longer side at which GrabCut looks at a hand: at 640, outlines drawn with a wobble
+are refined to a Dice of 0.9837 and not 0.9834, in twice the time."""
 BAND_OUTSIDE, BAND_INSIDE = 0.02, 0.01
 """How far the edge may move, shares of the hand's longer side; a finger is thin."""
 CUT_ROUNDS = 1
@@ -19,6 +20,8 @@ CLICK_REACH, CLICK_FACTOR = 0.1, 2.5
 """How far a click reaches: at most this share of the longer side, and so many times its
 distance from where the mask ends. On pieces cut from or added to 12 radiographs' masks,
 a click in their middle corrects 0.9 of their area (median)."""
+THIN = 0.005
+"""Share of the longer side: thinner strips join no pieces."""
 CLICK_PX = 200
 """Longer side of the window around a click."""
 PRIOR_WEIGHT = 0.5
@@ -33,6 +36,10 @@ MAP_COLOUR = (0, 200, 255)
 MAP_OPACITY = 0.8
 """Where the members disagree completely."""
 
+SECOND_COLOUR = (90, 255, 90)
+"""RGB of the coarse mask's outline."""
+OUTLINE_WIDTH = 0.002
+"""Share of the radiograph's longer side."""
 MASK_COLOUR = (255, 120, 0)
 """RGB of the mask where it lies over a radiograph."""
 MASK_OPACITY = 0.4
@@ -60,35 +67,61 @@ def disagreement_layer(disagreement: np.ndarray) -> np.ndarray:
     return layer
 
 
+def outline_layer(mask: Mask) -> np.ndarray:
+    """The outline of a mask as a layer over a radiograph: (row, column, 4), RGBA."""
+    layer = np.zeros((*mask.shape, 4), np.uint8)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    width_px = max(1, round(OUTLINE_WIDTH * max(mask.shape)))
+    return cv2.drawContours(layer, outlines, -1, (*SECOND_COLOUR, 255), width_px)
+
+
 def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:
     """Move the edge to where the grey levels change, within a narrow band around it.
 
     radiograph: (row, column) uint8 or uint16. What lies deeper inside than the band
     stays inside, what lies further outside stays outside.
+    """
+    return _cut_between(radiograph, mask, mask)
+
+
+def merge(radiograph: np.ndarray, first: Mask, second: Mask) -> Mask:
+    """Where two masks differ, let the grey levels decide; elsewhere as `refine_edge`.
+
+    radiograph: (row, column) uint8 or uint16. Where the masks have nothing in common,
+    the first comes back.
+    """
+    both = first & second
+    return _cut_between(radiograph, both, first | second) if both.any() else first
+
+
+def _cut_between(radiograph: np.ndarray, smaller: Mask, larger: Mask) -> Mask:
+    """GrabCut between two masks, one inside the other, and in a band around them.
+
     Source: GrabCut, Rother et al., ACM Transactions on Graphics 23 (2004), 309-314.
     """
-    if not mask.any():
-        return mask
-    left, top, width, height = cv2.boundingRect(mask)
+    if not smaller.any():
+        return smaller
+    left, top, width, height = cv2.boundingRect(larger)
     outwards_px = max(3, round(BAND_OUTSIDE * max(width, height)))
     inwards_px = max(2, round(BAND_INSIDE * max(width, height)))
     # beyond the band GrabCut needs some background to learn what it looks like
     margin_px = 3 * outwards_px
     rows = slice(max(0, top - margin_px), top + height + margin_px)
     columns = slice(max(0, left - margin_px), left + width + margin_px)
-    shape = mask[rows, columns].shape
+    shape = larger[rows, columns].shape
     shrink = min(1.0, GRABCUT_PX / max(shape))
 
     def small(image: np.ndarray, how: int) -> np.ndarray:
         return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=how)
 
     grey = _root(stretched(small(radiograph[rows, columns], cv2.INTER_AREA)))
-    inside = small(mask[rows, columns], cv2.INTER_NEAREST)
+    inside = small(smaller[rows, columns], cv2.INTER_NEAREST)
+    reached = small(larger[rows, columns], cv2.INTER_NEAREST)
     labels = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     labels[_distance(inside == 0) > inwards_px * shrink] = cv2.GC_FGD
-    labels[_distance(inside) > outwards_px * shrink] = cv2.GC_BGD
+    labels[_distance(reached) > outwards_px * shrink] = cv2.GC_BGD
     if not (labels == cv2.GC_FGD).any() or not (labels == cv2.GC_BGD).any():
-        return mask
+        return smaller
     labels = labels.astype(np.uint8)
     colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     # its mixtures start by chance; the same click is to give the same mask
@@ -100,7 +133,7 @@ def refine_edge(radiograph: np.ndarray, mask: Mask) -> Mask:
     )
     is_hand = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
     large = cv2.resize(is_hand, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    refined = np.zeros_like(mask)
+    refined = np.zeros_like(larger)
     refined[rows, columns] = np.where(large > 0.5, np.uint8(255), np.uint8(0))
     return refined
 
@@ -110,6 +143,7 @@ def move_to_edge(
     mask: Mask,
     point: tuple[int, int],
     probability: np.ndarray | None = None,
+    second: Mask | None = None,
 ) -> Mask:
     """Grow or shrink the mask around a point, up to the nearest edges.
 
@@ -117,10 +151,13 @@ def move_to_edge(
     its surroundings are added; inside, they are removed. How far depends on how far the
     point is from where the mask ends: click in the middle of what is wrong.
     probability: (row, column) uint8, the committee's; where it changes, that counts as
-    an edge, too.
+    an edge, too. second: another mask of the radiograph; where it differs at the point,
+    the piece by which it does is taken from it, as far as that is thick.
     Source: watershed, Meyer, Signal Processing 38 (1994), 113-125.
     """
     adds = mask[point] == 0
+    if second is not None and (second[point] > 0) == adds:
+        return _with_piece(mask, second, point)
     target = (mask > 0) == adds
     largest_px = CLICK_REACH * max(mask.shape)
     distance_px = _distance(target)[point] if target.any() else largest_px
@@ -163,6 +200,21 @@ def move_to_edge(
     piece = pieces[point[0] - rows.start, point[1] - columns.start]
     changed[rows, columns] &= pieces == piece
     return np.where(changed > 0, np.uint8(255 if adds else 0), mask)
+
+
+def _with_piece(mask: Mask, second: Mask, point: tuple[int, int]) -> Mask:
+    """The mask, changed to the second one around a point where the two differ.
+
+    Pieces that only a thin strip along the outline joins are apart.
+    """
+    target = second[point]
+    differs = ((mask != target) & (second == target)).astype(np.uint8)
+    depth = _distance(differs == 0)
+    thin_px = min(THIN * max(mask.shape), float(depth[point]) / 2)
+    _, pieces = cv2.connectedComponents((depth > thin_px).astype(np.uint8))
+    core = (pieces == pieces[point]).astype(np.uint8)
+    near = (_distance(core) <= thin_px + 1) & (differs > 0)
+    return np.where(near, target, mask)
 
 
 def _distance(excluded: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A radiograph that is open in the annotator, with its masks and maps from disk."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class OpenImage:
     and flag on disk when it was opened. notes: files that exist but cannot be used.
     """
 
+    layout: Layout
     query: Query
     radiograph: np.ndarray
     start: Mask
@@ -37,6 +39,16 @@ class OpenImage:
     def radiograph_id(self) -> RadiographId:
         """Its id."""
         return self.query.radiograph_id
+
+    @functools.cached_property
+    def coarse(self) -> Mask:
+        """Step 1's mask, read or made when it is first wanted."""
+        return coarse_mask(self.layout, self.radiograph_id, self.radiograph)
+
+    @property
+    def second(self) -> Mask | None:
+        """A second opinion beside the proposal; None where the coarse mask is it."""
+        return None if self.proposal is None else self.coarse
 
 
 def read_open_image(
@@ -65,6 +77,7 @@ def read_open_image(
     if start is None:
         start = coarse_mask(layout, i, radiograph)
     return OpenImage(
+        layout,
         query,
         radiograph,
         _binary(start),

@@ -56,10 +56,13 @@ def test_everything_the_page_needs_is_answered(served, layout):
     proposal = radiographs.read(layout.proposal(PORTRAIT))
     start = fetch(f"{served}/start/{PORTRAIT}?round=1")[1]
     np.testing.assert_array_equal(run_lengths.decode(start, shape), proposal)
-    for kind in ("radiograph", "equalized", "disagreement", "thumbnail"):
+    for kind in (
+        *("radiograph", "equalized", "disagreement", "second"),
+        "thumbnail",
+    ):
         content = fetch(f"{served}/picture/{PORTRAIT}/{kind}?v=1")[1]
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        assert image.ndim == {"disagreement": 3, "thumbnail": 3}.get(kind, 2)
+        assert image.ndim == {"radiograph": 2, "equalized": 2}.get(kind, 3)
         assert kind == "thumbnail" or image.shape[:2] == shape
     save = f"{served}/save/{PORTRAIT}?round=1&page=a&version={facts['version']}"
     done = asked(f"{save}&seconds=2.5", start)

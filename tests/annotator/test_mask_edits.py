@@ -9,7 +9,9 @@ from boneage.annotator.mask_edits import (
     disagreement_layer,
     fill_holes,
     keep_largest,
+    merge,
     move_to_edge,
+    outline_layer,
     refine_edge,
     smooth,
     stretched,
@@ -79,6 +81,18 @@ def test_refining_finds_the_edge(bright_disk, change_px):
     assert dice(refined, truth) > 0.99 > dice(drawn, truth)
 
 
+def test_merging_finds_the_edge_where_two_masks_differ(bright_disk):
+    radiograph, truth = bright_disk
+    one, other = truth.copy(), truth.copy()
+    one[60:90, 110:] = 0
+    other[130:, :] = 0
+    other[20:50, 20:60] = 255
+    merged = merge(radiograph, one, other)
+    assert dice(merged, truth) > 0.99 > max(dice(one, truth), dice(other, truth))
+    apart = np.roll(np.eye(200, 160, dtype=np.uint8) * 255, 3, axis=1) & ~truth
+    np.testing.assert_array_equal(merge(radiograph, one, apart & ~one), one)
+
+
 def test_refining_twice_from_one_mask_gives_one_mask(bright_disk):
     radiograph, truth = bright_disk
     first, second = (refine_edge(radiograph, truth) for _ in range(2))
@@ -138,6 +152,30 @@ def test_where_nothing_is_seen_a_click_goes_by_the_committees_probability():
     assert np.count_nonzero(added & ~tip) < 0.1 * np.count_nonzero(tip)
 
 
+def test_a_click_takes_a_piece_over_from_a_second_mask(bright_disk):
+    radiograph, truth = bright_disk
+    drawn = truth.copy()
+    drawn[60:90, 110:] = 0
+    drawn[100:130, 110:] = 0
+    # all along the edge the second one is a pixel wider
+    second = cv2.dilate(truth, np.ones((3, 3), np.uint8))
+    added = move_to_edge(radiograph, drawn, (75, 120), second=second)
+    assert added[62:88, 112:128].all()
+    assert not added[103:130, 112:].any()
+    assert not (added & ~second).any()
+    # and back: where the second one is smaller, the piece is removed
+    removed = move_to_edge(radiograph, added, (75, 120), second=drawn)
+    np.testing.assert_array_equal(removed[60:90], drawn[60:90])
+
+
+def test_where_both_masks_agree_a_click_goes_by_the_radiograph(bright_disk):
+    radiograph, truth = bright_disk
+    drawn = cv2.circle(truth.copy(), (136, 100), 14, 0, -1)
+    alone = move_to_edge(radiograph, drawn, (100, 131))
+    beside = move_to_edge(radiograph, drawn, (100, 131), second=drawn)
+    np.testing.assert_array_equal(alone, beside)
+
+
 def test_a_click_reaches_no_further_than_its_share(bright_disk):
     radiograph, truth = bright_disk
     changed = move_to_edge(radiograph, np.zeros_like(truth), (100, 80)) > 0
@@ -188,6 +226,14 @@ def test_contrast_is_stretched_to_the_full_range():
 
 def test_one_grey_level_is_no_division_by_zero():
     assert not stretched(np.full((4, 4), 9, np.uint8)).any()
+
+
+def test_outline_is_a_line_where_the_mask_ends():
+    drawn = cv2.rectangle(np.zeros((40, 40), np.uint8), (10, 10), (29, 29), 255, -1)
+    layer = outline_layer(drawn)
+    assert layer[10, 20].tolist() == [*mask_edits.SECOND_COLOUR, 255]
+    assert not layer[20, 20].any()
+    assert np.count_nonzero(layer[..., 3]) == 4 * 19
 
 
 def test_map_colours_disagreement_and_leaves_agreement_transparent():

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -392,6 +393,27 @@ def test_a_click_moves_the_mask_to_the_edge(annotate, layout):
     found = (saved(layout, PORTRAIT) > 0) & (tip == 0)
     overlap = np.count_nonzero(missing & found) / np.count_nonzero(missing | found)
     assert overlap > 0.6
+
+
+def test_a_click_between_the_outlines_takes_the_coarse_masks_piece(annotate, layout):
+    proposals = lay_out(layout, PORTRAIT, SQUARE)
+    coarse_mask = proposals[PORTRAIT].copy()
+    row = int(np.argwhere(coarse_mask[20:])[0][0]) + 30
+    tip = coarse_mask.copy()
+    tip[20 : row + 8] = 0
+    radiographs.write(layout.proposal(PORTRAIT), tip)
+    radiographs.write(layout.coarse_mask(PORTRAIT), coarse_mask)
+    layout.proposal(SQUARE).unlink()
+    tab = annotate().ready(PORTRAIT).press("j")
+    assert tab.page.locator("#stage img").count() == 2
+    spot = np.unravel_index(
+        int(cv2.distanceTransform(coarse_mask - tip, 2, 5).argmax()), tip.shape
+    )
+    tab.press("i").click(*spot)
+    save(tab, PORTRAIT).ready(SQUARE).press("j").says("you see the coarse mask itself")
+    now = saved(layout, PORTRAIT)
+    _, pieces = cv2.connectedComponents(coarse_mask - tip)
+    np.testing.assert_array_equal(now > tip, pieces == pieces[spot])
 
 
 def touch(tab, kind, *points):
