@@ -20,7 +20,7 @@ from boneage.layout import REPOSITORY, Layout
 from boneage.phantoms import radiograph
 from boneage.segmentation import coarse
 
-TITLES = ("radiograph", "coarse mask", "committee's mask", "hand", "activation map")
+TITLES = ("radiograph", "coarse mask", "committee's mask", "hand", "what moves the age")
 SEEDS = {24: 1, 60: 2, 180: 7}
 """Bone age in months -> seed of the phantom."""
 RADIOGRAPH_PX = 1400
@@ -44,19 +44,21 @@ def main(options: Options) -> None:
             files.append(Path(folder) / f"{age_months}.png")
             radiographs.write(files[-1], phantom.radiograph)
         models = Layout(models=REPOSITORY / "models").pretrained
-        predictions = predict_bone_age(files, "male", models=models)
+        predictions = predict_bone_age(files, "male", models=models, maps="occlusion")
 
     figure = Figure(figsize=(10, 2.05 * len(files)), layout="constrained")
     grid = figure.subplots(len(files), len(TITLES), squeeze=False)
     for row, prediction in zip(grid, predictions, strict=True):
-        (explanation,) = prediction.explanations.values()
-        limit_months = overlays.colour_limit(explanation.map_months)
+        explanations = list(prediction.explanations.values())
+        hand = explanations[0].hand
+        mean_map = np.mean([shown.map_months for shown in explanations], axis=0)
+        limit_months = overlays.colour_limit(mean_map)
         pictures = (
             transforms.pad_to_square(prediction.radiograph),
             transforms.pad_to_square(coarse.coarse_mask(prediction.radiograph)),
             transforms.pad_to_square(prediction.mask),
-            explanation.hand,
-            overlays.overlay(explanation.hand, explanation.map_months, limit_months),
+            hand,
+            overlays.overlay(hand, mean_map, limit_months),
         )
         for axes, picture in zip(row, pictures, strict=True):
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255)

@@ -15,6 +15,7 @@ from boneage.prediction.inputs import Sex, collect_inputs
 from boneage.prediction.model_selection import find_models
 from boneage.prediction.predictor import COVERAGE, VIEW_COUNT, Predictor
 from boneage.prediction.record import Prediction
+from boneage.prediction.shown_maps import MapName
 
 
 def predict_bone_age(
@@ -27,6 +28,7 @@ def predict_bone_age(
     coverage: float = COVERAGE,
     include_refused: bool = False,
     calibration: bool = True,
+    maps: MapName = "exact",
 ) -> Prediction | list[Prediction]:
     """Predict bone ages from radiographs; for research, not for diagnosis.
 
@@ -44,6 +46,8 @@ def predict_bone_age(
         include_refused: an age for images that are likely not a hand, too; otherwise
             their months are NaN, and `refusal` gives the reason.
         calibration: apply the one that calibrate.py stored in `models`.
+        maps: exact, which cost nothing, or occlusion, which show what moves the answer,
+            for seconds a radiograph.
 
     Returns:
         A Prediction for one file; for several, a folder or a CSV file a list in order.
@@ -67,11 +71,12 @@ def predict_bone_age(
         include_refused,
         calibration=local_calibration.read(own.calibration) if calibration else None,
         at_once=max(1, min(engine.core_count(), len(inputs))),
+        map_kind=maps,
     )
     predictions = []
     for outcome in predictor.predict_all(inputs):
         if isinstance(outcome, Skipped):
             raise InputError(outcome.reason)
-        predictions.append(outcome[0])
+        predictions.append(predictor.with_shown_maps(outcome[0]))
     is_single = is_single and inputs[0].path == paths[0]
     return predictions[0] if is_single else predictions
