@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from boneage.io.radiographs import Mask
+from boneage.prediction.model_selection import SPREAD_QUANTILE
 from boneage.segmentation import image_quality, mask_quality
 from boneage.segmentation.coarse import NO_HAND, implausibilities
 from boneage.segmentation.hand_search import FoundHand
@@ -86,8 +87,8 @@ def age_warnings(
         bone_age_months: the average of the runs.
         age_range_months: youngest and oldest hand that all runs were trained on.
         run_months: (run,) float, the prediction of each run.
-        usual_spread_months: range of the runs' predictions that 95 % of the validation
-            hands do not exceed.
+        usual_spread_months: range of the runs' predictions that SPREAD_QUANTILE of the
+            validation hands do not exceed.
     """
     warnings = []
     youngest, oldest = age_range_months
@@ -99,7 +100,8 @@ def age_warnings(
     # rounding alone is no disagreement
     if spread > max(usual_spread_months, 1.0):
         warnings.append(
-            f"the runs disagree by {spread:.0f} months; on 95 % of the validation "
-            f"hands they disagree by {usual_spread_months:.0f} or less"
+            f"the runs disagree by {spread:.0f} months; on "
+            f"{100 * SPREAD_QUANTILE:g} % of the validation hands they disagree by "
+            f"{usual_spread_months:.0f} or less"
         )
     return warnings

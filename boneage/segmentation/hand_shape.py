@@ -17,16 +17,21 @@ PALM_OPENING = 0.55
 # Masks of the committee stop short of the border, so nearness is counted as contact.
 # Distances to the border are shares of the longer side, lengths are palm radii. Beyond
 # these limits lie, of the committee's masks of 31 validation radiographs that were cut:
-# 122 of 124 with fingers shortened by 15 to 100 %, all 62 whose forearm ends 0.5 or 1
-# radii below the palm's centre, 15 of 31 at 1.3, none at 1.6. Of 12 originals, 43 of 48
+# 122 of 124 with fingers shortened by 15 to 100 %. Of 174 radiographs at 400 to 800 px,
+# those whose forearm ends 1 radius below the palm's centre (173), 1.3 (153 of 173) or
+# 1.6 (1 of 171), which moves answers by less than 2 months. Of 12 originals, 43 of 48
 # cut as near at a side, none at 1.5.
 TOP_GAP, LONGEST_TOP, TOP_DEPTH = 0.06, 0.9, 0.2
 """A hand's top, the highest fifth of a palm radius, is one fingertip wide, or two."""
 BORDER_GAP, LONGEST_AT_BORDER = 0.016, 0.75
 """Where the mask goes as far as the border, less is enough."""
 SIDE_GAP, LONGEST_SIDE = 0.02, 1.8
-SHORTEST_FOREARM = 1.35
+SHORTEST_FOREARM = 1.45
 FEWEST_FINGERS = 3
+CLOSED = 2.0
+"""Fingers that touch are one broad part, which goes on above the palm's centre for more
+palm radii: of 8 simulated hands with closed fingers all, of 174 hands without fingers
+(cut off above the palm) none, of 168 with a fifth of their fingers none."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class HandShape:
     px of `small`. angles: directions of the fingertips from the palm's centre,
     ascending, degrees clockwise from straight up. forearm: how far the mask goes on
     against the fingers' mean direction, palm radii. reaches_border: whether it goes on
-    to the border there.
+    to the border there. breadth: how far up from the palm's centre it is broader than a
+    finger, palm radii.
     """
 
     small: Mask
@@ -45,6 +51,7 @@ class HandShape:
     angles: np.ndarray
     forearm: float
     reaches_border: bool
+    breadth: float
 
     @property
     def tilt(self) -> float:
@@ -78,7 +85,8 @@ def measure(mask: Mask) -> HandShape | None:
             angles.append(np.arctan2(columns[tip] - column, row - rows[tip]))
     fingers = np.sort(np.degrees(angles))
     forearm, reaches_border = _forearm(hand, (row, column), _mean_direction(fingers))
-    return HandShape(small, radius, fingers, forearm / radius, reaches_border)
+    breadth = _rows_above(palm, (row, column)) / radius
+    return HandShape(small, radius, fingers, forearm / radius, reaches_border, breadth)
 
 
 def missing_parts(shape: HandShape) -> list[str]:
@@ -93,7 +101,7 @@ def missing_parts(shape: HandShape) -> list[str]:
     longest = LONGEST_AT_BORDER if at_border else LONGEST_TOP
     if top <= TOP_GAP * WORKING_SIZE_PX and top_px > longest * radius:
         missing.append("fingers are cut off")
-    elif len(shape.angles) < FEWEST_FINGERS:
+    elif len(shape.angles) < FEWEST_FINGERS and shape.breadth < CLOSED:
         missing.append(f"fewer than {FEWEST_FINGERS} fingers")
     for side in (small.T, small.T[::-1]):
         gap, length_px = _end(side, TOP_DEPTH * radius)
@@ -117,6 +125,13 @@ def _end(hand: Mask, depth_px: float) -> tuple[int, int]:
     first = int(np.argmax(hand.any(axis=1)))
     last = first + max(1, round(depth_px))
     return first, int(hand[first:last].any(axis=0).sum())
+
+
+def _rows_above(palm: Mask, centre: tuple[int, int]) -> int:
+    """How far the palm goes up, within 45 degrees of its centre, px."""
+    rows, columns = np.nonzero(palm)
+    up = centre[0] - rows
+    return int(up[abs(columns - centre[1]) <= up].max(initial=0))
 
 
 def _mean_direction(degrees: np.ndarray) -> float:

@@ -14,7 +14,10 @@ def test_doubts_about_ages():
     assert beyond == "beyond the 10 to 220 months of the training hands"
     assert reliability.age_warnings(100, seen, np.array([94.1, 105.9]), 12) == []
     (apart,) = reliability.age_warnings(100, seen, np.array([80.0, 120]), 12)
-    assert apart.startswith("the runs disagree by 40 months; on 95 % of the")
+    assert apart == (
+        "the runs disagree by 40 months; on 99 % of the validation hands they disagree "
+        "by 12 or less"
+    )
 
 
 def test_doubts_about_masks():

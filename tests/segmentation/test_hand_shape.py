@@ -80,7 +80,20 @@ def test_fewer_than_three_fingers(masks):
         assert "fewer than 3 fingers" in missing_parts(np.pad(stump, ((60, 0), (0, 0))))
 
 
-@pytest.mark.parametrize("radii", [0.5, 1.0])
+@pytest.mark.parametrize(("length_px", "is_stump"), [(50, True), (110, False)])
+def test_fingers_that_touch_are_not_missing(length_px, is_stump):
+    import cv2
+
+    mask = np.zeros((256, 256), np.uint8)
+    cv2.circle(mask, (128, 150), 40, 255, -1)
+    cv2.rectangle(mask, (100, 150), (156, 255), 255, -1)
+    # three fingers side by side
+    cv2.rectangle(mask, (100, 150 - length_px), (156, 150), 255, -1)
+    assert len(hand_shape.measure(mask).angles) < 3
+    assert ("fewer than 3 fingers" in missing_parts(mask)) == is_stump
+
+
+@pytest.mark.parametrize("radii", [0.5, 1.0, 1.3])
 def test_a_wrist_that_the_border_cuts_off(masks, radii):
     for mask in masks:
         row, radius = palm(mask)
@@ -111,3 +124,14 @@ def test_measures_do_not_change_with_the_size_of_the_image(masks):
         assert other.radius == pytest.approx(one.radius, rel=0.03)
         assert other.tilt == pytest.approx(one.tilt, abs=2)
         assert other.forearm == pytest.approx(one.forearm, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "forearm_px"),
+    [(90, 10, 56.6), (10, 90, 0.0), (99, 75, 0.0), (75, 1, 52.3), (99, 1, 69.3)],
+)
+def test_forearm_of_a_hand_that_points_to_the_upper_right(row, column, forearm_px):
+    framed = np.zeros((105, 105), np.uint8)
+    framed[row, column] = 255
+    length_px, _ = hand_shape._forearm(framed, (50, 50), 45.0)
+    assert length_px == pytest.approx(forearm_px, abs=0.1)
