@@ -8,7 +8,8 @@ from boneage.io.radiographs import Mask
 from boneage.prediction.model_selection import SPREAD_QUANTILE
 from boneage.segmentation import image_quality, mask_quality
 from boneage.segmentation.coarse import NO_HAND, implausibilities
-from boneage.segmentation.hand_search import FoundHand
+from boneage.segmentation.hand_search import SURE, UPRIGHT_DEGREES, FoundHand
+from boneage.segmentation.hand_shape import HandShape
 from boneage.segmentation.laterality import Side
 
 DOUBTFUL_DISAGREEMENT, NO_HAND_DISAGREEMENT = 0.1, 0.2
@@ -36,6 +37,11 @@ def check_hand(hand: FoundHand) -> Verdict:
     if verdict.refusal:
         return verdict
     warnings = list(verdict.warnings)
+    if is_doubtfully_tilted(hand.shape, hand.disagreement):
+        warnings.append(
+            "a tilted hand, and the committee is unsure of its mask "
+            f"({hand.disagreement:.2f})"
+        )
     flags = mask_quality.radiograph_flags(hand.contrast, hand.shape)
     if flags:
         warnings.append(f"not a whole hand ({', '.join(flags)})")
@@ -45,6 +51,18 @@ def check_hand(hand: FoundHand) -> Verdict:
     if detail.reason:
         warnings.append(f"little detail ({detail.reason}); likely months off")
     return Verdict(warnings)
+
+
+def is_doubtfully_tilted(shape: HandShape | None, disagreement: float) -> bool:
+    """Whether a hand is tilted further than the committee's members agree on.
+
+    Upright hands are as good at this disagreement, up to DOUBTFUL_DISAGREEMENT.
+    """
+    return (
+        shape is not None
+        and abs(shape.tilt) > UPRIGHT_DEGREES
+        and SURE < disagreement <= DOUBTFUL_DISAGREEMENT
+    )
 
 
 def check_mask(mask: Mask, disagreement: float, side: Side | None) -> Verdict:

@@ -5,6 +5,7 @@ import pytest
 
 from boneage.phantoms import radiograph as phantoms_radiograph
 from boneage.prediction import reliability
+from boneage.segmentation.hand_shape import HandShape
 
 
 def test_doubts_about_ages():
@@ -63,3 +64,23 @@ def test_implausible_masks_are_refused_where_members_are_unsure(
     left = phantoms_radiograph.simulate(np.random.default_rng(3), 100, False, 240).mask
     small = np.pad(left, 200)
     assert bool(reliability.check_mask(small, disagreement, None).refusal) == is_refused
+
+
+@pytest.mark.parametrize(
+    ("degrees", "disagreement", "is_doubtful"),
+    [
+        (20.0, 0.07, False),
+        (28.0, 0.03, False),
+        (28.0, 0.07, True),
+        (-28.0, 0.07, True),
+        (28.0, 0.11, False),  # `check_mask` warns of it
+    ],
+)
+def test_tilted_hands_whose_members_disagree_are_doubtful(
+    degrees, disagreement, is_doubtful
+):
+    angles = np.array([degrees - 30, degrees, degrees + 30])
+    shape = HandShape(np.zeros((9, 9), np.uint8), 2.0, angles, 2.0, True, 1.0)
+    found = reliability.is_doubtfully_tilted(shape, disagreement)
+    assert found == is_doubtful
+    assert not reliability.is_doubtfully_tilted(None, disagreement)
