@@ -44,8 +44,9 @@ def main(options: Options) -> int:
     incomplete = [stage for stage in stages if stage.begun and stage.problems]
     for stage in incomplete:
         first = next(iter(stage.problems.values()))
-        print(f"{stage.name}: {len(stage.problems)} ids: ", end="")
-        print(f"{cli.list_some(list(stage.problems), 20)} (first: {first})")
+        which = cli.list_some(list(stage.problems), 20)
+        print(f"{stage.name}: {len(stage.problems)} missing or damaged: {which}")
+        print(f"    the first: {first}")
     if options.report is not None:
         with atomic_write(options.report) as path, path.open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
@@ -53,12 +54,12 @@ def main(options: Options) -> int:
             for stage in incomplete:
                 rows.writerows((i, stage.name, p) for i, p in stage.problems.items())
     notes, is_leaking = checks.find_duplicate_radiographs(layout, stages[0])
-    verdict = "incomplete" if incomplete else "complete as far as begun"
+    verdict = "incomplete" if incomplete else "all stages begun are complete"
     flagged = excluded.flagged(layout)
     usable = [i for i in ids if i not in flagged and layout.radiograph(i).exists()]
     notes += mask_quality.display_lines(layout, usable, options.workers)
     notes += excluded.flagged_lines(flagged)
-    cli.summary(*notes, f"{len(ids)} radiographs, {verdict}", wrote=options.report)
+    cli.summary(*notes, f"{len(ids)} radiographs: {verdict}", wrote=options.report)
     return 1 if incomplete or is_leaking else 0
 
 

@@ -185,7 +185,7 @@ def display_lines(
     ]
     if not which:
         return []
-    return [f"{len(which)} radiographs turned or negative: {list_some(which)}"]
+    return [f"turned or negative radiographs, {len(which)}: {list_some(which)}"]
 
 
 def _newest_mask(layout: Layout, radiograph_id: RadiographId) -> Path | None:

@@ -222,7 +222,7 @@ def test_segmentation_without_committee_names_the_step(cohort_copy):
 
 def test_check_before_and_after_each_step(cohort_copy, capsys):
     assert call(cohort_copy, CHECK) == 0
-    assert "14 radiographs, complete as far as begun" in capsys.readouterr().out
+    assert "14 radiographs: all stages begun are complete" in capsys.readouterr().out
     call(cohort_copy, COARSE)
     radiographs.write(cohort_copy.coarse_mask(4), np.eye(5, dtype=np.uint8))
     cohort_copy.radiograph(5).unlink()
@@ -256,7 +256,7 @@ def test_check_counts_negatives_and_turned_hands_and_passes_them(
         for line in capsys.readouterr().out.splitlines()
         if "turned or negative" in line
     )
-    assert line.startswith("2 radiographs turned or negative: ")
+    assert line.startswith("turned or negative radiographs, 2: ")
     assert f"{negative} (a negative)" in line
     assert f"{turned} (turned by -" in line
 
