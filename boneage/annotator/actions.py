@@ -52,7 +52,7 @@ CORRECTIONS = (
     Action("smooth", "Smooth", ("m",), "smooth the outline"),
     Action("proposal", "Proposal", ("o",), "restart from the committee's mask"),
     Action("coarse", "Coarse mask", ("c",), "restart from the coarse mask"),
-    Action("merge", "Merge", ("2",), "restart from the best of these two masks"),
+    Action("merge", "Merge", ("2",), "merge the proposal and the coarse mask"),
     Action("clear", "Clear", ("k",), "erase everything"),
 )
 VIEW = (
