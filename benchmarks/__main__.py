@@ -20,7 +20,7 @@ from boneage.errors import InputError
 MODULES = (
     *("coarse", "images", "committee_speed", "batches", "training_speed"),
     *("backbone_speed", "reading"),
-    *("memory", "starting", "annotator"),
+    *("clients", "memory", "starting", "annotator"),
 )
 
 

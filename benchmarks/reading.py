@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import pytorch_views
 from benchmarks.timing import MOST, Goal, Row, Size, medians
 from boneage.io import engine, radiographs
 from boneage.layout import PRETRAINED, REPOSITORY, Layout
@@ -39,7 +40,35 @@ def engine_named(name: str) -> Iterator[None]:
 
 def compare(size: Size) -> list[Row]:
     """Seconds of a forward pass, of a start, and of a radiograph in a folder."""
-    return [*_networks(size), *_whole(size)]
+    return [*_networks(size), *_in_pytorch(size), *_whole(size)]
+
+
+def _in_pytorch(size: Size) -> list[Row]:
+    """Views of a hand by Inception v3, against PyTorch's with timm, in two precisions.
+
+    The same work a call; weights play no part in the time.
+    """
+    if not pytorch_views.is_installed():
+        print("reading: no PyTorch and timm to compare with, see pytorch_views.py")
+        return []
+    with engine_named(engine.ONNX_RUNTIME):
+        network = RUN.open_network()
+    side = network.image_size
+    views = np.zeros((VIEW_COUNT, side, side), np.uint8)
+    sexes = np.ones(VIEW_COUNT, bool)
+    rows = []
+    for precision in ("float32", "bfloat16"):
+        with pytorch_views.forward_passes(precision, VIEW_COUNT, side) as rival:
+            ours, theirs = medians([lambda: network(views, sexes), rival], size.rounds)
+        name = f"PyTorch with timm, channels last, {precision}"
+        rows.append(
+            Row(
+                "Inception v3, a view, in 32 bits",
+                *(ours / VIEW_COUNT, name, theirs / VIEW_COUNT, "ours"),
+                ours / VIEW_COUNT,
+            )
+        )
+    return rows
 
 
 def _networks(size: Size) -> list[Row]:

@@ -30,8 +30,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 from boneage.layout import PRETRAINED, REPOSITORY, Layout
 from boneage.phantoms import radiograph as phantoms_radiograph
 
-NODE_PORT, API_PORT = 11_177, 7977
-LARGE_PX = 10_000
+NODE_PORT = 11_177
 START_S = 300
 
 
@@ -43,11 +42,9 @@ class Options:
     """radiographs that the node gets, over four associations"""
     side_px: int = 512
     """side of the simulated radiographs; their hands are simulated at most at 1400"""
-    clients: int = 50
-    """clients of the API at once"""
     rounds: int = 5
     """repetitions of the single measurements; the middle one is told"""
-    only: tuple[str, ...] = ("dicom-out", "folder", "node", "api")
+    only: tuple[str, ...] = ("dicom-out", "folder", "node")
     """what is measured"""
 
 
@@ -61,8 +58,6 @@ def main(options: Options) -> None:
             measure_folder(Path(folder), hands, options.rounds)
         if "node" in options.only:
             measure_node(Path(folder), hands, options.objects)
-        if "api" in options.only:
-            measure_api(Path(folder), hands, options)
 
 
 def simulate(seed: int, side_px: int) -> np.ndarray:
@@ -235,65 +230,6 @@ def wait_for(out: Path, count: int, seconds: float) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"{out} has too few results after {seconds:.0f} s")
         time.sleep(0.05)
-
-
-def measure_api(folder: Path, hands: list[np.ndarray], options: Options) -> None:
-    """One client, many at once, and one beside an upload of 10,000 x 10,000 px."""
-    import httpx
-
-    files = []
-    for number, hand in enumerate(hands):
-        path = folder / f"{number}.png"
-        cv2.imwrite(str(path), hand)
-        files.append(path)
-    large = folder / "large.png"
-    size = (LARGE_PX, LARGE_PX)
-    cv2.imwrite(str(large), cv2.resize(hands[0], size, interpolation=cv2.INTER_CUBIC))
-    address = f"http://127.0.0.1:{API_PORT}"
-
-    def ask(path: Path) -> tuple[int, float]:
-        start = time.monotonic()
-        with path.open("rb") as file:
-            answer = httpx.post(
-                f"{address}/api/predict",
-                files={"file": (path.name, file)},
-                data={"sex": "male"},
-                timeout=600,
-                trust_env=False,
-            )
-        return answer.status_code, time.monotonic() - start
-
-    arguments = ["--serve", "--no-open-page", "--port", str(API_PORT)]
-    models = ["--models", PRETRAINED, "--requests-per-minute", "100000"]
-    with served(*arguments, *models, ready="API at"):
-        ask(files[0])
-        alone = [ask(files[n % 4])[1] for n in range(options.rounds)]
-        print(f"API, one client: {np.median(alone):.2f} s a radiograph")
-        with ThreadPoolExecutor(options.clients) as pool:
-            start = time.monotonic()
-            answers = list(
-                pool.map(ask, [files[n % 4] for n in range(options.clients)])
-            )
-            seconds = time.monotonic() - start
-        print(
-            f"API, {options.clients} clients at once: {options.clients / seconds:.2f} "
-            f"radiographs a second, {sum(s == 200 for s, _ in answers)} answered, the "
-            f"last after {max(t for _, t in answers):.1f} s"
-        )
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(ask, large)
-            beside, health = [], []
-            while not waiting.done():
-                beside.append(ask(files[0])[1])
-                began = time.monotonic()
-                httpx.get(f"{address}/api/health", trust_env=False, timeout=60)
-                health.append(time.monotonic() - began)
-            status, seconds = waiting.result()
-        print(
-            f"API beside an upload of {LARGE_PX} x {LARGE_PX} px ({seconds:.1f} s, "
-            f"status {status}): others take {np.median(beside):.2f} s, at most "
-            f"{max(beside):.2f} s; health at most {max(health):.2f} s"
-        )
 
 
 if __name__ == "__main__":

@@ -177,15 +177,15 @@ class Predictor:
                 return list(predictions)
             return [prediction.without_images() for prediction in predictions]
 
-        threads = self.at_once if self._is_compiled else 1
+        threads = self.at_once if self.is_shareable else 1
         for radiograph, outcome in parallel.imap_threads(predict, inputs, threads):
             if isinstance(outcome, Skipped):
                 outcome = Skipped(radiograph.path, outcome.reason)
             yield outcome
 
     @property
-    def _is_compiled(self) -> bool:
-        """Whether threads may share the networks."""
+    def is_shareable(self) -> bool:
+        """Whether threads may share the networks, once these are loaded."""
         return isinstance(self._committee, CompiledCommittee) and all(
             explainer.is_compiled for explainer in self._explainers.values()
         )

@@ -1,12 +1,17 @@
-"""Radiographs of many clients, read one at a time, the large ones beside the others."""
+"""Radiographs of many clients: read in turn, the large ones with lower priority."""
 
 from __future__ import annotations
 
 import functools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boneage.io import radiographs
+from boneage.io import engine, radiographs
 from boneage.prediction.inputs import InputRadiograph
 
 if TYPE_CHECKING:
@@ -17,6 +22,8 @@ LARGE_PX = 16_000_000
 """A detector of 43 cm with pixels of 0.14 mm has 9.4 million."""
 MOST_WAITING, MOST_LARGE_WAITING = 64, 3
 """Radiographs that may wait for their turn; further ones are turned away."""
+NICENESS = 10
+"""Of the thread that reads large ones: where all cores are wanted, a tenth of one."""
 
 
 class Busy(Exception):
@@ -24,18 +31,24 @@ class Busy(Exception):
 
 
 class ReadingLanes:
-    """One lane for ordinary radiographs and one for large ones.
+    """Lanes for ordinary radiographs, one a core, and one for large ones.
 
-    In each lane one is read at a time, in the order of their arrival: the networks use
-    all cores anyway. Nobody waits for a large one but those behind it.
+    Each lane reads one at a time, in the order of arrival. Nobody waits for a large one
+    but those behind it, and it takes what the others leave of the cores.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         """The predictor's networks are loaded."""
         import anyio
+        import cv2
 
+        # the lanes use all cores, and a large one must keep to its thread
+        cv2.setNumThreads(1)
         self.predictor = predictor
-        self._ordinary, self._large = anyio.CapacityLimiter(1), anyio.CapacityLimiter(1)
+        lanes = engine.core_count() if predictor.is_shareable else 1
+        self._ordinary = anyio.CapacityLimiter(lanes)
+        self._large = anyio.CapacityLimiter(1)
+        self._low = ThreadPoolExecutor(1, "large", _lower_priority)
 
     @property
     def waiting(self) -> int:
@@ -62,11 +75,22 @@ class ReadingLanes:
         if lane.statistics().tasks_waiting >= most:
             raise Busy("too many radiographs wait; try again later")
         read = functools.partial(self._predict, radiograph, with_maps)
+        if is_large:
+            read = functools.partial(self._at_low_priority, read)
         return await anyio.to_thread.run_sync(read, limiter=lane)
 
     def _predict(self, radiograph: InputRadiograph, with_maps: bool) -> Prediction:
         prediction = self.predictor.predict(radiograph)
         return self.predictor.with_shown_maps(prediction) if with_maps else prediction
+
+    def _at_low_priority(self, read: Callable[[], Prediction]) -> Prediction:
+        return self._low.submit(read).result()
+
+
+def _lower_priority() -> None:
+    """Of this thread alone, where the system can: on Linux."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _is_large(path: Path) -> bool:

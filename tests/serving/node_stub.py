@@ -26,6 +26,7 @@ class StubPredictor:
     candidates = ()
     ensembles: ClassVar[dict] = {}
     coverage = 0.9
+    is_shareable = False
     pause_s = 0.0
 
     def predict(self, inputs):

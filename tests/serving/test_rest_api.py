@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import os
+import sys
 import tempfile
 import threading
 import time
@@ -234,6 +236,55 @@ def test_large_radiograph_delays_no_other(pictures):
 
     asyncio.run(both())
     assert predictor.order == ["small"] * 3 + ["large"]
+
+
+@pytest.mark.parametrize("is_shareable", [True, False])
+def test_lane_for_each_core_if_the_networks_can_be_shared(
+    pictures, monkeypatch, is_shareable
+):
+    small, _ = pictures
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    together = threading.Barrier(3)
+
+    class Meeting(StubPredictor):
+        def predict(self, inputs):
+            # returns once three are in it
+            together.wait(20 if self.is_shareable else 0.2)
+            return super().predict(inputs)
+
+    predictor = Meeting()
+    predictor.is_shareable = is_shareable
+
+    async def three():
+        lanes = ReadingLanes(predictor)
+        inputs = InputRadiograph(small, "male")
+        await asyncio.gather(*[lanes.predict(inputs) for _ in range(3)])
+
+    if is_shareable:
+        asyncio.run(three())
+    else:
+        with pytest.raises(threading.BrokenBarrierError):
+            asyncio.run(three())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority there")
+def test_large_radiograph_is_read_at_low_priority(pictures):
+    found = {}
+
+    class Noted(StubPredictor):
+        def predict(self, inputs):
+            thread = threading.get_native_id()
+            found[inputs.path.stem] = os.getpriority(os.PRIO_PROCESS, thread)
+            return super().predict(inputs)
+
+    async def both():
+        lanes = ReadingLanes(Noted())
+        for path in pictures:
+            await lanes.predict(InputRadiograph(path, "male"))
+
+    asyncio.run(both())
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert found == {"small": own, "large": min(19, reading_lanes.NICENESS)}
 
 
 def test_lanes_share_one_predictor(tiny_predictor, hand):
