@@ -2,7 +2,8 @@
 
 `python -m experiments.input_limits` derives the limits, from shrunk and blurred
 validation hands, and checks them on others. Those below are older: from 53 and 40 hands
-at half of their original size, read by the pretrained network, and not checked.
+at half of their original size. 24 validation hands read by both pretrained networks
+agree with the warnings; refusals could begin lower (docs/results/stress.md).
 """
 
 from typing import NamedTuple
