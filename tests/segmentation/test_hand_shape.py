@@ -135,3 +135,9 @@ def test_forearm_of_a_hand_that_points_to_the_upper_right(row, column, forearm_p
     framed[row, column] = 255
     length_px, _ = hand_shape._forearm(framed, (50, 50), 45.0)
     assert length_px == pytest.approx(forearm_px, abs=0.1)
+
+
+def test_a_forearm_that_is_short_but_there(masks):
+    for mask in masks:
+        row, radius = palm(mask)
+        assert missing_parts(mask[: round(row + 1.7 * radius)]) == []

@@ -63,3 +63,14 @@ def test_squeezed_hands(masks):
 )
 def test_what_has_no_fingers_has_no_side(mask):
     assert side_of(mask) is None
+
+
+@pytest.mark.parametrize(
+    ("last_degrees", "side"), [(50, "right"), (64, None), (66, None), (74, "left")]
+)
+def test_the_thumbs_gap_must_be_clearly_wider(last_degrees, side):
+    angles = np.array([-65.0, -25, 0, 25, last_degrees])
+    small = np.zeros((9, 9), np.uint8)
+    shape = hand_shape.HandShape(small, 2.0, angles, 2.0, True, 1.0)
+    # the little finger's gap is 40 degrees
+    assert laterality.laterality(shape) == side
