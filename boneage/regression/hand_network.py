@@ -110,7 +110,8 @@ class KerasHandNetwork(HandNetwork):
 
         super().__init__(model.get_config())
         self._unit = model.get_layer(LINEAR_UNIT)
-        self._reported = model.get_layer(REPORTED)
+        # in training, a distribution's logits are what the network puts out
+        self._reported = next((x for x in model.layers if x.name == REPORTED), None)
         self._model = keras.Model(
             model.inputs, [model.get_layer(FEATURES).output, self._unit.output]
         )
@@ -122,6 +123,8 @@ class KerasHandNetwork(HandNetwork):
 
     def logit_months(self) -> np.ndarray:
         """Months that the logits of a distribution stand for, (MONTHS,)."""
+        if self._reported is None:
+            return np.arange(MONTHS, dtype=np.float32)
         return np.asarray(self._reported.get_weights()[0])[:, 0]
 
     def _run(self, fed: dict[str, np.ndarray]) -> FeatureMaps:
