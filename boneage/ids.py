@@ -19,7 +19,7 @@ LONGEST_NAME = 100
 """Characters; with an ending, a file system takes them in any script."""
 
 ENDINGS = (
-    *("_bin", "_seg", "_ori", "_proposal", "_probability", "_disagreement"),
+    *("_bin", "_seg", "_ori", "_proposal", "_disagreement"),
     "contact_sheet",
 )
 """What the steps put after an id, or write beside it: such a name is another file's."""

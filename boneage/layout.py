@@ -126,7 +126,7 @@ class Layout:
         """Pairs `<id>.png`, `<id>_bin.png`: step2 asks, the oracle answers.
 
         Beside them `<id>_proposal.png`, `<id>_disagreement.png`, for the oracle to look
-        at, and `<id>_probability.png`: step2_interactive_segmentation.py.
+        at: step2_interactive_segmentation.py.
         """
         return self.data / "gt" / "new"
 
@@ -137,10 +137,6 @@ class Layout:
     def proposal(self, radiograph_id: RadiographId) -> Path:
         """The committee's own mask of it."""
         return self.new / f"{radiograph_id}_proposal.png"
-
-    def probability(self, radiograph_id: RadiographId) -> Path:
-        """The members' mean probability of the hand: 0 to 255, for corrections."""
-        return self.new / f"{radiograph_id}_probability.png"
 
     def disagreement(self, radiograph_id: RadiographId) -> Path:
         """Where the members disagree: 0 nowhere, 255 between a sure yes and no."""

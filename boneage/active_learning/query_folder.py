@@ -65,8 +65,6 @@ def write_queries(
             spread = hand_images.disagreement(by_member, shape)
             radiographs.write(layout.proposal(i), proposal)
             radiographs.write(layout.disagreement(i), spread)
-            mean = hand_images.mean_probability(by_member, shape)
-            radiographs.write(layout.probability(i), mean)
         # last: a radiograph without the other files would count as a query
         radiographs.write(layout.query(i), radiograph)
 

@@ -294,7 +294,7 @@ class _Api:
             if not (0 <= point[0] < height and 0 <= point[1] < width):
                 raise Refusal(400, "The point is outside the radiograph.")
             corrected = mask_edits.move_to_edge(
-                opened.radiograph, mask, point, opened.probability, opened.second
+                opened.radiograph, mask, point, opened.second
             )
         elif tool in CORRECTIONS:
             corrected = CORRECTIONS[tool](queue, opened, mask)

@@ -24,8 +24,6 @@ THIN = 0.005
 """Share of the longer side: thinner strips join no pieces."""
 CLICK_PX = 200
 """Longer side of the window around a click."""
-PRIOR_WEIGHT = 0.5
-"""Grey levels that a change of the committee's probability counts for."""
 MARKER_PX = 3
 TARGET, OTHER = 1, 2
 """Markers of the watershed: to be as the click asks, and to stay as it is."""
@@ -142,7 +140,6 @@ def move_to_edge(
     radiograph: np.ndarray,
     mask: Mask,
     point: tuple[int, int],
-    probability: np.ndarray | None = None,
     second: Mask | None = None,
 ) -> Mask:
     """Grow or shrink the mask around a point, up to the nearest edges.
@@ -150,9 +147,8 @@ def move_to_edge(
     radiograph: (row, column) uint8 or uint16. point: row and column. Outside the mask,
     its surroundings are added; inside, they are removed. How far depends on how far the
     point is from where the mask ends: click in the middle of what is wrong.
-    probability: (row, column) uint8, the committee's; where it changes, that counts as
-    an edge, too. second: another mask of the radiograph; where it differs at the point,
-    the piece by which it does is taken from it, as far as that is thick.
+    second: another mask of the radiograph; where it differs at the point, the piece by
+    which it does is taken from it, as far as that is thick.
     Source: watershed, Meyer, Signal Processing 38 (1994), 113-125.
     """
     adds = mask[point] == 0
@@ -169,11 +165,6 @@ def move_to_edge(
     shape = grey.shape
     grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     grey = cv2.GaussianBlur(grey, (0, 0), 1)
-    prior = np.zeros_like(grey)
-    if probability is not None:
-        likely = PRIOR_WEIGHT * probability[rows, columns].astype(np.float32)
-        prior = cv2.resize(likely, grey.shape[::-1], interpolation=cv2.INTER_AREA)
-        prior = prior.astype(np.uint8)
     near = target[rows, columns].astype(np.uint8)
     near = cv2.resize(near, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
     click = [
@@ -189,8 +180,7 @@ def move_to_edge(
     markers[_distance(near == 0) > MARKER_PX] = TARGET
     markers[(near == 0) & (from_click > reach_px * shrink - 1)] = OTHER
     markers[from_click <= MARKER_PX] = TARGET
-    # of three channels, it goes by the one that changes most
-    cv2.watershed(cv2.merge([grey, grey, prior]), markers)
+    cv2.watershed(cv2.merge([grey] * 3), markers)
     flooded = (markers != OTHER).astype(np.float32)
     flooded = cv2.resize(flooded, shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
     changed = np.zeros(mask.shape, np.uint8)

@@ -20,8 +20,8 @@ class OpenImage:
     """One radiograph being annotated.
 
     radiograph: (row, column) uint8 or uint16. start: the mask to begin with: the saved
-    one, else the proposal, else the coarse mask. proposal, disagreement, probability:
-    the committee's, uint8; None where there is none. version: the state of its mask
+    one, else the proposal, else the coarse mask. proposal, disagreement: the
+    committee's, uint8; None where there is none. version: the state of its mask
     and flag on disk when it was opened. notes: files that exist but cannot be used.
     """
 
@@ -31,7 +31,6 @@ class OpenImage:
     start: Mask
     proposal: Mask | None
     disagreement: np.ndarray | None
-    probability: np.ndarray | None
     version: str
     notes: tuple[str, ...] = ()
 
@@ -83,7 +82,6 @@ def read_open_image(
         _binary(start),
         None if proposal is None else _binary(proposal),
         usable(layout.disagreement(i)),
-        usable(layout.probability(i)),
         version,
         tuple(notes),
     )

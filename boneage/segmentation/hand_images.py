@@ -126,11 +126,6 @@ def committee_mask(probabilities: np.ndarray, shape: tuple[int, int]) -> Mask:
     return largest_hand(inside.astype(np.uint8) * 255)
 
 
-def mean_probability(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The members' mean, 255 for a sure yes: (row, column) uint8, as `disagreement`."""
-    return _as_grey(probabilities.mean(axis=0), shape)
-
-
 def disagreement(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """How far apart the members are: (row, column) uint8 at the radiograph's own size.
 
@@ -138,12 +133,7 @@ def disagreement(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarra
     shape: rows and columns of the radiograph.
     255 where one member is sure of the hand and another of the background.
     """
-    return _as_grey(np.ptp(probabilities, axis=0), shape)
-
-
-def _as_grey(square: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A square of numbers in [0, 1] at the radiograph's own size, as uint8."""
-    image = from_square(square.astype(np.float32), shape)
+    image = from_square(np.ptp(probabilities, axis=0).astype(np.float32), shape)
     return np.rint(255 * image).clip(0, 255).astype(np.uint8)
 
 

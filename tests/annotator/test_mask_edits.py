@@ -142,16 +142,6 @@ def test_a_click_removes_what_is_too_much_up_to_the_edge(bright_disk):
     assert not removed[22:34, 62:74].any()
 
 
-def test_where_nothing_is_seen_a_click_goes_by_the_committees_probability():
-    flat = np.full((200, 160), 90, np.uint8)
-    finger = cv2.rectangle(np.zeros_like(flat), (72, 80), (88, 199), 255, -1)
-    tip = cv2.rectangle(np.zeros_like(flat), (72, 70), (88, 79), 255, -1)
-    likely = np.where(finger | tip, np.uint8(110), np.uint8(10))
-    added = move_to_edge(flat, finger, (75, 80), likely) & ~finger
-    assert np.count_nonzero(added & tip) > 0.8 * np.count_nonzero(tip)
-    assert np.count_nonzero(added & ~tip) < 0.1 * np.count_nonzero(tip)
-
-
 def test_a_click_takes_a_piece_over_from_a_second_mask(bright_disk):
     radiograph, truth = bright_disk
     drawn = truth.copy()
