@@ -50,3 +50,17 @@ def test_corrected_network_and_its_maps_say_the_corrected_months(with_distributi
     np.testing.assert_allclose(after.predicted_months, said, rtol=1e-5)
     summed = after.maps.mean(axis=(1, 2)) + after.offsets
     np.testing.assert_allclose(summed, said, rtol=1e-4)
+
+
+def test_maps_of_a_distribution_in_training_are_those_of_its_months():
+    # its logits are what it puts out then, and what maps are drawn from
+    with with_tiny_backbone() as backbone:
+        model = network.build_network(
+            backbone, 32, "none", True, 120.0, 40.0, None, True
+        )
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32), np.uint8)
+    is_male = np.array([True, False])
+    expected = Explainer(model)(images, is_male)
+    found = Explainer(network.logits_model(model))(images, is_male)
+    for part, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(part, other, rtol=1e-4, atol=1e-4)
