@@ -32,7 +32,8 @@ MAX_ERROR_RATIO = 1.15
 COMMITTEE_BY = "al_segmentation/step2_interactive_segmentation.py"
 SPREAD_QUANTILE = 0.99
 """Share of the validation hands on which the runs differ by no more than is usual. Of
-the 1,000 test hands, errors grow with the difference from about this share on only."""
+1,000 such hands the errors of the shipped runs are 7.3 months between the quantiles
+0.95 and 0.99, as of all, and 20 months beyond."""
 REQUIRED_FACTS = ["backbone", "preprocessing", "sex", "age_range_months", "split_hash"]
 """Facts of config.json without which a run cannot predict."""
 
