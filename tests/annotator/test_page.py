@@ -389,7 +389,9 @@ def test_a_click_moves_the_mask_to_the_edge(annotate, layout):
     radiographs.write(layout.proposal(PORTRAIT), tip)
     tab = annotate().ready(PORTRAIT).press("i").click(row + 8, column)
     save(tab, PORTRAIT)
-    missing = (truth > 0) & (tip == 0)
+    # other fingers end there, too
+    _, pieces = cv2.connectedComponents(((truth > 0) & (tip == 0)).astype(np.uint8))
+    missing = pieces == pieces[row + 8, column]
     found = (saved(layout, PORTRAIT) > 0) & (tip == 0)
     overlap = np.count_nonzero(missing & found) / np.count_nonzero(missing | found)
     assert overlap > 0.6
