@@ -131,6 +131,7 @@ def test_lost_and_doubled_annotations_are_counted(tmp_path):
     assert compare_outputs.annotations(tmp_path, packed=False) == ([], [2])
 
 
+@pytest.mark.slow
 def test_growth_has_a_line_a_step_and_count():
     sizes = ["--counts", "2", "4", "--size-px", "96"]
     printed = run("benchmarks.growth", *sizes, "--committee")

@@ -45,6 +45,7 @@ def test_finished_runs_are_not_made_again(packed, tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_ways_of_asking_share_test_part_and_first_batch(packed, tmp_path):
     first = run(packed, tmp_path, "random")
     second = run(packed, tmp_path, "vote_entropy")

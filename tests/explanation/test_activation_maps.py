@@ -46,7 +46,7 @@ def make_network(backbone, size, sex_input, with_distribution=False):
     [
         ("xception", 96),
         # more than one cell needs more than 96 px there
-        ("inception_v3", 139),
+        pytest.param("inception_v3", 139, marks=pytest.mark.slow),
         pytest.param("inception_resnet_v2", 139, marks=pytest.mark.slow),
     ],
 )

@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import pytest
+
 from boneage.prediction import on_cluster
 from tests.regression.test_multi_host import cluster, start  # noqa: F401
 from tests.tiny_runs import BOTH, exit_code
@@ -14,6 +16,7 @@ def times_loaded() -> tuple[int, int]:
     return info.misses, info.misses + info.hits
 
 
+@pytest.mark.slow
 def test_cluster_writes_the_same_files(
     cluster,  # noqa: F811
     trained,

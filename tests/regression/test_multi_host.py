@@ -116,6 +116,7 @@ def run(layout: Layout, step: str, *arguments: object) -> subprocess.Popen:
     return start(f"al_segmentation/{step}.py", *folders, *arguments)
 
 
+@pytest.mark.slow
 def test_killed_worker_changes_nothing(cluster, tmp_path):
     here = cohort(Layout(tmp_path / "here", tmp_path / "models"))
     there = Layout(tmp_path / "there", tmp_path / "models")

@@ -170,6 +170,7 @@ def test_killed_and_gone_on_the_run_is_the_same(ready, finished, checkpoint_minu
     assert not list(run.folder.glob("last_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{"mixed_precision": "float16"}, {"loss": "distribution"}]
 )
@@ -353,6 +354,7 @@ def has_bfloat16() -> bool:
     return flags.exists() and "_bf16" in flags.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     # a CPU adds up float16 in float16; where bfloat16 is computed in software, four
     # epochs end 1.5 % apart
@@ -620,6 +622,7 @@ with with_tiny_backbone():
 """
 
 
+@pytest.mark.slow
 def test_deterministic_runs_have_the_same_losses_to_the_last_digit(layout):
     pack_hands(layout)
     folder = layout.data

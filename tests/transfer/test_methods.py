@@ -204,6 +204,7 @@ def test_seeds_that_disagree_widen_the_interval(layout):
     assert not found.is_significant
 
 
+@pytest.mark.slow
 def test_interval_of_three_seeds_is_not_too_short(layout):
     """Of 150 simulated pairs of equal methods, 8 should differ significantly."""
     rng, false_alarms = np.random.default_rng(0), 0

@@ -227,6 +227,7 @@ def test_run_resumed_after_a_finished_stage_gives_the_same_stages(copy):
         )
 
 
+@pytest.mark.slow
 def test_stage_killed_half_way_goes_on_frozen_as_it_was(ready, monkeypatch):
     from boneage.regression.trainer import Training
 
@@ -309,6 +310,7 @@ def test_diverged_stage_stops_the_run_and_says_so(ready, monkeypatch):
     assert not (ready.paced / "one" / "stage_2_block2").exists()
 
 
+@pytest.mark.slow
 def test_every_stage_scales_the_loss_in_float16(ready, monkeypatch):
     from boneage.regression.trainer import Training
 
