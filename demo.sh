@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole pipeline on 300 simulated radiographs, in the order a user runs it.
-# Small networks and images: about a quarter of an hour on two cores, no GPU, no download.
+# Small networks and images: about ten minutes on two cores, no GPU, no download.
 # Everything lands in demo/; remove that folder to begin anew.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -26,10 +26,10 @@ step al_segmentation/step3_check_data.py
 
 # from the ImageNet weights that come with the package: nothing is downloaded
 network="--model efficientnet_lite0 --image-size 112 --augmentation 0.3"
-step al_segmentation/step4_regression_multi_gpu.py $network --epochs 5 --test-fraction 0.2
+step al_segmentation/step4_regression_multi_gpu.py $network --epochs 7 --test-fraction 0.2
 # this one has maps of twice as many cells a side, and keeps those of nine hands after
 # each epoch
-step al_segmentation/step4_regression_with_cam.py $network --map-stride 16 --epochs 5
+step al_segmentation/step4_regression_with_cam.py $network --map-stride 16 --epochs 7
 
 step al_segmentation/step5_statiscal_data.py
 step al_segmentation/step6_cam.py

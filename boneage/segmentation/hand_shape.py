@@ -18,10 +18,9 @@ PALM_OPENING = 0.55
 # Distances to the border are shares of the longer side, lengths are palm radii. Beyond
 # these limits lie, of the committee's masks of 31 validation radiographs that were cut:
 # 122 of 124 with fingers shortened by 15 to 100 %. Of 290 masks of validation
-# radiographs, those whose forearm ends 1 radius below the palm's centre (281), 1.15 (226
-# of 286) or 1.3 (15 of 283), which moves answers by less than 2 months; of 1,000 as they
-# are, 2. Of 12 originals, 43 of 48
-# cut as near at a side, none at 1.5.
+# radiographs, those whose forearm ends 1 radius below the palm's centre (281), 1.15
+# (226 of 286) or 1.3 (15 of 283), which moves answers by less than 2 months; of 1,000
+# as they are, 2. Of 12 originals, 43 of 48 cut as near at a side, none at 1.5.
 TOP_GAP, LONGEST_TOP, TOP_DEPTH = 0.06, 0.9, 0.2
 """A hand's top, the highest fifth of a palm radius, is one fingertip wide, or two."""
 BORDER_GAP, LONGEST_AT_BORDER = 0.016, 0.75

@@ -98,7 +98,7 @@ def main(options: Options) -> None:
         options.all_hands,
         reference,
         local_calibration.read(stored) if options.calibration else None,
-        max(1, min(engine.core_count(), len(inputs))),
+        _at_once(options, len(inputs)),
         # an archive sends many, and waits
         options.map or ("exact" if options.node.dicom_node else "occlusion"),
     )
@@ -158,6 +158,13 @@ def check_task(options: Options) -> None:
     options.api.check_api()
     if is_node:
         options.node.check_node(options.output.dicom_out)
+
+
+def _at_once(options: Options, count: int) -> int:
+    """Radiographs that are read at the same time; a single one is read on all cores."""
+    if options.node.dicom_node:
+        return engine.core_count()
+    return max(1, min(engine.core_count(), count))
 
 
 def parse_age_flag(text: str) -> float:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from boneage import parallel
 from boneage.cli import NO_DEFAULT, ends_on_sigterm
 from boneage.errors import InputError, check_minimum, refuse_damaged
 from boneage.io import dicom, locks, radiographs
@@ -147,7 +148,7 @@ def say(line: str) -> None:
 
 @dataclass
 class Node:
-    """Threads of pynetdicom receive, the main one reads, two others draw, deliver."""
+    """Threads of pynetdicom receive, others read, one draws, one delivers."""
 
     predictor: Predictor
     queue: Queue
@@ -250,7 +251,7 @@ class Node:
         self.arrived.set()
         return SUCCESS
 
-    # reading, in the main thread
+    # reading, a radiograph a core
 
     def work(self) -> None:
         """Read what waits, again and again; a defect of the program ends it."""
@@ -268,13 +269,13 @@ class Node:
                 self.arrived.clear()
                 continue
             taken &= {path.stem for path in self.queue.waiting()}
-            for path in waiting:
+            threads = self.predictor.at_once if self.predictor.is_shareable else 1
+            for path, read in parallel.imap_threads(self.read, waiting, threads):
                 if self.stopping.is_set():
                     break
                 taken.add(path.stem)
                 while len(drawing) >= DRAWING_AHEAD:
                     drawing.popleft().result()
-                read = self.read(path)
                 if read is None:
                     # it may be sent again
                     taken.discard(path.stem)

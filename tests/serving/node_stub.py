@@ -28,6 +28,7 @@ class StubPredictor:
     coverage = 0.9
     is_shareable = False
     pause_s = 0.0
+    at_once, is_shareable = 2, True
 
     def predict(self, inputs):
         return next(self.predict_hands(inputs))
