@@ -34,7 +34,7 @@ class Options(cli.ScriptOptions):
     """Which network, how many hands, and where the picture goes."""
 
     paths: cli.Paths
-    run: str = "xception_all_cam"
+    run: str = "efficientnet_lite0_all_cam"
     """Run whose maps are tested."""
     shown: int = 3
     """Hands in the picture, spread over the ages of the test part."""

@@ -202,10 +202,10 @@ def verdict(methods: list[Method], differences: list[Difference]) -> str:
 
 
 def in_words(methods: list[Method], differences: list[Difference]) -> list[str]:
-    """The verdict and every difference, a line each."""
-    lines = [verdict(methods, differences), *map(str, differences)]
-    count = len(differences)
+    """The verdict and, where it does not say it all, every difference, a line each."""
+    lines, count = [verdict(methods, differences)], len(differences)
     if count > 1:
+        lines += map(str, differences)
         lines.append(
             f"{count} comparisons at the 95 % level: if all methods were equal, "
             f"{0.05 * count:.2g} would appear significant by chance"
