@@ -2,7 +2,7 @@
 
 A prediction comes with exact maps, which its own forward pass gives. Where a person
 will look at them, occlusion maps take their place: they point at what the networks look
-at (`docs/results/activation_maps.md`), for a hundred forward passes of each network.
+at (`docs/results/activation_maps.md`), for 130 to 180 forward passes of each network.
 """
 
 from __future__ import annotations
